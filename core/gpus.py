@@ -14,7 +14,7 @@ class GpuSpec:
     compute_capability: str                 # "9.0"; empty for other vendors
     memory_bytes: int                       # what the driver reports to an engine
     bandwidth_bytes_per_s: float
-    flops: Mapping[str, float]              # dtype -> dense FLOP/s (or OP/s): fp32 fp16 bf16 fp8 int8 fp4 int4
+    flops: Mapping[str, float]              # dtype -> dense FLOP/s: fp32 fp16 bf16 fp8 int8 fp4 int4
     fp16_accumulate_flops: float | None     # GeForce: twice the FP32-accumulate rate
     l2_bytes: int | None
     sm_count: int | None
