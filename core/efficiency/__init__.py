@@ -1,0 +1,14 @@
+"""How much of its peaks a GPU reaches, and what an engine adds: the only home of fitted constants.
+
+A constant is a physical quantity (a share of bandwidth, a launch time, a latency) with a prior
+from physics or operator tables. Deviations by engine, architecture and format are shrunk towards
+it: where the published figures say little, the prior speaks. `python -m core.efficiency.fit`
+rebuilds `assets/efficiency.json` from `assets/published.csv`.
+"""
+
+from core.efficiency.constants import Constants, load
+from core.efficiency.labels import Labels, labels
+from core.efficiency.rates import Rates, rates
+from core.efficiency.terms import TERMS, Term
+
+__all__ = ["TERMS", "Constants", "Labels", "Rates", "Term", "labels", "load", "rates"]

@@ -1,0 +1,33 @@
+"""Fitted constants: read from assets/efficiency.json, written by the fit."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from core.efficiency.terms import TERMS
+
+PATH: Final = Path(__file__).parents[2] / "assets" / "efficiency.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Constants:
+    """Deviations from the priors, in log or logit units; absent ones are zero."""
+
+    common: Mapping[str, float] = field(default_factory=dict)                               # term
+    deviations: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)  # term, level, label
+
+
+@cache
+def load() -> Constants:
+    """The constants the repository ships; the priors alone where none were fitted."""
+    if not PATH.exists():
+        return Constants()
+    terms = json.loads(PATH.read_text(encoding="utf-8"))["terms"]
+    known = [term.name for term in TERMS if term.name in terms]
+    return Constants(
+        common={name: float(terms[name]["shift"]) for name in known},
+        deviations={name: terms[name]["deviations"] for name in known},
+    )

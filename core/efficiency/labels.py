@@ -1,0 +1,93 @@
+"""What a deployment is called at each level of the hierarchy of constants."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final, TypeAlias
+
+from core.formats import Format
+from core.gpus import GpuSpec
+from core.models import ModelSpec
+from core.terms import Deployment
+
+Pair: TypeAlias = tuple[ModelSpec, Deployment]
+Labels: TypeAlias = Mapping[str, tuple[str, ...]]   # level -> label of every pair
+
+_STACKED_MEMORY: Final = frozenset({"6.0", "7.0", "8.0", "9.0", "10.0", "10.3"})   # HBM, by compute capability
+_UNIFIED_MEMORY: Final = frozenset({"7.2", "8.7", "11.0", "12.1"})                # LPDDR shared with the host
+_SIXTEEN_BIT: Final = frozenset({"fp16", "bf16"})
+
+
+def memory(gpu: GpuSpec) -> str:
+    """HBM, GDDR, or memory shared with the host."""
+    if gpu.compute_capability in _UNIFIED_MEMORY or gpu.vendor == "Apple":
+        return "unified"
+    if gpu.compute_capability in _STACKED_MEMORY or gpu.bandwidth_bytes_per_s > 1.9e12:
+        return "hbm"
+    return "gddr"
+
+
+def compute(fmt: Format, gpu: GpuSpec) -> str:
+    """Number type the matrix units multiply in; formats without units on this GPU fall back to 16 bits."""
+    if fmt.compute in gpu.flops and not fmt.weight_only:
+        return fmt.compute
+    if fmt.compute == "fp32":
+        return "fp32"
+    return next((name for name in ("bf16", "fp16", "fp32") if name in gpu.flops), "fp32")
+
+
+def kernel(fmt: Format, gpu: GpuSpec) -> str:
+    """Family of matmul kernels: what they read and whether they dequantise."""
+    if fmt.name in _SIXTEEN_BIT or fmt.name == "fp32":
+        return "16-bit" if fmt.name in _SIXTEEN_BIT else "fp32"
+    if fmt.name.startswith("gguf"):
+        return "gguf"
+    if fmt.name.startswith("bnb"):
+        return fmt.name
+    if fmt.name == "w4a8":
+        return "w4a8"
+    dequantises = fmt.weight_only or fmt.compute not in gpu.flops
+    width = f"{'fp' if 'fp' in fmt.name else 'int'}{4 if fmt.bits_per_weight < 6 else 8}"
+    return f"{width} dequantised" if dequantises else width
+
+
+def release(deployment: Deployment) -> str:
+    """Engine with its generation, roughly: the major version, and the minor below 1.0 in steps."""
+    engine, version = deployment.engine, deployment.engine_version
+    numbers = version.lstrip("v").split(".")
+    if len(numbers) < 2 or not (numbers[0].isdigit() and numbers[1].isdigit()):
+        return engine
+    major, minor = int(numbers[0]), int(numbers[1])
+    return f"{engine} {major}" if major else f"{engine} 0.{minor // 10 * 10}"
+
+
+def link(gpu: GpuSpec, gpus: int) -> str:
+    """Family of interconnect, or none for one GPU."""
+    if gpus == 1:
+        return "none"
+    return "pcie" if "pci" in gpu.link.lower() else "nvlink"
+
+
+def labels(pairs: Sequence[Pair]) -> Labels:
+    """Label of every pair at every level."""
+    rows = [_row(spec, deployment) for spec, deployment in pairs]
+    return {level: tuple(row[i] for row in rows) for i, level in enumerate(LEVELS)}
+
+
+LEVELS: Final = (
+    "memory", "architecture", "gpu", "kernel", "engine", "engine_kernel", "release", "kv", "link", "sparsity",
+)
+
+
+def _row(spec: ModelSpec, deployment: Deployment) -> tuple[str, ...]:
+    gpu, matmul = deployment.gpu, kernel(deployment.weights, deployment.gpu)
+    return (
+        memory(gpu),
+        gpu.compute_capability or gpu.architecture,
+        gpu.name,
+        matmul,
+        deployment.engine,
+        f"{deployment.engine} {matmul}",
+        release(deployment),
+        f"{deployment.kv_cache.bits_per_value:.0f}-bit",
+        link(gpu, deployment.gpus),
+        "experts" if spec.is_moe else "dense",
+    )

@@ -1,0 +1,133 @@
+"""The physical quantities that are fitted, each with its prior and the levels it may differ by."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One fitted quantity; `share` terms live between 0 and 1 (logit), others are positive (log)."""
+
+    name: str
+    unit: str
+    prior: float                    # value physics or operator tables suggest
+    spread: float                   # how far the common value may move [log or logit]
+    share: bool
+    levels: Mapping[str, float]     # level -> standard deviation of its deviations [log or logit]
+    meaning: str
+    source: str
+
+
+def _term(
+    name: str, unit: str, prior: float, spread: float, meaning: str, source: str, *,
+    share: bool = False, **levels: float,
+) -> Term:
+    return Term(name, unit, prior, spread, share, MappingProxyType(levels), meaning, source)
+
+
+TERMS: Final[tuple[Term, ...]] = (
+    _term(
+        "weights_bandwidth", "share of peak", 0.85, 0.2,
+        "memory bandwidth reached when a matmul streams its weights",
+        "aiconfigurator-core 0.12 M=1 GEMM tables: 0.81-0.90 on A100, H100, H200, B200, L40S",
+        share=True, memory=0.2, architecture=0.2, gpu=0.2, kernel=0.4, engine=0.3, engine_kernel=0.2,
+    ),
+    _term(
+        "matmul_rate", "share of peak", 0.70, 0.2,
+        "tensor-core rate of large matmuls",
+        "aiconfigurator-core 0.12 GEMM tables: bf16 0.56-0.94, fp8 0.45-0.86, nvfp4 0.37-0.77",
+        share=True, architecture=0.4, gpu=0.3, kernel=0.5, engine=0.4, engine_kernel=0.3,
+    ),
+    _term(
+        "padding_rows", "rows", 24.0, 0.4,
+        "rows a small matmul computes in vain: tiles, and dequantisation as work per weight",
+        "tile heights of 16 to 64 rows in CUTLASS and Marlin kernels",
+        architecture=0.3, kernel=0.5,
+    ),
+    _term(
+        "kv_bandwidth", "share of peak", 0.75, 0.3,
+        "memory bandwidth reached when attention reads the cache",
+        "aiconfigurator-core 0.12 decode attention tables: 0.73-0.90 from 32k tokens (H100, bf16)",
+        share=True, kv=0.3, engine=0.4, architecture=0.3,
+    ),
+    _term(
+        "attention_rate", "share of peak", 0.45, 0.3,
+        "tensor-core rate of prompt attention",
+        "FlashAttention-2 and -3 papers: 0.5-0.75 forward on A100 and H100 for long prompts",
+        share=True, architecture=0.4, engine=0.4,
+    ),
+    _term(
+        "elementwise_passes", "passes", 14.0, 0.4,
+        "times norms, activations and residuals move a layer's hidden vector through memory",
+        "counted on the Llama block with separate kernels: norm, rotary, gate, residual",
+        engine=0.3, architecture=0.2,
+    ),
+    _term(
+        "kernel_s", "s", 5e-6, 0.4,
+        "fixed time of one kernel: launch, ramp, tail",
+        "public vLLM, TensorRT-LLM and llama.cpp runs: 30-140 us per layer of about nine kernels",
+        engine=0.5, release=0.3, memory=0.2, architecture=0.3, gpu=0.2, kernel=0.3, engine_kernel=0.2, sparsity=0.3,
+    ),
+    _term(
+        "step_s", "s", 6e-4, 0.8,
+        "scheduling and sampling of one step",
+        "vLLM 0.6 blog: 1-5 ms of host work a step before multi-step scheduling",
+        engine=0.8, release=0.4,
+    ),
+    _term(
+        "sequence_s", "s", 2e-5, 0.6,
+        "host and sampling time one sequence adds to a step",
+        "public runs of 70B models on H200 and B200: 19-155 us",
+        engine=0.6, release=0.4, architecture=0.2,
+    ),
+    _term(
+        "host_kernel_s", "s", 1.2e-5, 0.4,
+        "host time per kernel when an eager engine feeds the GPU",
+        "transformers without graphs decodes at 25-40 tokens/s whatever the size of a small model",
+        kernel=0.5, architecture=0.3, release=0.3,
+    ),
+    _term(
+        "link_rate", "share of peak", 0.70, 0.3,
+        "bandwidth of large all-reduces",
+        "aiconfigurator-core 0.12 all-reduce tables: 0.68-0.81 on NVLink",
+        share=True, link=0.4, architecture=0.3, engine=0.2,
+    ),
+    _term(
+        "link_latency_s", "s", 8e-6, 0.4,
+        "latency of a small all-reduce",
+        "aiconfigurator-core 0.12 all-reduce tables: 4-7 us on NVLink, 12-24 us over PCIe",
+        link=0.4, engine=0.4, architecture=0.3,
+    ),
+    _term(
+        "expert_imbalance", "ratio", 1.15, 0.2,
+        "work of the busiest expert or rank against the mean",
+        "balanced routing with random prompts; wider with expert parallelism",
+        engine=0.2, kernel=0.2,
+    ),
+    _term(
+        "request_s", "s", 1.2e-2, 0.7,
+        "tokenising, queueing and HTTP before a served prompt starts",
+        "vLLM and SGLang server benchmarks at concurrency 1",
+        engine=0.6, release=0.4,
+    ),
+    _term(
+        "wave", "prompts", 0.15, 0.7,
+        "prompts ahead in the queue per request in flight, from starts in waves",
+        "closed-loop benchmarks start together and drift apart",
+        engine=0.6, release=0.3,
+    ),
+    _term(
+        "interference", "ratio", 1.0, 0.2,
+        "decode time lost per second of other prompts' prefill",
+        "1 when every prefill second stalls the decodes",
+        engine=0.2,
+    ),
+    _term(
+        "fill", "share of KV cache", 0.75, 0.4,
+        "part of the KV cache in use at maximum load",
+        "paged caches keep blocks free for growth and fragmentation",
+        share=True, engine=0.4,
+    ),
+)

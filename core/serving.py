@@ -1,0 +1,77 @@
+"""Batches in time: a static batch, and continuous batching in steady state."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from core.speed.cases import Floats, Rows
+from core.speed.steps import Clock
+
+ROUNDS: Final = 4            # fixed-point rounds; the mean batch settles within a percent
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What is asked of each row: requests in flight over the deployment (NaN: maximum), tokens."""
+
+    pair: Rows
+    concurrency: Floats
+    input_tokens: Floats
+    output_tokens: Floats
+    kv_tokens: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Seconds and requests of every row; `running` counts over the whole deployment."""
+
+    ttft_s: Floats
+    tpot_s: Floats
+    output_tokens_per_s: Floats
+    running: Floats
+
+
+def capacity(clock: Clock, load: Load) -> Floats:
+    """Sequences one replica's KV cache holds at the mean length of a request in flight."""
+    held = load.input_tokens + load.output_tokens / 2
+    seats = clock.rates.fill[load.pair] * load.kv_tokens / held
+    return np.maximum(1.0, np.minimum(seats, clock.work.max_sequences[load.pair]))
+
+
+def static(clock: Clock, load: Load) -> Times:
+    """The batch starts together: its prefill, then the mean step while the context grows."""
+    dp = clock.work.dp[load.pair]
+    fits = np.maximum(1.0, np.minimum(load.kv_tokens / (load.input_tokens + load.output_tokens), 1e4))
+    asked = np.where(np.isnan(load.concurrency), fits * dp, load.concurrency)
+    batch = np.maximum(1.0, asked / dp)
+    ttft = clock.prefill(load.pair, batch, load.input_tokens).seconds
+    tpot = clock.decode(load.pair, batch, load.input_tokens + load.output_tokens / 2).seconds
+    whole = ttft + (load.output_tokens - 1) * tpot
+    return Times(ttft, tpot, asked * load.output_tokens / whole, asked)
+
+
+def steady(clock: Clock, load: Load) -> Times:
+    """Continuous batching: every step carries the decodes and a share of other prompts' prefill.
+
+    With n requests decoding and O tokens each, n/O prompts are prefilled per step, so
+    TPOT = t_decode(n) + n/O * t_prefill. Requests above the KV capacity wait for a seat.
+    """
+    w, r, pair = clock.work, clock.rates, load.pair
+    dp, seats = w.dp[pair], capacity(clock, load)
+    asked = np.where(np.isnan(load.concurrency), np.inf, np.maximum(1.0, load.concurrency / dp))
+    seated = np.minimum(asked, seats)
+    answers = np.maximum(load.output_tokens, 1.0)
+    prompt = clock.prefill(pair, np.ones_like(seated), load.input_tokens).seconds
+    context = load.input_tokens + load.output_tokens / 2
+    decoding = seated
+    for _ in range(ROUNDS):
+        step = clock.decode(pair, np.maximum(1.0, decoding), context).seconds
+        tpot = step + r.interference[pair] * np.maximum(decoding - 1, 0.0) / answers * prompt
+        first = r.request_s[pair] + 0.5 * tpot + prompt * (1 + r.wave[pair] * (seated - 1))
+        decoding = seated * answers * tpot / (first + answers * tpot)
+    latency = first + (answers - 1) * tpot
+    waiting = np.where(np.isfinite(asked), np.maximum(0.0, asked - seated), 0.0)
+    queue = waiting / seated * latency
+    rate = seated * dp * load.output_tokens / latency
+    return Times(first + queue, tpot, rate, seated * dp)

@@ -1,0 +1,87 @@
+"""What limits a phase, operator by operator, and the batch at which decode turns."""
+
+from typing import Final, Literal
+
+import numpy as np
+
+from core.efficiency import labels, load, rates
+from core.models import ModelSpec
+from core.speed.cases import OperatorCost
+from core.speed.steps import Clock, clock, join, matmuls
+from core.speed.work import shape, work
+from core.terms import Bound, Deployment
+
+LARGEST_BATCH: Final = 2**14
+
+
+def breakdown(
+    spec: ModelSpec, deployment: Deployment, phase: Literal["prefill", "decode"], batch: float, context: float,
+) -> tuple[OperatorCost, ...]:
+    """Every operator of one decode step at `context`, or of the prefill of `batch` prompts of `context` tokens.
+
+    One GPU's share, all layers of its kind together; overhead and communication come last.
+    """
+    timer = _clock(spec, deployment)
+    one, prompts, length = np.zeros(1, np.intp), np.array([batch / deployment.dp]), np.array([float(context)])
+    step = (timer.decode if phase == "decode" else timer.prefill)(one, prompts, length)
+    tokens = prompts if phase == "decode" else prompts * length
+    out = _matmuls(spec, timer, float(tokens[0]), float(prompts[0]))
+    out.append(_attention(timer, phase, prompts, length))
+    moved = float((tokens * timer.work.layers * timer.work.hidden * 2 * timer.rates.elementwise_passes)[0])
+    out.append(OperatorCost("norms and activations", 0.0, moved, float(timer._elementwise(one, tokens)[0]), Bound.MEMORY))
+    overhead = float((step.overhead + step.host)[0])
+    out.append(OperatorCost("overhead", 0.0, 0.0, overhead, Bound.OVERHEAD))
+    if deployment.gpus > 1:
+        out.append(OperatorCost("communication", 0.0, 0.0, float(step.communication[0]), Bound.COMMUNICATION))
+    return tuple(out)
+
+
+def compute_bound_batch(spec: ModelSpec, deployment: Deployment, context: float) -> float | None:
+    """Smallest batch over the deployment at which a decode step spends more on arithmetic than on memory.
+
+    None when it stays memory-bound to a batch of 16,384: the KV cache grows with the batch too.
+    """
+    timer = _clock(spec, deployment)
+    batches = 2.0 ** np.arange(0, np.log2(LARGEST_BATCH) + 0.25, 0.25)
+    step = timer.decode(np.zeros(len(batches), np.intp), batches, np.full(len(batches), float(context)))
+    turned = np.flatnonzero(step.compute > step.memory)
+    return float(batches[turned[0]] * deployment.dp) if len(turned) else None
+
+
+def _clock(spec: ModelSpec, deployment: Deployment) -> Clock:
+    pairs = ((spec, deployment),)
+    return clock(work(pairs), rates(labels(pairs), load()))
+
+
+def _matmuls(spec: ModelSpec, timer: Clock, tokens: float, prompts: float) -> list[OperatorCost]:
+    """The matrices; lm_head works on one token a prompt."""
+    names = shape(spec).names
+    chunk = min(tokens, float(timer.work.chunk[0]))
+    costs = matmuls(timer.work, timer.rates, np.arange(len(names)), np.array([chunk, prompts]))
+    out = []
+    for i, name in enumerate(names):
+        head = i == len(names) - 1
+        column, times = (1, 1.0) if head else (0, tokens / chunk)
+        by_memory = costs.memory_s[i, column] >= costs.compute_s[i, column]
+        out.append(OperatorCost(
+            name, float(costs.flops[i, column] * times), float(costs.bytes[i, column] * times),
+            float(costs.seconds[i, column] * times), Bound.MEMORY if by_memory else Bound.COMPUTE,
+        ))
+    return out
+
+
+def _attention(timer: Clock, phase: str, prompts: np.ndarray, length: np.ndarray) -> OperatorCost:
+    """Attention and recurrent state over the cache."""
+    w, r = timer.work, timer.rates
+    from core.speed.steps import _at_context
+    one = np.zeros(1, np.intp)
+    if phase == "decode":
+        read, mixed = timer._cache(one, prompts, length)
+        flops = prompts * _at_context(w.decode_flops, one, length)
+        moved = prompts * (_at_context(w.kv_read, one, length) + 2 * w.state_bytes)
+        bound = Bound.MEMORY if read[0] >= mixed[0] else Bound.COMPUTE
+        return OperatorCost("attention", float(flops[0]), float(moved[0]), float(join(read, mixed)[0]), bound)
+    flops = prompts * length * _at_context(w.prefill_flops, one, length)
+    seconds = flops / (r.attention_rate * w.peak_16bit)
+    moved = prompts * _at_context(w.kv_read, one, length)
+    return OperatorCost("attention", float(flops[0]), float(moved[0]), float(seconds[0]), Bound.COMPUTE)

@@ -1,0 +1,253 @@
+"""Models and deployments as columns: the matmuls, caches and messages one GPU works through."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.efficiency.labels import Pair, compute
+from core.formats import Format
+from core.gpus import GpuSpec
+from core.models import Layer, Linear, ModelSpec, Role, Shard
+from core.speed.cases import Floats, Rows
+from core.terms import Deployment
+
+ACTIVATION_BYTES: Final = 2.0               # hidden states travel in 16 bits
+HEAD_BITS: Final = 16.0                     # lm_head and routers stay in 16 bits but for GGUF
+FP16_ACCUMULATING: Final = frozenset({"tinychat", "exllama", "llamacpp", "autoawq"})
+EAGER: Final = frozenset({"hf-eager"})      # engines that launch every kernel from Python
+LAYER_SPLIT: Final = frozenset({"llamacpp"})   # engines whose pp stages wait for each other
+CONTEXTS: Final = 2.0 ** np.arange(0, 23)   # tokens at which caches are tabulated
+KERNELS_PER_MIXER: Final = 3                # rotary, cache write, attention
+KERNELS_PER_LAYER: Final = 3                # two norms with residual, activation
+KERNELS_OF_ROUTING: Final = 4               # scores, top-k, permute, combine
+CHUNK_TOKENS: Final[Mapping[str, int]] = {"llamacpp": 512}   # n_ubatch of llama.cpp
+DEFAULT_CHUNK_TOKENS: Final = 8192          # max_num_batched_tokens of vLLM on datacentre GPUs
+_ROLE: Final = {role: i for i, role in enumerate(Role)}
+_SHARD: Final = {shard: i for i, shard in enumerate(Shard)}
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A model's operators without its deployment."""
+
+    inputs: Floats               # [ops] K of one layer's matmuls, lm_head last
+    outputs: Floats              # [ops] N
+    count: Floats                # [ops] layers that own it
+    experts: Floats              # [ops] 0 when dense
+    active: Floats               # [ops] experts a token visits, 1 when dense
+    role: Rows                   # [ops]
+    shard: Rows                  # [ops]
+    names: tuple[str, ...]
+    layers: int
+    kernels: float               # launches of one step, all layers
+    reductions: float            # all-reduces of one step when tensor parallel
+    expert_layers: float
+    hidden: int
+    vocab: int
+
+
+def shape(spec: ModelSpec) -> Shape:
+    """The operators of one decoder stack; embeddings are lookups and cost nothing here."""
+    owned = [(linear, count) for linear, count in spec.linears() if linear.matrix_params]
+    owned.append((spec.head, 1))
+    linears = [linear for linear, _ in owned]
+    return Shape(
+        inputs=np.array([linear.inputs for linear in linears], float),
+        outputs=np.array([linear.outputs for linear in linears], float),
+        count=np.array([count for _, count in owned], float),
+        experts=np.array([linear.experts for linear in linears], float),
+        active=np.array([linear.experts_per_token if linear.experts else 1 for linear in linears], float),
+        role=np.array([_ROLE[linear.role] for linear in linears], np.intp),
+        shard=np.array([_SHARD[linear.shard] for linear in linears], np.intp),
+        names=tuple(linear.name for linear in linears),
+        layers=spec.n_layers,
+        kernels=float(sum(layer.count * _kernels(layer) for layer in spec.layers)),
+        reductions=float(sum(layer.count * _reductions(layer.linears) for layer in spec.layers)),
+        expert_layers=float(sum(layer.count for layer in spec.layers if _routed(layer))),
+        hidden=spec.hidden_size,
+        vocab=spec.vocab_size,
+    )
+
+
+def _routed(layer: Layer) -> bool:
+    return any(linear.experts for linear in layer.linears)
+
+
+def _kernels(layer: Layer) -> int:
+    """Kernels one layer launches with the usual fusions."""
+    routing = KERNELS_OF_ROUTING if _routed(layer) else 0
+    return len(layer.linears) + KERNELS_PER_MIXER * len(layer.mixers) + KERNELS_PER_LAYER + routing
+
+
+def _reductions(linears: Sequence[Linear]) -> int:
+    """All-reduces of one layer: one after the mixer, one after the MLP or the experts."""
+    feeds = {linear.role in (Role.ATTENTION, Role.STATE) for linear in linears if linear.shard is Shard.ROW}
+    return len(feeds)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Operators of every pair on one GPU, flattened: arrays [ops] ordered by pair, arrays [pairs]."""
+
+    pair: Rows                   # [ops]
+    first: Rows                  # [pairs] first op of the pair
+    head: Rows                   # [pairs] op index of lm_head
+    inputs: Floats               # [ops] K on this GPU
+    outputs: Floats              # [ops] N on this GPU
+    count: Floats                # [ops]
+    experts: Floats              # [ops] experts of the whole group, 0 when dense
+    active: Floats               # [ops]
+    expert_share: Floats         # [ops] part of the experts that live on this GPU
+    rows_per_token: Floats       # [ops] tokens of all data-parallel ranks meet at the experts
+    weight_bytes: Floats         # [ops] bytes of one weight
+    peak: Floats                 # [ops] FLOP/s of the matrix units for this op
+    layers: Floats
+    kernels: Floats
+    reductions: Floats
+    expert_layers: Floats
+    hidden: Floats
+    vocab: Floats
+    bandwidth: Floats
+    peak_16bit: Floats
+    link: Floats                 # bytes/s, one direction
+    tp: Floats
+    pp: Floats
+    dp: Floats
+    gpus: Floats
+    eager: NDArray[np.bool_]
+    layer_split: NDArray[np.bool_]
+    chunk: Floats                # tokens of prompt in one step
+    max_sequences: Floats
+    state_bytes: Floats          # recurrent state of one sequence
+    kv_read: Floats              # [pairs, contexts] bytes read to decode one token
+    decode_flops: Floats         # [pairs, contexts] of one GPU
+    prefill_flops: Floats        # [pairs, contexts] of one GPU, per prompt token
+
+
+def work(pairs: Sequence[Pair]) -> Work:
+    """Columns for all pairs; each model's operators are read once."""
+    specs: dict[int, int] = {}
+    shapes: list[Shape] = []
+    of_pair = np.empty(len(pairs), np.intp)
+    for i, (spec, _) in enumerate(pairs):
+        if id(spec) not in specs:
+            specs[id(spec)] = len(shapes)
+            shapes.append(shape(spec))
+        of_pair[i] = specs[id(spec)]
+    sizes = np.array([len(s.inputs) for s in shapes])[of_pair]
+    first = np.concatenate(([0], np.cumsum(sizes)[:-1])).astype(np.intp)
+    pair = np.repeat(np.arange(len(pairs)), sizes)
+    start = np.concatenate(([0], np.cumsum([len(s.inputs) for s in shapes])[:-1]))[of_pair]
+    op = start[pair] + np.arange(len(pair)) - first[pair]      # op of the pair -> op of the shapes
+
+    deployments = [deployment for _, deployment in pairs]
+    tp, pp, dp, ep = (
+        np.array([getattr(d, name) for d in deployments], float) for name in ("tp", "pp", "dp", "ep")
+    )
+    role = np.concatenate([s.role for s in shapes])[op]
+    shard = np.concatenate([s.shard for s in shapes])[op]
+    experts = np.concatenate([s.experts for s in shapes])[op]
+    expert = experts > 0
+    expert_tp = np.maximum(1.0, tp * dp / ep)
+    split = np.where(expert, expert_tp[pair], tp[pair])
+    inputs = np.concatenate([s.inputs for s in shapes])[op]
+    outputs = np.concatenate([s.outputs for s in shapes])[op]
+    bits, peaks, peak_16bit = _arithmetic(deployments)
+    kv_read, decode_flops, prefill_flops, state = _mixing(pairs)
+
+    def shaped(name: str) -> Floats:
+        return np.array([getattr(s, name) for s in shapes], float)[of_pair]
+
+    return Work(
+        pair=pair, first=first, head=first + sizes - 1,
+        inputs=np.where(shard == _SHARD[Shard.ROW], inputs / split, inputs),
+        outputs=np.where(shard == _SHARD[Shard.COLUMN], outputs / split, outputs),
+        count=np.concatenate([s.count for s in shapes])[op],
+        experts=experts,
+        active=np.concatenate([s.active for s in shapes])[op],
+        expert_share=np.where(expert, 1 / np.maximum(1.0, ep[pair]), 1.0),
+        rows_per_token=np.where(expert, dp[pair], 1.0),
+        weight_bytes=bits[pair, role] / 8,
+        peak=peaks[pair, role],
+        layers=shaped("layers"), kernels=shaped("kernels"), reductions=shaped("reductions"),
+        expert_layers=shaped("expert_layers"), hidden=shaped("hidden"), vocab=shaped("vocab"),
+        bandwidth=np.array([d.gpu.bandwidth_bytes_per_s for d in deployments]),
+        peak_16bit=peak_16bit,
+        link=np.array([d.gpu.link_bytes_per_s for d in deployments], float),
+        tp=tp, pp=pp, dp=dp, gpus=tp * pp * dp,
+        eager=np.array([d.engine in EAGER for d in deployments]),
+        layer_split=np.array([d.engine in LAYER_SPLIT for d in deployments]),
+        chunk=np.array([_chunk(d) for d in deployments], float),
+        max_sequences=np.array([d.max_num_seqs or np.inf for d in deployments], float),
+        state_bytes=state, kv_read=kv_read, decode_flops=decode_flops, prefill_flops=prefill_flops,
+    )
+
+
+def _chunk(deployment: Deployment) -> int:
+    return deployment.max_num_batched_tokens or CHUNK_TOKENS.get(deployment.engine, DEFAULT_CHUNK_TOKENS)
+
+
+def _bits(fmt: Format, role: Role) -> float:
+    """Bits a weight of this role takes: routers stay in 16 bits, lm_head too unless GGUF."""
+    kept = role is Role.ROUTER or (role is Role.HEAD and not fmt.name.startswith("gguf"))
+    if fmt.bits_per_weight > HEAD_BITS:
+        return fmt.bits_per_weight
+    if kept or (fmt.experts_only and role is not Role.EXPERT):
+        return HEAD_BITS
+    return fmt.bits_per_weight
+
+
+def peak_flops(gpu: GpuSpec, kind: str, engine: str) -> float:
+    """Dense peak of the matrix units; engines that accumulate in FP16 use the faster GeForce mode [FLOP/s]."""
+    found = gpu.flops.get(kind) or next(
+        (gpu.flops[name] for name in ("bf16", "fp16", "fp32") if name in gpu.flops), 1e12,
+    )
+    if kind in ("fp16", "bf16") and engine in FP16_ACCUMULATING and gpu.fp16_accumulate_flops:
+        return gpu.fp16_accumulate_flops
+    return found
+
+
+def _arithmetic(deployments: Sequence[Deployment]) -> tuple[Floats, Floats, Floats]:
+    """Bits a weight and peak FLOP/s by role, [pairs, roles]; 16-bit peak [pairs]."""
+    bits = np.empty((len(deployments), len(Role)))
+    peaks = np.empty_like(bits)
+    plain = np.empty(len(deployments))
+    by_format: dict[str, list[float]] = {}
+    by_gpu: dict[tuple[str, str, str], tuple[float, float]] = {}
+    for i, d in enumerate(deployments):
+        if d.weights.name not in by_format:
+            by_format[d.weights.name] = [_bits(d.weights, role) for role in Role]
+        key = (d.gpu.name, d.weights.name, d.engine)
+        if key not in by_gpu:
+            kind = compute(d.weights, d.gpu)
+            by_gpu[key] = (peak_flops(d.gpu, kind, d.engine), peak_flops(d.gpu, "bf16", d.engine))
+        bits[i] = by_format[d.weights.name]
+        quantised = bits[i] < HEAD_BITS
+        fast, plain[i] = by_gpu[key]
+        peaks[i] = np.where(quantised | (d.weights.bits_per_weight >= HEAD_BITS), fast, plain[i])
+    return bits, peaks, plain
+
+
+def _mixing(pairs: Sequence[Pair]) -> tuple[Floats, Floats, Floats, Floats]:
+    """Cache bytes, decode and prefill FLOPs of one GPU on the grid of contexts, and state bytes."""
+    known: dict[tuple[int, str, int], tuple[Floats, Floats, Floats, float]] = {}
+    rows = []
+    for spec, d in pairs:
+        key = (id(spec), d.kv_cache.name, d.tp)
+        if key not in known:
+            known[key] = _mixers(spec, d)
+        rows.append(known[key])
+    read, decode, prefill, state = zip(*rows, strict=True)
+    return np.stack(read), np.stack(decode), np.stack(prefill), np.array(state)
+
+
+def _mixers(spec: ModelSpec, d: Deployment) -> tuple[Floats, Floats, Floats, float]:
+    owned = [(layer.count, mixer) for layer in spec.layers for mixer in layer.mixers]
+    zero = np.zeros_like(CONTEXTS)
+    read = zero + sum(n * mixer.kv_bytes_read(CONTEXTS, d.kv_cache, d.tp) for n, mixer in owned)
+    decode = zero + sum(n * mixer.decode_flops(CONTEXTS) for n, mixer in owned) / d.tp
+    prefill = zero + sum(n * mixer.prefill_flops(CONTEXTS) for n, mixer in owned) / d.tp / CONTEXTS
+    return read, decode, prefill, float(spec.state_bytes(ACTIVATION_BYTES, d.tp))
