@@ -72,11 +72,13 @@ def find(name: str) -> Engine:
     return ENGINES.get(name.strip().lower(), ENGINES["generic"])
 
 
-def loads(engine: Engine, format_name: str) -> bool:
-    """Whether the engine has a loader for the format; the generic engine refuses none."""
-    return not engine.formats or any(
-        format_name == name or (name.endswith("-") and format_name.startswith(name))
-        or format_name.startswith(f"{name}-g") for name in engine.formats
+def loads(listed: tuple[str, ...], format_name: str) -> bool:
+    """Whether an engine's list names the format; 'int4' also names its group sizes, 'bnb-' a family."""
+    return not listed or any(
+        format_name == name
+        or format_name.startswith(f"{name}-g")
+        or (name.endswith("-") and format_name.startswith(name))
+        for name in listed
     )
 
 

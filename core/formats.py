@@ -5,13 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from core.engines import ENGINES, Engine
 from core.errors import InputError
-
-if TYPE_CHECKING:
-    from core.gpus import GpuSpec
+from core.kernels import kv_unsupported, unsupported
 
 __all__ = ["ENGINES", "FORMATS", "KV_FORMATS", "Engine", "Format", "KvFormat", "find", "find_kv",
            "kv_unsupported", "unsupported"]
@@ -108,13 +106,3 @@ def find_kv(name: str) -> KvFormat:
     Raises: InputError naming the formats there are.
     """
     return KV_FORMATS[_named(name, KV_FORMATS, "KV cache format")]
-
-
-def unsupported(fmt: Format, gpu: "GpuSpec", engine: str) -> str | None:
-    """Why the format should not be deployed on that GPU with that engine, or None."""
-    return None
-
-
-def kv_unsupported(kv: KvFormat, gpu: "GpuSpec", engine: str) -> str | None:
-    """Why that KV cache format does not run on that GPU with that engine, or None."""
-    return None
