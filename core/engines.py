@@ -61,7 +61,7 @@ _TABLE: Final = (
            ("fp16", "fp32", "int4", "awq-int4"), ("fp16",), "MLC LLM EngineConfig"),
     Engine("qserve", "QServe", "1", 0.9, 8192, 256, 64, ("NVIDIA",), ("fp16", "w4a8", "w8a8-int8"),
            ("fp16", "int8", "int4"), "omniserve README"),
-    Engine("generic", "a vLLM-like engine", "0.33", 0.9, 2048, 256, 16, (), (), (),
+    Engine("generic", "Generic engine", "0.33", 0.9, 2048, 256, 16, (), (), (),
            "the rules of vLLM 0.33"),
 )
 ENGINES: Final[Mapping[str, Engine]] = {engine.name: engine for engine in _TABLE}

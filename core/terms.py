@@ -78,7 +78,7 @@ class Deployment:
     dp: int = 1
     engine: str = "vllm"
     engine_version: str = ""
-    memory_fraction: float = 0.9
+    memory_fraction: float | None = None   # of the memory the driver reports
     max_model_len: int | None = None
     max_num_batched_tokens: int | None = None
     max_num_seqs: int | None = None
