@@ -1,0 +1,17 @@
+"""Pictures of a plan: plain arrays in, Vega-Lite specifications out, legible in light and dark."""
+
+from core.charts.batch import formats_over_batch, throughput_over_batch, tpot_over_batch
+from core.charts.heat import batch_by_context
+from core.charts.memory import Segment, memory_bar
+from core.charts.style import Spec, colour
+
+__all__ = [
+    "Segment",
+    "Spec",
+    "batch_by_context",
+    "colour",
+    "formats_over_batch",
+    "memory_bar",
+    "throughput_over_batch",
+    "tpot_over_batch",
+]
