@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Final
 
 from core.errors import HardwareError
-from core.gpus.visible_memory import engine_memory_mib
 from core.gpus.prices import reference_price
 from core.gpus.spec import GpuSpec, pcie_bytes_per_s
+from core.gpus.visible_memory import engine_memory_mib
 from core.units import GB, MIB, TERA
 
 ASSETS: Final = Path(__file__).resolve().parents[2] / "assets"
@@ -21,9 +21,10 @@ DTYPES: Final = ("fp32", "fp16", "bf16", "fp8", "int8", "fp4", "int4")
 _BASIS: Final = {"datasheet": "published", "formula": "estimated", "announced": "estimated"}
 
 # Words that say who made a card, not which one it is.
-_MAKERS: Final = frozenset(
-    "nvidia tesla geforce amd instinct radeon intel apple aws google cloud huawei graphics generation r tm".split()
-)
+_MAKERS: Final = frozenset({
+    "nvidia", "tesla", "geforce", "amd", "instinct", "radeon", "intel", "apple", "aws", "google", "cloud", "huawei",
+    "graphics", "generation", "r", "tm",
+})
 
 
 def normalised(name: str) -> str:
@@ -94,8 +95,9 @@ def search(query: str) -> tuple[GpuSpec, ...]:
         text = " ".join((*names, spec.vendor, spec.architecture)).lower()
         return 2 if all(word in text for word in words) else None
 
-    ranked = [(rank(spec), spec) for spec in catalogue()]
-    return tuple(spec for _, spec in sorted(((r, s) for r, s in ranked if r is not None), key=lambda pair: pair[0]))
+    ranks = {spec.name: rank(spec) for spec in catalogue()}
+    hits = [spec for spec in catalogue() if ranks[spec.name] is not None]
+    return tuple(sorted(hits, key=lambda spec: ranks[spec.name] or 0))
 
 
 def _rows(asset: str) -> list[dict[str, str]]:
