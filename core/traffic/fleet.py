@@ -1,0 +1,254 @@
+"""From one replica to a service: percentiles, the smallest fleet that holds an SLO, its cost."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from math import ceil
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import InputError
+from core.traffic.requests import Trace
+from core.traffic.scheduler import Limits, Outcome, StepTimes, simulate
+
+SECONDS_PER_HOUR: Final = 3600.0
+HOURS_PER_MONTH: Final = 730.0      # 365 * 24 / 12
+MAX_REPLICAS: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Slo:
+    """What a request must meet, and the share of requests that must meet it."""
+
+    ttft_s: float
+    tpot_s: float
+    share: float = 0.99
+
+
+@dataclass(frozen=True, slots=True)
+class Percentiles:
+    """p50, p90 and p99 of a time [s]; NaN when no request ended."""
+
+    p50: float
+    p90: float
+    p99: float
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """How a fleet served a trace."""
+
+    replicas: int
+    requests: int
+    refused: int
+    ttft: Percentiles
+    tpot: Percentiles
+    latency: Percentiles
+    within_slo: float           # share of all requests, refused ones count as missed
+    goodput_per_s: float        # requests within the SLO per second
+    output_tokens_per_s: float
+    in_system: float            # mean requests waiting or running, whole fleet
+    kv_occupancy: float         # mean over replicas
+    kv_peak: float
+    waiting_peak: int           # longest queue of one replica
+    utilisation: float          # share of time a replica has work
+    preemptions: int
+
+    def holds(self, slo: Slo) -> bool:
+        return self.within_slo >= slo.share
+
+
+def _percentiles(values: NDArray[np.float64]) -> Percentiles:
+    known = values[~np.isnan(values)]
+    if not len(known):
+        return Percentiles(np.nan, np.nan, np.nan)
+    return Percentiles(*(float(p) for p in np.percentile(known, (50, 90, 99))))
+
+
+def summary(outcomes: list[Outcome], slo: Slo) -> Service:
+    """The fleet's figures from its replicas' outcomes."""
+    ttft, tpot, latency, output = (
+        np.concatenate([getattr(o, name) for o in outcomes])
+        for name in ("ttft_s", "tpot_s", "latency_s", "output_tokens")
+    )
+    ended = ~np.isnan(latency)
+    good = ended & (ttft <= slo.ttft_s) & ~(tpot > slo.tpot_s)
+    start = min((float(o.arrival_s[0]) for o in outcomes if len(o.arrival_s)), default=0.0)
+    span = max(max(o.end_s for o in outcomes) - start, 1e-12)
+    return Service(
+        replicas=len(outcomes),
+        requests=len(latency),
+        refused=int(np.sum(~ended)),
+        ttft=_percentiles(ttft),
+        tpot=_percentiles(tpot),
+        latency=_percentiles(latency),
+        within_slo=float(np.mean(good)) if len(good) else 1.0,
+        goodput_per_s=float(np.sum(good)) / span,
+        output_tokens_per_s=float(np.sum(output[ended])) / span,
+        in_system=sum(o.in_system for o in outcomes),
+        kv_occupancy=float(np.mean([o.kv_occupancy for o in outcomes])),
+        kv_peak=max(o.kv_peak for o in outcomes),
+        waiting_peak=max(o.waiting_peak for o in outcomes),
+        utilisation=sum(o.busy_s for o in outcomes) / (span * len(outcomes)),
+        preemptions=sum(o.preemptions for o in outcomes),
+    )
+
+
+def serve(trace: Trace, steps: StepTimes, limits: Limits, replicas: int, slo: Slo) -> Service:
+    """The trace on `replicas` alike behind a round-robin balancer."""
+    return summary([simulate(trace.every(replicas, i), steps, limits) for i in range(replicas)], slo)
+
+
+def serve_disaggregated(
+    trace: Trace,
+    steps: StepTimes,
+    limits: Limits,
+    prefill_replicas: int,
+    decode_replicas: int,
+    transfer_s_per_token: float,
+    slo: Slo,
+) -> Service:
+    """Prompts computed on some replicas, answers decoded on others, the cache sent between them."""
+    answered = replace(trace, output_tokens=np.ones_like(trace.output_tokens))
+    ttft = np.full(len(trace), np.nan)
+    prefills = []
+    for i in range(prefill_replicas):
+        outcome = simulate(answered.every(prefill_replicas, i), steps, limits)
+        ttft[i::prefill_replicas] = outcome.ttft_s
+        prefills.append(outcome)
+    moved = ttft + transfer_s_per_token * trace.input_tokens
+    kept = np.flatnonzero(~np.isnan(moved))
+    order = kept[np.argsort(trace.arrival_s[kept] + moved[kept], kind="stable")]
+    arrived = Trace((trace.arrival_s + moved)[order], trace.input_tokens[order], trace.output_tokens[order])
+    decodes = [
+        simulate(arrived.every(decode_replicas, i), steps, replace(limits, prefix_reuse=1.0))
+        for i in range(decode_replicas)
+    ]
+    latency = np.full(len(trace), np.nan)
+    for i, outcome in enumerate(decodes):
+        chosen = order[i::decode_replicas]
+        latency[chosen] = moved[chosen] + outcome.latency_s
+    decoded = summary(decodes, slo)
+    whole = replace(
+        prefills[0], arrival_s=trace.arrival_s, ttft_s=ttft, latency_s=latency, output_tokens=trace.output_tokens,
+        end_s=max(o.end_s for o in decodes), in_system=decoded.in_system + sum(o.in_system for o in prefills),
+    )
+    return replace(
+        summary([whole], slo),
+        replicas=prefill_replicas + decode_replicas,
+        kv_occupancy=decoded.kv_occupancy, kv_peak=decoded.kv_peak, waiting_peak=decoded.waiting_peak,
+        utilisation=decoded.utilisation, preemptions=decoded.preemptions,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """The smallest number of replicas that holds the SLO, and what headroom and N+1 add."""
+
+    needed: int
+    with_headroom: int
+    to_buy: int                 # with headroom, and one more so that one may fail
+    service: Service            # of the needed ones
+    tried: tuple[Service, ...]  # in order of replicas
+
+
+def smallest_fleet(
+    trace: Trace,
+    steps: StepTimes,
+    limits: Limits,
+    slo: Slo,
+    *,
+    headroom: float = 0.2,
+    on_try: Callable[[Service], None] | None = None,
+) -> Fleet:
+    """Doubles, then halves the gap. Raises InputError where no number of replicas can hold the SLO.
+
+    `on_try` sees every fleet tried; raise from it to stop. Time about 2 log2(replicas) simulations.
+    """
+    _check_single_request(trace, steps, slo)
+    tried: dict[int, Service] = {}
+
+    def holds(replicas: int) -> bool:
+        tried[replicas] = serve(trace, steps, limits, replicas, slo)
+        if on_try:
+            on_try(tried[replicas])
+        return tried[replicas].holds(slo)
+
+    low, high = 0, 1
+    while not holds(high):
+        low, high = high, high * 2
+        if high > min(MAX_REPLICAS, 2 * len(trace)):
+            raise InputError(
+                f"Even {low:,} replicas keep only {tried[low].within_slo:.0%} of requests within the SLO: loosen "
+                "the SLO, shorten the prompts, or choose a faster deployment."
+            )
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    with_headroom = ceil(high * (1 + headroom))
+    return Fleet(high, with_headroom, with_headroom + 1, tried[high], tuple(tried[n] for n in sorted(tried)))
+
+
+def _check_single_request(trace: Trace, steps: StepTimes, slo: Slo) -> None:
+    """A request alone on a GPU must meet the SLO, or no fleet will."""
+    if not len(trace):
+        raise InputError("The trace holds no request: raise the rate or the duration.")
+    prompt = float(np.quantile(trace.input_tokens, slo.share))
+    ttft_s = steps.seconds(0, 0, int(prompt))
+    tpot_s = steps.seconds(1, float(np.median(trace.input_tokens)), 0)
+    if ttft_s > slo.ttft_s:
+        raise InputError(
+            f"A prompt of {prompt:,.0f} tokens alone takes {ttft_s * 1e3:,.0f} ms to its first token, more than the "
+            f"{slo.ttft_s * 1e3:,.0f} ms asked for, and no number of replicas helps: use more tensor parallelism or a "
+            "faster GPU."
+        )
+    if tpot_s > slo.tpot_s:
+        raise InputError(
+            f"One request alone takes {tpot_s * 1e3:,.1f} ms per token, more than the {slo.tpot_s * 1e3:,.1f} ms asked "
+            "for, and no number of replicas helps: use a smaller format, more tensor parallelism or a faster GPU."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Hour:
+    """One window of an autoscaled day."""
+
+    start_s: float
+    requests_per_s: float
+    replicas: int
+
+
+def autoscale(
+    trace: Trace, steps: StepTimes, limits: Limits, slo: Slo, *, windows: int = 24, floor: int = 1
+) -> tuple[Hour, ...]:
+    """The smallest fleet of each window of the trace, as an autoscaler that foresees would run."""
+    hours = []
+    for start, part in _windows(trace, windows):
+        needed = smallest_fleet(part, steps, limits, slo).needed if len(part) else 0
+        hours.append(Hour(start, part.requests_per_s, max(floor, needed)))
+    return tuple(hours)
+
+
+def _windows(trace: Trace, windows: int) -> Iterator[tuple[float, Trace]]:
+    edges = np.linspace(trace.arrival_s[0], trace.arrival_s[-1] + 1e-9, windows + 1)
+    cuts = np.searchsorted(trace.arrival_s, edges)
+    for start, low, high in zip(edges[:-1], cuts[:-1], cuts[1:], strict=True):
+        part = slice(low, high)
+        yield float(start), Trace(trace.arrival_s[part], trace.input_tokens[part], trace.output_tokens[part])
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """What a fleet costs at a price per GPU and hour [USD]."""
+
+    per_hour: float
+    per_month: float
+    per_million_output_tokens: float
+
+
+def bill(replicas: float, gpus_per_replica: int, usd_per_gpu_hour: float, output_tokens_per_s: float) -> Bill:
+    """Cost of a fleet at its real traffic, idle time paid for."""
+    per_hour = replicas * gpus_per_replica * usd_per_gpu_hour
+    tokens_per_hour = output_tokens_per_s * SECONDS_PER_HOUR
+    return Bill(per_hour, per_hour * HOURS_PER_MONTH, per_hour / tokens_per_hour * 1e6 if tokens_per_hour else np.inf)

@@ -1,0 +1,176 @@
+"""What arrives: patterns of arrivals, lengths of prompts and answers, recorded traces."""
+
+import csv
+import io
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import InputError
+
+MAX_REQUESTS: Final = 200_000       # bounds memory and time of one simulation
+MAX_TOKENS: Final = 10_000_000      # of one prompt or answer
+_TRACE_COLUMNS: Final = {
+    "arrival": ("arrival_s", "arrived_at", "timestamp", "time", "arrival"),
+    "input": ("input_tokens", "num_prefill_tokens", "prompt_tokens", "contexttokens", "input"),
+    "output": ("output_tokens", "num_decode_tokens", "completion_tokens", "generatedtokens", "output"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """Requests in order of arrival. All arrays [requests]."""
+
+    arrival_s: NDArray[np.float64]
+    input_tokens: NDArray[np.int64]
+    output_tokens: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.arrival_s)
+
+    @property
+    def duration_s(self) -> float:
+        """Time between the first and the last arrival [s]."""
+        return float(self.arrival_s[-1] - self.arrival_s[0]) if len(self) else 0.0
+
+    @property
+    def requests_per_s(self) -> float:
+        """Mean arrival rate [1/s]."""
+        return (len(self) - 1) / self.duration_s if self.duration_s > 0 else 0.0
+
+    def every(self, n: int, offset: int) -> "Trace":
+        """What round-robin over `n` replicas sends to replica `offset`."""
+        return Trace(self.arrival_s[offset::n], self.input_tokens[offset::n], self.output_tokens[offset::n])
+
+
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """Log-normal lengths of prompts and answers [tokens]; spread 0 means every one alike."""
+
+    name: str
+    input_median: float
+    input_spread: float        # sigma of log(tokens)
+    output_median: float
+    output_spread: float
+    source: str
+
+
+def _spread(median: float, p90: float) -> float:
+    """Sigma of a log-normal from its median and 90th percentile: ln(p90/median) / z(0.9)."""
+    return float(np.log(p90 / median) / 1.2816)
+
+
+_AZURE: Final = "Azure LLM inference trace 2023, as processed in microsoft/vidur (MIT)"
+_NVIDIA_RAG: Final = "NVIDIA Enterprise RAG sizing guide, use cases (input/output lengths)"
+PRESETS: Final = (
+    Lengths("chat", 1020, _spread(1020, 2735), 129, _spread(129, 424), f"{_AZURE}: conversation, 19,366 requests"),
+    Lengths("code completion", 1469, _spread(1469, 5194), 13, _spread(13, 55), f"{_AZURE}: code, 8,819 requests"),
+    Lengths("summarising", 4096, 0.0, 512, 0.0, _NVIDIA_RAG),
+    Lengths("analysis", 128, 0.0, 2048, 0.0, _NVIDIA_RAG),
+)
+
+
+def draw_lengths(
+    lengths: Lengths, n: int, rng: np.random.Generator, max_context: int | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Prompt and answer lengths of `n` requests, clipped to what the model can hold [tokens]."""
+    longest = max_context // 2 if max_context else MAX_TOKENS
+
+    def draw(median: float, spread: float) -> NDArray[np.int64]:
+        tokens = np.rint(median * np.exp(spread * rng.standard_normal(n)))
+        return np.clip(tokens, 1, longest).astype(np.int64)
+
+    return draw(lengths.input_median, lengths.input_spread), draw(lengths.output_median, lengths.output_spread)
+
+
+def _gamma_arrivals(rate: float, duration_s: float, burstiness: float, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Arrivals with gamma gaps: coefficient of variation squared = 1/burstiness; 1 is Poisson.
+
+    The convention of `vllm bench serve --burstiness`: below 1 is burstier, above 1 more even.
+    """
+    expected = int(rate * duration_s * 1.2 + 10 * np.sqrt(rate * duration_s / min(1.0, burstiness)) + 10)
+    gaps = rng.gamma(shape=burstiness, scale=1 / (rate * burstiness), size=expected)
+    arrivals = np.cumsum(gaps)
+    return arrivals[arrivals < duration_s]
+
+
+def generate(
+    rate: float,
+    duration_s: float,
+    lengths: Lengths,
+    *,
+    burstiness: float = 1.0,
+    day_swing: float = 0.0,
+    seed: int = 0,
+    max_context: int | None = None,
+) -> Trace:
+    """A trace of `rate` requests/s on average.
+
+    `day_swing` in 0..1 bends the rate along one sine over the duration, as a day does, from
+    (1 - swing) at the start to (1 + swing) in the middle. Raises InputError outside the ranges.
+    """
+    _check_range("requests per second", rate, 1e-6, 1e5)
+    _check_range("duration in seconds", duration_s, 1, 7 * 86_400)
+    _check_range("burstiness", burstiness, 0.01, 100)
+    _check_range("day swing", day_swing, 0, 1)
+    if rate * duration_s > MAX_REQUESTS:
+        raise InputError(
+            f"{rate * duration_s:,.0f} requests are more than the {MAX_REQUESTS:,} one simulation takes: "
+            "lower the rate or the duration."
+        )
+    rng = np.random.default_rng(seed)
+    arrivals = _gamma_arrivals(rate, duration_s, burstiness, rng)
+    if day_swing:
+        arrivals = _bend(arrivals, duration_s, day_swing)
+    inputs, outputs = draw_lengths(lengths, len(arrivals), rng, max_context)
+    return Trace(arrivals, inputs, outputs)
+
+
+def _bend(arrivals: NDArray[np.float64], duration_s: float, swing: float) -> NDArray[np.float64]:
+    """Moves arrivals so that their rate follows 1 - swing*cos(2 pi t/duration): inverse of its integral."""
+    t = np.linspace(0, duration_s, 2_000)
+    cumulative = t - swing * duration_s / (2 * np.pi) * np.sin(2 * np.pi * t / duration_s)
+    return np.asarray(np.interp(arrivals, cumulative, t), dtype=np.float64)
+
+
+def _check_range(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise InputError(f"The {name} must lie between {low:g} and {high:g}; it is {value:g}.")
+
+
+def read_trace(text: str) -> Trace:
+    """A trace from CSV text: arrival time [s], input tokens, output tokens; sorted, starting at 0.
+
+    Columns are found by their usual names in any order. Raises InputError naming the line.
+    """
+    reader = csv.DictReader(io.StringIO(text))
+    names = {(field or "").strip().lower(): field for field in reader.fieldnames or ()}
+    columns = {what: next((names[n] for n in known if n in names), None) for what, known in _TRACE_COLUMNS.items()}
+    missing = [what for what, column in columns.items() if column is None]
+    if missing:
+        raise InputError(
+            f"The trace has no column for {', '.join(missing)}: name the columns arrival_s, input_tokens and "
+            "output_tokens."
+        )
+    rows = []
+    for line, row in enumerate(reader, start=2):
+        if line > MAX_REQUESTS + 1:
+            raise InputError(f"The trace has more than {MAX_REQUESTS:,} requests: cut it into parts.")
+        rows.append(_trace_row(line, [row[column] for column in columns.values() if column]))
+    if not rows:
+        raise InputError("The trace holds no request: it needs a header line and at least one row.")
+    table = np.array(sorted(rows))
+    return Trace(table[:, 0] - table[0, 0], table[:, 1].astype(np.int64), table[:, 2].astype(np.int64))
+
+
+def _trace_row(line: int, cells: list[str | None]) -> tuple[float, float, float]:
+    """One request; raises InputError naming the line."""
+    try:
+        arrival, prompt, answer = (float(cell or "") for cell in cells)
+    except ValueError:
+        raise InputError(f"Line {line} of the trace holds something that is not a number.") from None
+    if not (np.isfinite(arrival) and 1 <= prompt <= MAX_TOKENS and 1 <= answer <= MAX_TOKENS):
+        raise InputError(f"Line {line} of the trace is out of range: tokens lie between 1 and {MAX_TOKENS:,}.")
+    return arrival, prompt, answer

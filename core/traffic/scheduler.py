@@ -1,0 +1,278 @@
+"""One engine replica under traffic: continuous batching with chunked prefill, step by step.
+
+The scheduler of vLLM V1 (`vllm/v1/core/sched/scheduler.py`) and of SGLang in short: every step
+decodes one token of each running sequence and spends what is left of the token budget on prompts,
+first come first served; a sequence is admitted when its prompt fits in the KV cache; when the cache
+runs full the youngest is preempted and its tokens are computed again.
+
+Between two events (an arrival, an end, a full cache) steps differ only by their growing context,
+so they are taken together at the context in their middle; step time is almost linear in it.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from typing import Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.traffic.requests import Trace
+
+_MAX_STEPS_AT_ONCE: Final = 64      # keeps the midpoint rule within 0.1 % of single steps
+
+
+class StepTimes(Protocol):
+    """How long one engine step lasts."""
+
+    def seconds(self, decoding: int, context_tokens: float, prefill_tokens: int) -> float:
+        """Step of `decoding` sequences holding `context_tokens` in all, and a share of prompts [s]."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one replica admits."""
+
+    kv_tokens: float                    # capacity of its KV cache [tokens]
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    prefix_reuse: float = 0.0           # share of a prompt found in the prefix cache, 0..1
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of every request of a trace. Arrays [requests]; NaN where it was refused."""
+
+    arrival_s: NDArray[np.float64]
+    ttft_s: NDArray[np.float64]
+    latency_s: NDArray[np.float64]
+    output_tokens: NDArray[np.int64]
+    preemptions: int
+    busy_s: float
+    end_s: float
+    in_system: float                    # time-averaged requests waiting or running
+    kv_occupancy: float                 # time-averaged share of the KV cache in use
+    kv_peak: float
+    waiting_peak: int
+
+    @property
+    def refused(self) -> NDArray[np.bool_]:
+        return np.isnan(self.latency_s)
+
+    @property
+    def tpot_s(self) -> NDArray[np.float64]:
+        """(latency - TTFT) / (output - 1); NaN for answers of one token [s]."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            tpot = (self.latency_s - self.ttft_s) / (self.output_tokens - 1)
+        return np.where(self.output_tokens > 1, tpot, np.nan)
+
+
+@dataclass(slots=True)
+class _Replica:
+    """The state between steps. Requests are indices into the trace."""
+
+    trace: Trace
+    steps: StepTimes
+    limits: Limits
+    clock: float = 0.0
+    step: int = 0
+    next_arrival: int = 0
+    kv_used: int = 0
+    decoding: int = 0
+    decoding_context: int = 0
+    waiting: deque[int] = field(default_factory=deque)
+    prefilling: deque[int] = field(default_factory=deque)
+    ends: list[tuple[int, int]] = field(default_factory=list)      # heap of (last step, request)
+    admitted: list[int] = field(default_factory=list)              # oldest first; may hold ended ones
+
+
+class Simulation:
+    """Runs a trace through one replica. Time O(events log running)."""
+
+    def __init__(self, trace: Trace, steps: StepTimes, limits: Limits) -> None:
+        n = len(trace)
+        self._r = _Replica(trace, steps, limits)
+        self._arrival: list[float] = trace.arrival_s.tolist()
+        self._input: list[int] = trace.input_tokens.tolist()
+        self._output: list[int] = trace.output_tokens.tolist()
+        self._to_prefill = [0] * n      # prompt tokens still to compute
+        self._generated = [0] * n
+        self._joined = [0] * n          # step at which it began to decode, -1 when it does not
+        self._held = [0] * n            # KV tokens held when it joined
+        self._ttft = [float("nan")] * n
+        self._latency = [float("nan")] * n
+        self._preemptions = 0
+        self._busy_s = self._area = self._kv_area = 0.0
+        self._kv_peak = self._waiting_peak = 0
+
+    def run(self) -> Outcome:
+        """Every request ends or is refused."""
+        r = self._r
+        n = len(self._arrival)
+        r.clock = self._arrival[0] if n else 0.0
+        while True:
+            self._arrive()
+            self._admit()
+            if not r.prefilling and not r.decoding:
+                if r.next_arrival >= n:
+                    break
+                r.clock = self._arrival[r.next_arrival]
+                continue
+            self._advance()
+        return self._outcome()
+
+    def _arrive(self) -> None:
+        r = self._r
+        while r.next_arrival < len(self._arrival) and self._arrival[r.next_arrival] <= r.clock:
+            request = r.next_arrival
+            r.next_arrival += 1
+            if self._input[request] + self._output[request] <= r.limits.kv_tokens:
+                self._area += r.clock - self._arrival[request]          # it came while a step ran
+                r.waiting.append(request)
+        self._waiting_peak = max(self._waiting_peak, len(r.waiting))
+
+    def _admit(self) -> None:
+        """First come first served while a prompt and its first token fit in the cache."""
+        r = self._r
+        while r.waiting and r.decoding + len(r.prefilling) < r.limits.max_num_seqs:
+            request = r.waiting[0]
+            held = self._input[request] + self._generated[request] + 1
+            if r.kv_used + held > r.limits.kv_tokens:
+                return
+            r.waiting.popleft()
+            r.kv_used += held
+            reused = 0 if self._generated[request] else int(self._input[request] * r.limits.prefix_reuse)
+            self._to_prefill[request] = max(1, held - 1 - reused)
+            self._held[request] = held
+            self._joined[request] = -1
+            r.prefilling.append(request)
+            r.admitted.append(request)
+
+    def _advance(self) -> None:
+        """One step with prompts in it, or many that only decode."""
+        r = self._r
+        self._make_room()
+        prompt_tokens, done = self._take_prompts(max(1, r.limits.max_num_batched_tokens - r.decoding))
+        steps = 1 if prompt_tokens else self._decode_steps()
+        self._spend(steps, prompt_tokens, len(done))
+        self._end_decodes()
+        for request in done:
+            self._first_token(request)
+
+    def _take_prompts(self, budget: int) -> tuple[int, list[int]]:
+        """Chunks of the oldest prompts within the budget: tokens, and the prompts they finish."""
+        r = self._r
+        taken, done = 0, []
+        while r.prefilling and taken < budget:
+            request = r.prefilling[0]
+            chunk = min(self._to_prefill[request], budget - taken)
+            self._to_prefill[request] -= chunk
+            taken += chunk
+            if self._to_prefill[request]:
+                break
+            done.append(r.prefilling.popleft())
+        return taken, done
+
+    def _decode_steps(self) -> int:
+        """Steps until something changes: an end, an arrival that could be admitted, a full cache."""
+        r = self._r
+        steps = min(r.ends[0][0] - r.step, _MAX_STEPS_AT_ONCE)
+        room = (r.limits.kv_tokens - r.kv_used) // r.decoding
+        steps = int(max(1, min(steps, room)))
+        if steps > 1 and not r.waiting and r.next_arrival < len(self._arrival):
+            step_s = r.steps.seconds(r.decoding, r.decoding_context, 0)
+            until_arrival = (self._arrival[r.next_arrival] - r.clock) / step_s
+            steps = max(1, min(steps, int(until_arrival) + 1))
+        return steps
+
+    def _make_room(self) -> None:
+        """Preempts the youngest until one more token of every decoding sequence fits."""
+        r = self._r
+        while r.kv_used + r.decoding > r.limits.kv_tokens and r.decoding + len(r.prefilling) > 1:
+            request = r.admitted.pop()
+            if self._latency[request] == self._latency[request]:        # has ended
+                continue
+            if self._joined[request] < 0:
+                r.prefilling.remove(request)
+                r.kv_used -= self._held[request]
+            else:
+                self._leave(request)
+            self._preemptions += 1
+            r.waiting.appendleft(request)
+
+    def _leave(self, request: int) -> None:
+        """Takes a decoding sequence out and frees its cache; what it generated stays with it."""
+        r = self._r
+        made = r.step - self._joined[request]
+        held = self._held[request] + made
+        self._generated[request] += made
+        self._joined[request] = -1
+        r.decoding -= 1
+        r.decoding_context -= held
+        r.kv_used -= held
+
+    def _spend(self, steps: int, prompt_tokens: int, prompts_done: int) -> None:
+        """Lets `steps` equal steps pass."""
+        r = self._r
+        middle = r.decoding_context + r.decoding * (steps - 1) / 2
+        seconds = steps * r.steps.seconds(r.decoding, middle, prompt_tokens)
+        in_system = r.decoding + len(r.prefilling) + prompts_done + len(r.waiting)
+        self._area += seconds * in_system
+        self._kv_area += seconds * (r.kv_used + r.decoding * steps / 2)
+        self._busy_s += seconds
+        r.clock += seconds
+        r.step += steps
+        r.kv_used += r.decoding * steps
+        r.decoding_context += r.decoding * steps
+        self._kv_peak = max(self._kv_peak, r.kv_used)
+
+    def _end_decodes(self) -> None:
+        r = self._r
+        while r.ends and r.ends[0][0] <= r.step:
+            end, request = heappop(r.ends)
+            if self._joined[request] < 0 or end != self._end_step(request):
+                continue                                                # was preempted meanwhile
+            self._latency[request] = r.clock - self._arrival[request]
+            self._leave(request)
+
+    def _end_step(self, request: int) -> int:
+        return self._joined[request] + self._output[request] - self._generated[request]
+
+    def _first_token(self, request: int) -> None:
+        """The prompt is done: its last step gave a token; the rest is decoded from the next step on."""
+        r = self._r
+        if self._ttft[request] != self._ttft[request]:
+            self._ttft[request] = r.clock - self._arrival[request]
+        self._generated[request] += 1
+        if self._generated[request] >= self._output[request]:
+            self._latency[request] = r.clock - self._arrival[request]
+            r.kv_used -= self._held[request]
+            return
+        self._joined[request] = r.step
+        r.decoding += 1
+        r.decoding_context += self._held[request]
+        heappush(r.ends, (self._end_step(request), request))
+
+    def _outcome(self) -> Outcome:
+        r = self._r
+        trace = r.trace
+        span = max(r.clock - (self._arrival[0] if self._arrival else 0.0), 1e-12)
+        return Outcome(
+            arrival_s=trace.arrival_s,
+            ttft_s=np.array(self._ttft),
+            latency_s=np.array(self._latency),
+            output_tokens=trace.output_tokens,
+            preemptions=self._preemptions,
+            busy_s=self._busy_s,
+            end_s=r.clock,
+            in_system=self._area / span,
+            kv_occupancy=self._kv_area / span / r.limits.kv_tokens,
+            kv_peak=self._kv_peak / r.limits.kv_tokens,
+            waiting_peak=self._waiting_peak,
+        )
+
+
+def simulate(trace: Trace, steps: StepTimes, limits: Limits) -> Outcome:
+    """What happens to every request of `trace` on one replica."""
+    return Simulation(trace, steps, limits).run()
