@@ -3,11 +3,12 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8501
+ADDRESS ?= localhost
 
-.PHONY: run test check bench clean
+.PHONY: run test check bench screenshots clean
 
 run: $(VENV)/.app
-	$(BIN)/streamlit run app.py --server.port $(PORT)
+	$(BIN)/streamlit run app.py --server.port $(PORT) --server.address $(ADDRESS)
 
 test: check
 	$(BIN)/python -m pytest -n auto
@@ -18,6 +19,9 @@ check: $(VENV)/.tests
 
 bench: $(VENV)/.app
 	$(BIN)/python -m tests.bench
+
+screenshots: $(VENV)/.tests
+	$(BIN)/python -m tests.screenshots --readme
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
