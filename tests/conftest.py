@@ -1,0 +1,99 @@
+"""A real server and a real browser, for the tests that need them."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+NO_HUB = "http://127.0.0.1:9"      # the discard port: refuses every connection at once
+
+
+def free_port() -> int:
+    """A TCP port nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def serve(**settings: str) -> Iterator[str]:
+    """Runs the app as a user would and yields its address; `settings` are the administrator's.
+
+    Hub requests are refused unless `SWEETSPOT_HUB_ENDPOINT` names a stand-in.
+    """
+    port = free_port()
+    server = subprocess.Popen(
+        [
+            sys.executable, "-m", "streamlit", "run", "app.py",
+            "--server.port", str(port), "--server.address", "127.0.0.1",
+            "--server.headless", "true", "--server.fileWatcherType", "none",
+        ],
+        cwd=ROOT,
+        env=os.environ | {"SWEETSPOT_HUB_ENDPOINT": NO_HUB} | settings,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        wait_until_healthy(address, server)
+        yield address
+    finally:
+        server.terminate()
+        server.wait(timeout=10)
+
+
+def wait_until_healthy(address: str, server: "subprocess.Popen[bytes]", limit_s: float = 30.0) -> None:
+    """Returns once the health check answers; fails when the server died or took too long."""
+    deadline = time.monotonic() + limit_s
+    while time.monotonic() < deadline:
+        assert server.poll() is None, "the server ended before it was healthy"
+        try:
+            with urllib.request.urlopen(f"{address}/_stcore/health", timeout=1):
+                return
+        except OSError:
+            time.sleep(0.05)
+    raise AssertionError(f"not healthy after {limit_s} s")
+
+
+@pytest.fixture(scope="module")
+def app_url():
+    """One server for the tests of a module."""
+    with serve() as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """One headless Chromium for the tests of a module."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        executable = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+        browser = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium):
+    """A fresh visitor: own context, nothing remembered."""
+    context = chromium.new_context(viewport={"width": 1440, "height": 1000}, accept_downloads=True)
+    context.set_default_timeout(15_000)
+    yield context.new_page()
+    context.close()

@@ -1,0 +1,81 @@
+"""Pictures of every page at both widths and in both themes: `make screenshots`.
+
+Writes to build/screenshots; with `--readme` also renews the one the README shows.
+"""
+
+import argparse
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.conftest import CHROMIUM_FLAGS, ROOT, serve
+
+PAGES = {"plan": "/"}
+WIDTHS = (1440, 390)
+THEMES = ("light", "dark")
+TALLEST_PX = 7000
+README_IMAGE = ROOT / "assets" / "screenshot.png"
+
+
+def settled(page: Page) -> None:
+    """Waits until the script has run and every chart is drawn."""
+    page.wait_for_selector("[data-testid=stSidebar], [data-testid=stExpandSidebarButton]")
+    page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
+    page.wait_for_timeout(900)
+
+
+def whole(page: Page, width: int) -> None:
+    """Makes the window as tall as the page, for the page scrolls inside of it."""
+    height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
+    page.set_viewport_size({"width": width, "height": min(height + 80, TALLEST_PX)})
+    page.wait_for_timeout(700)
+
+
+def pictures(browser: Browser, address: str, folder: Path) -> Iterator[Path]:
+    """Takes every picture and yields where each was put."""
+    for name, path in PAGES.items():
+        for width in WIDTHS:
+            for theme in THEMES:
+                context = browser.new_context(viewport={"width": width, "height": 1000}, color_scheme=theme)
+                page = context.new_page()
+                page.goto(address + path)
+                settled(page)
+                whole(page, width)
+                target = folder / f"{name}-{width}-{theme}.png"
+                page.screenshot(path=target)
+                context.close()
+                yield target
+
+
+def readme_picture(browser: Browser, address: str) -> Path:
+    """The first screen of a first visit."""
+    context = browser.new_context(viewport={"width": 1440, "height": 1060})
+    page = context.new_page()
+    page.goto(address)
+    settled(page)
+    page.screenshot(path=README_IMAGE)
+    context.close()
+    return README_IMAGE
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--readme", action="store_true", help="renew the README's picture as well")
+    arguments = parser.parse_args()
+    folder = ROOT / "build" / "screenshots"
+    folder.mkdir(parents=True, exist_ok=True)
+    with serve() as address, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"), args=CHROMIUM_FLAGS
+        )
+        for target in pictures(browser, address, folder):
+            print(target)
+        if arguments.readme:
+            print(readme_picture(browser, address))
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
