@@ -1,0 +1,19 @@
+"""What the administrator sets: environment variables SWEETSPOT_<NAME>."""
+
+import os
+from pathlib import Path
+
+
+def setting(name: str) -> str | None:
+    """The value of SWEETSPOT_<NAME>, or None when unset or empty."""
+    return os.environ.get(f"SWEETSPOT_{name.upper()}") or None
+
+
+def data_folder() -> Path:
+    """Where everything kept lives: SWEETSPOT_DATA, else `data/` beside the app."""
+    return Path(setting("data") or Path(__file__).parents[1] / "data")
+
+
+def is_public() -> bool:
+    """Whether strangers can reach this app (SWEETSPOT_PUBLIC=1): probing, quality and local files are then off."""
+    return setting("public") in {"1", "true", "yes", "on"}

@@ -1,0 +1,188 @@
+"""What is kept stays whole: two tabs, a killed writer, a full disk, a read-only file, a newer schema."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from core.errors import InputError, StoreError
+from core.store import Kind, Store, database_url, open_engine
+from core.store.items import MAX_BODY_BYTES
+
+PLAN = {"model": "meta-llama/Llama-3.1-8B", "gpu": "H100 SXM5 80GB", "concurrency": 16}
+
+
+@pytest.fixture
+def url(tmp_path, monkeypatch):
+    monkeypatch.setenv("SWEETSPOT_DATA", str(tmp_path / "kept"))
+    return database_url()
+
+
+@pytest.fixture
+def store(url):
+    return Store(open_engine(url))
+
+
+def test_kept_through_a_restart(url, store):
+    saved = store.save(Kind.PLAN, "  my   plan ", PLAN)
+    again = Store(open_engine(url)).get(saved.id)
+    assert (again.name, again.body, again.kind) == ("my plan", PLAN, Kind.PLAN)
+
+
+def test_write_ahead_log_is_on(url, store, tmp_path):
+    with sqlite3.connect(tmp_path / "kept" / "sweetspot.sqlite3") as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_delete_can_be_undone_until_purged(store):
+    saved = store.save(Kind.PLAN, "plan", PLAN)
+    store.delete(saved)
+    assert store.all(Kind.PLAN) == ()
+    back = store.restore(saved.id)
+    assert back.body == PLAN
+    store.delete(back)
+    assert store.purge(older_than_s=3600) == 0
+    assert store.purge(older_than_s=-1) == 1
+    with pytest.raises(StoreError, match="no longer kept"):
+        store.restore(saved.id)
+
+
+def test_two_tabs_do_not_overwrite_each_other(store):
+    seen_by_both = store.save(Kind.PLAN, "plan", PLAN)
+    store.rename(seen_by_both, "first tab")
+    with pytest.raises(StoreError, match="changed in another tab"):
+        store.rename(seen_by_both, "second tab")
+    assert [item.name for item in store.all(Kind.PLAN)] == ["first tab"]
+
+
+def test_visitors_see_only_their_own(url, store):
+    saved = store.save(Kind.PLAN, "plan", PLAN)
+    other = Store(open_engine(url), space="other")
+    assert other.all(Kind.PLAN) == ()
+    with pytest.raises(StoreError, match="no longer kept"):
+        other.get(saved.id)
+
+
+def test_writers_at_once_lose_nothing(url, store):
+    def write(name):
+        mine = Store(open_engine(url))
+        for i in range(25):
+            mine.save(Kind.PLAN, f"{name}-{i}", PLAN)
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({item.name for item in store.all(Kind.PLAN)}) == 100
+
+
+def test_a_killed_writer_leaves_whole_items_only(url, store):
+    """kill -9 in the middle of imports of three: their number stays a multiple of three."""
+    code = (
+        "from core.store import Store, open_engine\nimport json, sys\n"
+        "store = Store(open_engine(sys.argv[1]))\n"
+        "item = {'kind': 'plan', 'name': 'x', 'body': {'big': 'y' * 200_000}}\n"
+        "text = json.dumps({'sweetspot_export': 1, 'items': [item] * 3})\n"
+        "print('ready', flush=True)\n"
+        "while True: store.load(text)\n"
+    )
+    for delay_s in (0.05, 0.11, 0.23):
+        writer = subprocess.Popen([sys.executable, "-c", code, url], stdout=subprocess.PIPE, text=True)
+        assert writer.stdout.readline() == "ready\n"
+        time.sleep(delay_s)
+        os.kill(writer.pid, signal.SIGKILL)
+        writer.wait()
+        kept = Store(open_engine(url)).all(Kind.PLAN)
+        assert len(kept) % 3 == 0
+        assert all(len(item.body["big"]) == 200_000 for item in kept)
+    assert kept
+
+
+def test_a_full_disk_says_so_and_keeps_what_was_there(url, store):
+    """SQLITE_FULL, as a full disk gives it, through a file that may not grow."""
+    store.save(Kind.PLAN, "kept", PLAN)
+    engine = open_engine(url)
+    with engine.connect() as connection:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+        full = Store.__new__(Store)
+        full._engine, full._space = engine, "local"
+    with pytest.raises(StoreError, match="disk is full"):
+        full.save(Kind.PLAN, "too big", {"x": "y" * 500_000})
+    assert [item.name for item in store.all(Kind.PLAN)] == ["kept"]
+
+
+def test_a_read_only_file_says_so_and_still_reads(url, store, tmp_path):
+    saved = store.save(Kind.PLAN, "kept", PLAN)
+    path = tmp_path / "kept" / "sweetspot.sqlite3"
+    engine = open_engine(f"sqlite:///file:{path}?mode=ro&uri=true")
+    read_only = Store.__new__(Store)
+    read_only._engine, read_only._space = engine, "local"
+    assert read_only.get(saved.id).body == PLAN
+    with pytest.raises(StoreError, match="read-only"):
+        read_only.save(Kind.PLAN, "new", PLAN)
+
+
+def test_a_newer_schema_is_left_alone(url, store, tmp_path):
+    store.save(Kind.PLAN, "kept", PLAN)
+    path = tmp_path / "kept" / "sweetspot.sqlite3"
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE sweetspot_schema SET version = 99")
+    with pytest.raises(StoreError, match="update Sweetspot"):
+        Store(open_engine(url))
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("SELECT version FROM sweetspot_schema").fetchone() == (99,)
+
+
+def test_a_damaged_file_says_so(url, tmp_path):
+    (tmp_path / "kept" / "sweetspot.sqlite3").write_bytes(b"this is no database" * 500)
+    with pytest.raises(StoreError, match="damaged"):
+        Store(open_engine(url))
+
+
+def test_a_folder_that_cannot_be_made(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SWEETSPOT_DATA", str(tmp_path / "file" / "below"))
+    with pytest.raises(StoreError, match="SWEETSPOT_DATA"):
+        database_url()
+
+
+@pytest.mark.parametrize("url", ["no-such-database://user:secret@host/x", "not a url", "postgresql+nodriver://a:secret@b/c"])
+def test_a_bad_address_is_not_repeated(url):
+    with pytest.raises(StoreError) as error:
+        open_engine(url)
+    assert "secret" not in str(error.value)
+
+
+def test_export_comes_back_whole(url, store):
+    store.save(Kind.PLAN, "=cmd()", PLAN)
+    store.save(Kind.GPU, "my card", {"memory_gib": 24})
+    other = Store(open_engine(url), space="other")
+    assert other.load(store.export()) == 2
+    assert other.all(Kind.GPU)[0].body == {"memory_gib": 24}
+
+
+@pytest.mark.parametrize("text", [
+    "", "[]", "{}", "[" * 100_000, '{"sweetspot_export": 2, "items": []}', '{"sweetspot_export": 1, "items": [3]}',
+    '{"sweetspot_export": 1, "items": [{"kind": "virus", "name": "x", "body": {}}]}',
+    json.dumps({"sweetspot_export": 1, "items": [
+        {"kind": "plan", "name": "good", "body": {}}, {"kind": "plan", "name": "", "body": {}},
+    ]}),
+])
+def test_a_bad_import_changes_nothing(store, text):
+    with pytest.raises(InputError):
+        store.load(text)
+    assert store.all(Kind.PLAN) == ()
+
+
+@pytest.mark.parametrize("body", [{"x": float("nan")}, {"x": object()}, {"x": "y" * (MAX_BODY_BYTES + 1)}])
+def test_what_cannot_be_kept_is_refused(store, body):
+    with pytest.raises(InputError):
+        store.save(Kind.PLAN, "plan", body)
