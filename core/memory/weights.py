@@ -1,92 +1,177 @@
 """Bytes of weights on one GPU: what the format quantises, what stays 16-bit, how ranks share it."""
 
 from functools import lru_cache
+from itertools import pairwise
 from math import ceil
 from typing import Final
 
-from core.formats import Format
+from core.formats import FORMATS, Format
+from core.memory import gguf
 from core.memory.identity import SpecKey
-from core.models import Attention, Layer, Linear, ModelSpec, Role, Shard
+from core.memory.kept import kept_share
+from core.models import Attention, LatentAttention, Layer, Linear, ModelSpec, Role, Shard
 from core.terms import Deployment
 
-VOCAB_PADDING: Final = 64        # rows; vLLM DEFAULT_VOCAB_PADDING_SIZE, divided over tp afterwards
+VOCAB_PADDING: Final = 64        # rows; vLLM DEFAULT_VOCAB_PADDING_SIZE, split over tp afterwards
 _KEPT: Final = (Role.ROUTER, Role.HEAD)   # 16-bit under every quantiser of linear layers
-
-
-def bits_of(linear: Linear, fmt: Format) -> float:
-    """Bits per weight that a format gives a matrix."""
-    quantised = {
-        "all": True,
-        "file": True,
-        "linears": linear.role not in _KEPT,
-        "experts": linear.role is Role.EXPERT,
-    }[fmt.scope]
-    return fmt.bits_per_weight if quantised else 16.0
+_TABLES: Final = ("vllm", "generic", "sglang")   # engines that keep rotary tables and absorbed MLA matrices
+_MXFP4_ALIGN: Final = (256, 128)  # vLLM 0.33 mxfp4: hidden and expert width are padded to these
 
 
 def _plain_bytes(fmt: Format) -> float:
-    """Bytes of a value outside the matrices: norms, biases, embeddings."""
-    return 4.0 if fmt.name == "fp32" else 2.0
+    """Bytes of a value outside the matrices: norms, biases; FP32 in GGUF files."""
+    return 4.0 if fmt.name == "fp32" or fmt.scope == "file" else 2.0
+
+
+def _gguf_stack(spec: ModelSpec) -> gguf.Stack:
+    attention = [mixer for mixer, _ in spec.mixers() if isinstance(mixer, Attention)]
+    shared = max((mixer.heads / max(1, mixer.kv_heads) for mixer in attention), default=1.0)
+    experts = max((linear.experts for linear, _ in spec.linears()), default=0)
+    return gguf.Stack(spec.n_layers, shared, experts)
+
+
+def _gguf_bits(spec: ModelSpec, linear: Linear, layer: Layer, mixture: str) -> float:
+    """Bits per weight of a matrix in a GGUF mixture; a fused projection is the mean of its parts."""
+    stack, row = _gguf_stack(spec), linear.inputs
+    if linear.role is Role.ROUTER:
+        return gguf.BLOCK_BITS["F32"]
+    if linear.role in (Role.MLP, Role.EXPERT, Role.SHARED_EXPERT) and linear.shard is Shard.ROW:
+        return gguf.tensor_bits(mixture, "ffn_down", row, stack)
+    if linear.role is Role.ATTENTION and linear.shard is Shard.ROW:
+        return gguf.tensor_bits(mixture, "attn_output", row, stack)
+    plain = gguf.tensor_bits(mixture, "other", row, stack)
+    keys, values = _kv_rows(layer)
+    if linear.role is not Role.ATTENTION or not values or linear.outputs <= keys + values:
+        return plain
+    special = keys * gguf.tensor_bits(mixture, "attn_k", row, stack)
+    special += values * gguf.tensor_bits(mixture, "attn_v", row, stack)
+    return (special + (linear.outputs - keys - values) * plain) / linear.outputs
 
 
 def _kv_rows(layer: Layer) -> tuple[int, int]:
-    """KV heads of a layer's attention and the rows of the fused projection they take."""
+    """Rows of keys and of values in a layer's fused projection."""
     for mixer in layer.mixers:
         if isinstance(mixer, Attention) and mixer.writes_kv:
-            return mixer.kv_heads, mixer.kv_heads * (mixer.qk_dim + mixer.v_dim)
+            return mixer.kv_heads * mixer.qk_dim, mixer.kv_heads * mixer.v_dim
     return 0, 0
 
 
+def _bits(spec: ModelSpec, linear: Linear, layer: Layer, fmt: Format, where: tuple[int, ...]) -> float:
+    """Bits per weight of a matrix of the stack, mean over the layers at `where`."""
+    if fmt.scope == "file":
+        return _gguf_bits(spec, linear, layer, fmt.name.removeprefix("gguf-"))
+    if fmt.scope == "all":
+        return fmt.bits_per_weight
+    shipped = spec.shipped if spec.shipped and spec.shipped.format == fmt.name else None
+    bits = fmt.bits_per_weight
+    if shipped:
+        bits = shipped.bits_per_weight or bits
+        own = dict(shipped.role_formats).get(linear.role)
+        if own and own in FORMATS:
+            return FORMATS[own].bits_per_weight
+    quantised = linear.role is Role.EXPERT if fmt.scope == "experts" else linear.role not in _KEPT
+    kept = kept_share(linear, where, shipped.unquantised) if shipped and quantised else float(not quantised)
+    return 16.0 * kept + bits * (1 - kept)
+
+
 def _share(linear: Linear, layer: Layer, tp: int, dp: int) -> float:
-    """Part of a matrix that one rank holds."""
+    """Part of a matrix that one rank holds; key and value heads replicate once ranks outnumber them."""
     if linear.experts:
         return 1 / (tp * dp)
     if linear.shard is Shard.REPLICATED:
         return 1.0
-    if linear.name == "qkv_proj":
-        kv_heads, kv_rows = _kv_rows(layer)
-        if 0 < kv_heads < tp:
-            return ((linear.outputs - kv_rows) / tp + kv_rows / kv_heads) / linear.outputs
+    keys, values = _kv_rows(layer)
+    heads = next((m.kv_heads for m in layer.mixers if isinstance(m, Attention)), 0)
+    if linear.role is Role.ATTENTION and 0 < heads < tp and linear.outputs > keys + values > 0 \
+            and linear.shard is Shard.COLUMN:
+        return ((linear.outputs - keys - values) / tp + (keys + values) / heads) / linear.outputs
     return 1 / tp
 
 
-def layer_bytes(layer: Layer, fmt: Format, tp: int, dp: int) -> float:
-    """Bytes of one layer on one rank [B]."""
-    plain = _plain_bytes(fmt)
-    matrices = sum(
-        (linear.matrix_params * bits_of(linear, fmt) / 8 + (linear.params - linear.matrix_params) * plain)
-        * _share(linear, layer, tp, dp)
-        for linear in layer.linears
-    )
-    return matrices + layer.other_params * plain
+def _mxfp4_padding(spec: ModelSpec, linear: Linear, fmt: Format, tp: int) -> float:
+    """How much the MXFP4 expert kernels pad a matrix: gpt-oss's 2,880 becomes 3,072 and 2,944."""
+    if not linear.experts or fmt.name != "mxfp4":
+        return 1.0
+    hidden, wide = _MXFP4_ALIGN
+
+    def padded(size: int) -> float:
+        if size == spec.hidden_size:
+            return ceil(size / hidden) * hidden / size
+        fused = 2 if linear.shard is Shard.COLUMN else 1
+        return ceil(size / fused / tp / wide) * wide * fused * tp / size
+
+    return padded(linear.inputs) * padded(linear.outputs)
+
+
+def _layer_bytes(spec: ModelSpec, index: int, fmt: Format, tp: int, dp: int) -> float:
+    """Bytes of one layer of a kind on one rank [B]."""
+    layer, plain = spec.layers[index], _plain_bytes(fmt)
+    where = tuple(i for i, kind in enumerate(spec.layer_order) if kind == index)
+    total = layer.other_params * plain
+    for linear in layer.linears:
+        stored = linear.matrix_params * _bits(spec, linear, layer, fmt, where) / 8
+        stored *= _mxfp4_padding(spec, linear, fmt, tp)
+        biases = (linear.params - linear.matrix_params) * plain
+        total += (stored + biases) * _share(linear, layer, tp, dp)
+    return total
+
+
+def _table_bits(spec: ModelSpec, fmt: Format) -> tuple[float, float]:
+    """Bits per weight of the embedding and of the head."""
+    if fmt.scope == "file":
+        mixture, row = fmt.name.removeprefix("gguf-"), spec.hidden_size
+        head = gguf.head_bits(mixture, row)
+        return (head if spec.tied_embeddings else gguf.embedding_bits(mixture, row)), head
+    both = fmt.bits_per_weight if fmt.scope == "all" else 16.0
+    return both, both
 
 
 @lru_cache(maxsize=4096)
 def _stage_bytes(key: SpecKey, fmt: Format, tp: int, pp: int, dp: int) -> float:
     """Bytes of the largest pipeline stage on one rank [B]."""
     spec, plain = key.spec, _plain_bytes(fmt)
-    per_kind = [layer_bytes(layer, fmt, tp, dp) for layer in spec.layers]
-    stack = [per_kind[kind] for kind in spec.layer_order]
-    padded = ceil(spec.vocab_size / VOCAB_PADDING) * VOCAB_PADDING / spec.vocab_size
-    table = fmt.bytes_per_weight if fmt.scope in ("all", "file") else plain
-    embedding = spec.embedding_params * table * padded / tp
-    head = spec.head.params * (bits_of(spec.head, fmt) / 8) * padded / tp
-    first = embedding + sum(part.params for part in spec.parts if part.resident) * plain / tp
-    last = spec.other_params * plain
-    if not spec.tied_embeddings or pp > 1:
-        last += head
+    kinds = [_layer_bytes(spec, index, fmt, tp, dp) for index in range(len(spec.layers))]
+    stack = [kinds[kind] for kind in spec.layer_order]
+    embedding_bits, head_bits = _table_bits(spec, fmt)
+    padded = ceil(spec.vocab_size / VOCAB_PADDING) * VOCAB_PADDING / max(1, spec.vocab_size)
+    tables = (spec.embedding_params * padded + spec.lookup_params) * embedding_bits / 8
+    towers = sum(part.params for part in spec.parts if part.resident) * min(plain, 2.0)
+    head = spec.head.params * padded * head_bits / 8
     bounds = [round(stage * len(stack) / pp) for stage in range(pp + 1)]
-    stages = [sum(stack[a:b]) for a, b in zip(bounds, bounds[1:], strict=False)]
-    stages[0] += first
-    stages[-1] += last
+    stages = [sum(stack[start:end]) for start, end in pairwise(bounds)]
+    stages[0] += (tables + towers) / tp
+    stages[-1] += spec.other_params * plain + (0 if spec.tied_embeddings and pp == 1 else head / tp)
     return max(stages)
 
 
+@lru_cache(maxsize=1024)
+def _loader_tables(key: SpecKey, value_bytes: float, tp: int, pp: int, max_len: int) -> float:
+    """Rotary tables and absorbed MLA matrices that the loader adds on one rank [B].
+
+    vLLM 0.33: one cos and sin table of max_position_embeddings rows a rotary width (it explains 2.5 GiB of
+    Llama-4-Scout's weights, whose context is 10 M tokens); W_UK and W_UV are kept beside kv_b_proj.
+    """
+    spec, widths, absorbed = key.spec, set(), 0.0
+    for mixer, layers in spec.mixers():
+        if isinstance(mixer, LatentAttention):
+            widths.add(mixer.rope_dim)
+            absorbed += layers * mixer.heads * (mixer.nope_dim + mixer.v_dim) * mixer.latent * value_bytes
+        elif isinstance(mixer, Attention):
+            widths.add(mixer.qk_dim)
+    return sum(widths) * max_len * value_bytes + absorbed / tp / pp
+
+
 def weight_bytes_per_gpu(spec: ModelSpec, deployment: Deployment) -> float:
-    """Bytes of weights on the fullest GPU of a deployment [B]."""
+    """Bytes of weights on the fullest GPU of a deployment, as the engine's log counts them [B].
+
+    Exact where the tensor headers were read and one GPU holds all of it; what ranks share is scaled from there.
+    """
     fmt, key = deployment.weights, SpecKey(spec)
-    computed = _stage_bytes(key, fmt, deployment.tp, deployment.pp, deployment.dp)
+    tp, pp, dp = deployment.tp, deployment.pp, deployment.dp
+    computed = _stage_bytes(key, fmt, tp, pp, dp)
     shipped = spec.shipped
     if shipped and shipped.weight_bytes and shipped.format == fmt.name:
-        return computed * shipped.weight_bytes / _stage_bytes(key, fmt, 1, 1, 1)
+        computed *= shipped.weight_bytes / _stage_bytes(key, fmt, 1, 1, 1)
+    if deployment.engine in _TABLES:
+        computed += _loader_tables(key, _plain_bytes(fmt), tp, pp, spec.max_context or 0)
     return computed
