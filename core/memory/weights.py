@@ -8,7 +8,6 @@ from typing import Final
 from core.formats import FORMATS, Format
 from core.memory import gguf
 from core.memory.identity import SpecKey
-from core.memory.kept import kept_share
 from core.models import Attention, LatentAttention, Layer, Linear, ModelSpec, Role, Shard
 from core.terms import Deployment
 
@@ -56,22 +55,24 @@ def _kv_rows(layer: Layer) -> tuple[int, int]:
     return 0, 0
 
 
-def _bits(spec: ModelSpec, linear: Linear, layer: Layer, fmt: Format, where: tuple[int, ...]) -> float:
-    """Bits per weight of a matrix of the stack, mean over the layers at `where`."""
+def _bits(spec: ModelSpec, linear: Linear, layer: Layer, fmt: Format) -> float:
+    """Bits per weight of a matrix of the stack."""
     if fmt.scope == "file":
         return _gguf_bits(spec, linear, layer, fmt.name.removeprefix("gguf-"))
     if fmt.scope == "all":
         return fmt.bits_per_weight
-    shipped = spec.shipped if spec.shipped and spec.shipped.format == fmt.name else None
-    bits = fmt.bits_per_weight
-    if shipped:
-        bits = shipped.bits_per_weight or bits
-        own = dict(shipped.role_formats).get(linear.role)
-        if own and own in FORMATS:
-            return FORMATS[own].bits_per_weight
+    if own := _shipped_format(spec, linear.role, fmt):
+        return own.bits_per_weight
     quantised = linear.role is Role.EXPERT if fmt.scope == "experts" else linear.role not in _KEPT
-    kept = kept_share(linear, where, shipped.unquantised) if shipped and quantised else float(not quantised)
-    return 16.0 * kept + bits * (1 - kept)
+    as_shipped = spec.shipped and spec.shipped.format == fmt.name and spec.shipped.bits_per_weight
+    return (as_shipped or fmt.bits_per_weight) if quantised else 16.0
+
+
+def _shipped_format(spec: ModelSpec, role: Role, fmt: Format) -> Format | None:
+    """The format the repository declares for the matrices of a role beside its own, when it is deployed as shipped."""
+    if spec.shipped is None or spec.shipped.format != fmt.name:
+        return None
+    return FORMATS.get(dict(spec.shipped.role_formats).get(role, ""))
 
 
 def _share(linear: Linear, layer: Layer, tp: int, dp: int) -> float:
@@ -106,10 +107,9 @@ def _mxfp4_padding(spec: ModelSpec, linear: Linear, fmt: Format, tp: int) -> flo
 def _layer_bytes(spec: ModelSpec, index: int, fmt: Format, tp: int, dp: int) -> float:
     """Bytes of one layer of a kind on one rank [B]."""
     layer, plain = spec.layers[index], _plain_bytes(fmt)
-    where = tuple(i for i, kind in enumerate(spec.layer_order) if kind == index)
     total = layer.other_params * plain
     for linear in layer.linears:
-        stored = linear.matrix_params * _bits(spec, linear, layer, fmt, where) / 8
+        stored = linear.matrix_params * _bits(spec, linear, layer, fmt) / 8
         stored *= _mxfp4_padding(spec, linear, fmt, tp)
         biases = (linear.params - linear.matrix_params) * plain
         total += (stored + biases) * _share(linear, layer, tp, dp)
@@ -122,8 +122,9 @@ def _table_bits(spec: ModelSpec, fmt: Format) -> tuple[float, float]:
         mixture, row = fmt.name.removeprefix("gguf-"), spec.hidden_size
         head = gguf.head_bits(mixture, row)
         return (head if spec.tied_embeddings else gguf.embedding_bits(mixture, row)), head
-    both = fmt.bits_per_weight if fmt.scope == "all" else 16.0
-    return both, both
+    own = _shipped_format(spec, Role.HEAD, fmt)
+    plain = fmt.bits_per_weight if fmt.scope == "all" else 16.0
+    return plain, own.bits_per_weight if own else plain
 
 
 @lru_cache(maxsize=4096)
