@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -31,9 +32,16 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+class Served(NamedTuple):
+    """A running app."""
+
+    url: str
+    pid: int
+
+
 @contextmanager
-def serve(**settings: str) -> Iterator[str]:
-    """Runs the app as a user would and yields its address; `settings` are the administrator's.
+def serve(**settings: str) -> Iterator[Served]:
+    """Runs the app as a user would; `settings` are the administrator's.
 
     Hub requests are refused unless `SWEETSPOT_HUB_ENDPOINT` names a stand-in.
     """
@@ -52,7 +60,7 @@ def serve(**settings: str) -> Iterator[str]:
     address = f"http://127.0.0.1:{port}"
     try:
         wait_until_healthy(address, server)
-        yield address
+        yield Served(address, server.pid)
     finally:
         server.terminate()
         server.wait(timeout=10)
@@ -74,8 +82,8 @@ def wait_until_healthy(address: str, server: "subprocess.Popen[bytes]", limit_s:
 @pytest.fixture(scope="module")
 def app_url():
     """One server for the tests of a module."""
-    with serve() as address:
-        yield address
+    with serve() as app:
+        yield app.url
 
 
 @pytest.fixture(scope="module")

@@ -66,14 +66,14 @@ def main() -> None:
     arguments = parser.parse_args()
     folder = ROOT / "build" / "screenshots"
     folder.mkdir(parents=True, exist_ok=True)
-    with serve() as address, sync_playwright() as playwright:
+    with serve() as app, sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"), args=CHROMIUM_FLAGS
         )
-        for target in pictures(browser, address, folder):
+        for target in pictures(browser, app.url, folder):
             print(target)
         if arguments.readme:
-            print(readme_picture(browser, address))
+            print(readme_picture(browser, app.url))
         browser.close()
 
 

@@ -1,0 +1,282 @@
+"""The questions every page shares, asked once in the sidebar and kept in the URL.
+
+`ask()` draws them and remembers the answers; `asked()` gives them to a page. Each widget's `key`
+is its name in the link, so a link opened elsewhere asks the same question.
+"""
+
+import math
+from dataclasses import dataclass
+
+import streamlit as st
+
+from core import catalogue, gpus, hub
+from core.errors import SweetspotError
+from core.formats import ENGINES
+from core.gpus import GpuSpec
+from core.settings import is_public, setting
+from core.terms import Workload
+
+CUSTOM_GPU = "Custom GPU"
+GENERATIONS = {"other": "", "Volta": "7.0", "Turing": "7.5", "Ampere A100": "8.0", "Ampere": "8.6", "Ada": "8.9",
+               "Hopper": "9.0", "Blackwell B200": "10.0", "Blackwell RTX": "12.0"}
+ANY_COUNT = "any"
+GPU_COUNTS = (1, 2, 4, 8)
+DEFAULTS = Workload()
+SESSION = "asked"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the visitor asks for, as typed; nothing in it is known to exist yet."""
+
+    model: str
+    gpu: str
+    workload: Workload
+    engine: str
+    gpus: tuple[int, ...]              # GPUs per replica that may be tried
+    usd_per_gpu_hour: float | None     # the visitor's own price
+
+
+def asked() -> Asked:
+    """The answers given in the sidebar in this run."""
+    answers: Asked = st.session_state[SESSION]
+    return answers
+
+
+def ask() -> None:
+    """Draws the shared inputs in the sidebar and remembers the answers for `asked()`."""
+    with st.sidebar, st.container(gap="small"):
+        model = _model()
+        gpu, counts = _gpu()
+        workload = _workload()
+        engine, price = _engine_and_price()
+    st.session_state[SESSION] = Asked(model, gpu, workload, engine, counts, price)
+
+
+# -- where things may come from: the administrator's settings -------------------------------------
+
+
+def hub_endpoint() -> str | None:
+    """Address of the Hub or of a mirror (SWEETSPOT_HUB_ENDPOINT); visitors cannot change it."""
+    return setting("hub_endpoint")
+
+
+def local_files_allowed() -> bool:
+    """Whether a folder of this machine may be named: when the server listens to this machine only."""
+    return not is_public() and st.get_option("server.address") in {"localhost", "127.0.0.1", "::1"}
+
+
+def hub_token() -> str | None:
+    """The visitor's Hub token; it lives in the session and nowhere else."""
+    token: str | None = st.session_state.get("hub_token")
+    return token or None
+
+
+# -- model ----------------------------------------------------------------------------------------
+
+
+@st.cache_resource(show_spinner=False)
+def _bundled_models() -> list[str]:
+    return [card.name for card in catalogue.models()]
+
+
+def _model() -> str:
+    names = _bundled_models()
+    folder = ", or a folder with a config.json" if local_files_allowed() else ""
+    model = st.selectbox(
+        "Model",
+        names,
+        index=names.index(catalogue.DEFAULT_MODEL),
+        key="model",
+        bind="query-params",
+        accept_new_options=True,
+        help=f"Pick one of {len(names)} bundled models, or type any Hugging Face id{folder}.",
+    )
+    with st.popover("Search the Hub", icon=":material/search:", width="stretch"):
+        _hub_search()
+    return model or catalogue.DEFAULT_MODEL
+
+
+@st.fragment
+def _hub_search() -> None:
+    """Search as you type; a pick becomes the model of the whole app."""
+    query = st.text_input(
+        "Search Hugging Face",
+        type="search",
+        live="400ms",
+        max_chars=100,
+        placeholder="qwen3 awq",
+        key="hub_query",
+        persist_state="session",
+    )
+    st.text_input(
+        "Access token",
+        type="password",
+        key="hub_token",
+        max_chars=200,
+        persist_state="session",
+        help="Only for private and gated models. It stays in this session: not in the link, not on disk.",
+    )
+    if not query or len(query.strip()) < 2:
+        st.caption("Type at least two letters.")
+        return
+    try:
+        hits = _search(query.strip(), hub_token(), hub_endpoint())
+    except SweetspotError as error:
+        st.caption(f":orange[{error}]")
+        return
+    if not hits:
+        st.caption("Nothing found. Check the spelling, or type the full id in the model box.")
+    for hit in hits:
+        if st.button(hit.name, key=f"pick {hit.name}", type="tertiary", on_click=_pick, args=(hit.name,)):
+            st.rerun()
+
+
+def _pick(name: str) -> None:
+    st.session_state["model"] = name
+
+
+@st.cache_data(ttl="10m", max_entries=64, scope="session", show_spinner=False)
+def _search(query: str, token: str | None, endpoint: str | None) -> tuple[hub.HubHit, ...]:
+    return hub.search(query, token=token, endpoint=endpoint, limit=12)
+
+
+# -- GPU ------------------------------------------------------------------------------------------
+
+
+@st.cache_resource(ttl="5m", show_spinner=False)
+def local_gpus() -> tuple[gpus.LocalGpu, ...]:
+    """The GPUs of this machine, looked for again every five minutes."""
+    return gpus.detect()
+
+
+@st.cache_resource(show_spinner=False)
+def _listed_gpus() -> list[str]:
+    return [gpu.name for gpu in gpus.catalogue()]
+
+
+def _gpu() -> tuple[str, tuple[int, ...]]:
+    local = list(dict.fromkeys(found.spec.name for found in local_gpus()))
+    names = [*local, *(name for name in _listed_gpus() if name not in local), CUSTOM_GPU]
+    default = local[0] if local else gpus.DEFAULT_GPU
+    gpu = st.selectbox(
+        "GPU",
+        names,
+        index=names.index(default),
+        key="gpu",
+        bind="query-params",
+        accept_new_options=True,
+        help=f"{len(names) - 1} accelerators with their sources, or “{CUSTOM_GPU}” to type the figures.",
+    )
+    if local:
+        st.caption(f":material/memory: On this machine: {', '.join(local)}")
+    if gpu == CUSTOM_GPU:
+        _custom_gpu_inputs()
+    count = st.segmented_control(
+        "GPUs per replica",
+        [ANY_COUNT, *map(str, GPU_COUNTS)],
+        default=ANY_COUNT,
+        required=True,
+        key="gpus",
+        bind="query-params",
+        help="Tensor-parallel GPUs that serve one copy of the model. “any” tries 1, 2, 4 and 8.",
+    )
+    return gpu or default, GPU_COUNTS if count in (None, ANY_COUNT) else (int(count),)
+
+
+def _custom_gpu_inputs() -> None:
+    """Figures of a GPU nobody listed. The core knows their ranges and says so when one is outside."""
+    with st.container(border=True):
+        left, right = st.columns(2)
+        left.number_input("Memory GiB", value=24.0, key="gpu_gib", bind="query-params")
+        right.number_input("Memory GB/s", value=1000.0, key="gpu_gbps", bind="query-params")
+        left.number_input("FP16 TFLOPS", value=150.0, key="gpu_fp16", bind="query-params", help="Dense peak.")
+        right.number_input(
+            "FP8 TFLOPS", value=None, key="gpu_fp8", bind="query-params", placeholder="none",
+            help="Leave empty when the card has no FP8 tensor cores.",
+        )
+        left.selectbox(
+            "Generation", list(GENERATIONS), key="gpu_cc", bind="query-params",
+            help="Compute capability of an NVIDIA card: it decides which formats have kernels.",
+        )
+        right.number_input(
+            "Link GB/s", value=31.5, key="gpu_link", bind="query-params", help="To the next GPU, one way."
+        )
+
+
+def custom_gpu() -> GpuSpec:
+    """The GPU typed in. Raises HardwareError without a memory figure, InputError outside a range."""
+    typed = st.session_state
+    return gpus.custom(
+        CUSTOM_GPU,
+        typed.gpu_gib,
+        _number(typed.gpu_gbps),
+        _number(typed.gpu_fp16),
+        fp8_tflops=typed.gpu_fp8,
+        compute_capability=GENERATIONS[typed.gpu_cc],
+        link_gb_s=_number(typed.gpu_link),
+    )
+
+
+def _number(value: float | None) -> float:
+    """An emptied field is not a number; the core says so by name."""
+    return math.nan if value is None else value
+
+
+# -- workload -------------------------------------------------------------------------------------
+
+
+def _workload() -> Workload:
+    users = st.number_input(
+        "Requests in flight", 1, 16_384, DEFAULTS.concurrency, step=8, key="users", bind="query-params",
+        help="Requests served at the same time over the whole deployment. The batch follows from it.",
+    )
+    left, right = st.columns(2)
+    prompt = left.number_input(
+        "Prompt tokens", 1, 1_000_000, DEFAULTS.input_tokens, step=256, key="in", bind="query-params",
+        help="Tokens of an average request before the model answers.",
+    )
+    answer = right.number_input(
+        "Answer tokens", 1, 200_000, DEFAULTS.output_tokens, step=64, key="out", bind="query-params",
+        help="Tokens the model writes for an average request.",
+    )
+    ttft = left.number_input(
+        "TTFT target, ms", 1, 600_000, round(DEFAULTS.ttft_slo_s * 1000), step=100, key="ttft",
+        bind="query-params",
+        help="Time to first token: how long a user waits before the answer starts.",
+    )
+    tpot = right.number_input(
+        "TPOT target, ms", 1, 60_000, round(DEFAULTS.tpot_slo_s * 1000), step=5, key="tpot",
+        bind="query-params",
+        help="Time per output token: how fast the answer flows. 50 ms is 20 tokens per second per user.",
+    )
+    loss = st.slider(
+        "Quality loss accepted", 0.0, 20.0, DEFAULTS.quality_loss * 100, step=0.5, format="%.1f %%",
+        key="loss", bind="query-params",
+        help="Relative increase of perplexity over the 16-bit model that you accept.",
+    )
+    return Workload(
+        input_tokens=int(prompt),
+        output_tokens=int(answer),
+        concurrency=int(users),
+        ttft_slo_s=ttft / 1000,
+        tpot_slo_s=tpot / 1000,
+        quality_loss=loss / 100,
+    )
+
+
+def _engine_and_price() -> tuple[str, float | None]:
+    left, right = st.columns(2)
+    engine = left.selectbox(
+        "Engine",
+        list(ENGINES),
+        format_func=lambda name: ENGINES[name].label,
+        key="engine",
+        bind="query-params",
+        help="Which server runs the model: it decides the formats with kernels and the overheads.",
+    )
+    price = right.number_input(
+        "$ per GPU-hour", 0.0, 1000.0, None, step=0.1, key="price", bind="query-params", placeholder="listed",
+        help="Your own price. Left empty, the listed price of the GPU counts, with its date and source.",
+    )
+    return engine or next(iter(ENGINES)), price

@@ -1,0 +1,183 @@
+"""Pieces every page is made of: the question asked, the guard against errors, figures and charts.
+
+A page is a script: it calls `current_plan()` and draws. Anything it cannot answer is raised as a
+SweetspotError and becomes one sentence with a way on; see `guard`.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+import streamlit as st
+
+from core import advice, catalogue, gpus, hub
+from core.charts import Spec
+from core.errors import HardwareError, HubError, InputError, ModelError, ModelGated, SweetspotError
+from core.gpus import GpuSpec
+from core.models import ModelSpec
+from core.terms import Estimate, Workload
+from pages import figures, inputs
+
+log = logging.getLogger("sweetspot")
+UNEXPECTED = (
+    "Something went wrong inside Sweetspot. Your inputs are kept in the address bar: "
+    "reload the page, or start over with the defaults."
+)
+
+
+# -- what is asked --------------------------------------------------------------------------------
+
+
+def current_model() -> ModelSpec:
+    """The model asked for. Raises ModelError or HubError when there is none to plan."""
+    found = _resolved(
+        inputs.asked().model,
+        inputs.hub_token(),
+        inputs.hub_endpoint(),
+        inputs.local_files_allowed(),
+        st.session_state.get("attempt", 0),
+    )
+    if isinstance(found, SweetspotError):
+        raise found
+    return found
+
+
+def current_gpu() -> GpuSpec:
+    """The GPU asked for, at the visitor's own price where one is given. Raises HardwareError, InputError."""
+    asked = inputs.asked()
+    gpu = _gpu(asked.gpu)
+    if asked.usd_per_gpu_hour is None:
+        return gpu
+    return replace(gpu, price_usd_per_hour=asked.usd_per_gpu_hour, price_source="your own price")
+
+
+def _gpu(name: str) -> GpuSpec:
+    """A GPU of this machine, of the catalogue, or typed in."""
+    if name == inputs.CUSTOM_GPU:
+        return inputs.custom_gpu()
+    for local in inputs.local_gpus():
+        if local.spec.name == name:
+            return local.spec
+    return gpus.find(name)
+
+
+def current_plan() -> advice.Plan:
+    """The plan for what is asked in the sidebar. Raises SweetspotError when it cannot be made."""
+    asked = inputs.asked()
+    return _plan(current_model(), current_gpu(), asked.workload, asked.engine, asked.gpus)
+
+
+@st.cache_resource(scope="session", max_entries=16, ttl="1h", show_spinner="Reading the model …")
+def _resolved(
+    name: str, token: str | None, endpoint: str | None, allow_local: bool, attempt: int
+) -> ModelSpec | SweetspotError:
+    """A model, or why there is none: both are kept, so that a slow Hub is asked once per attempt.
+
+    Kept per session, for what one visitor's token opens is not for others.
+    """
+    del attempt
+    try:
+        return hub.resolve(name, token=token, endpoint=endpoint, allow_local=allow_local)
+    except SweetspotError as error:
+        return error
+
+
+@st.cache_resource(
+    max_entries=48, ttl="1h", show_spinner=False, hash_funcs={ModelSpec: repr, GpuSpec: repr, Workload: repr}
+)
+def _plan(
+    spec: ModelSpec, gpu: GpuSpec, workload: Workload, engine: str, tps: tuple[int, ...]
+) -> advice.Plan:
+    return advice.recommend(spec, gpu, workload, engine=engine, tps=tps)
+
+
+# -- when it cannot be answered -------------------------------------------------------------------
+
+
+@contextmanager
+def guard() -> Iterator[None]:
+    """Turns whatever is raised inside into one sentence and a way on; never a traceback."""
+    try:
+        yield
+    except Exception as error:
+        explain(error)
+
+
+def explain(error: Exception) -> bool:
+    """Shows an error as a sentence with a way on; True tells Streamlit that it has been shown."""
+    if not isinstance(error, SweetspotError):
+        log.exception("unexpected error", exc_info=error)
+        st.error(UNEXPECTED, icon=":material/error:")
+        st.markdown("[Start over](?)")
+        return True
+    st.error(figures.plain(error), icon=":material/error:")
+    with st.container(horizontal=True):
+        for label, change in _ways_on(error):
+            st.button(label, on_click=_set, args=(change,), key=f"way on {label}")
+    if isinstance(error, ModelGated):
+        st.caption("Paste an access token under **Search the Hub** in the sidebar; it stays in this session.")
+    return True
+
+
+def _ways_on(error: SweetspotError) -> list[tuple[str, dict[str, object]]]:
+    """Buttons that lead out of an error, each with the inputs it sets."""
+    again = ("Try again", {"attempt": st.session_state.get("attempt", 0) + 1})
+    model = (f"Plan {catalogue.DEFAULT_MODEL} instead", {"model": catalogue.DEFAULT_MODEL})
+    gpu = (f"Use {gpus.DEFAULT_GPU} instead", {"gpu": gpus.DEFAULT_GPU})
+    if isinstance(error, HubError):
+        return [again, model]
+    if isinstance(error, ModelError):
+        return [model]
+    if isinstance(error, HardwareError):
+        return [gpu]
+    return [model, gpu] if isinstance(error, InputError) else [again]
+
+
+def _set(change: dict[str, object]) -> None:
+    st.session_state.update(change)
+
+
+# -- figures and charts ---------------------------------------------------------------------------
+
+
+def metric(
+    label: str, estimate: Estimate | None, write: Callable[[float], str], *, help: str, faded: bool = False
+) -> None:
+    """A bordered figure with its range and where it comes from; `faded` when it is not to be had."""
+    if estimate is None:
+        st.metric(label, "–", help=help, border=True, height="stretch")
+        return
+    value = write(estimate.value)
+    st.metric(
+        f"{label} {figures.badge(estimate.basis)}",
+        f":gray[{value}]" if faded else value,
+        delta=figures.span(estimate, write),
+        delta_color="off",
+        delta_arrow="off",
+        help=f"{help}\n\nSource: {figures.plain(estimate.source)}. The range holds 8 of 10 cases.",
+        border=True,
+        height="stretch",
+    )
+
+
+def chart(spec: Spec, *, alt: str, key: str) -> None:
+    """Places a chart over the full width of where it stands; `alt` says what it shows."""
+    st.vega_lite_chart(spec, alt=alt, key=key)
+
+
+def legend(entries: Sequence[tuple[str, str, float]]) -> None:
+    """A wrapping legend: (text, colour, opacity) each. The text is ours, never a visitor's."""
+    items = "".join(
+        f'<span style="white-space:nowrap"><span style="display:inline-block;width:.7em;height:.7em;'
+        f'border-radius:2px;margin-right:.4em;background:{colour};opacity:{opacity}"></span>{text}</span>'
+        for text, colour, opacity in entries
+    )
+    st.html(f'<div style="display:flex;flex-wrap:wrap;gap:.2rem 1.2rem;font-size:.9rem">{items}</div>')
+
+
+def section(title: str, says: str = "") -> None:
+    """The heading of a card and, below it, one line that says how to read it."""
+    st.markdown(f"##### {title}")
+    if says:
+        st.caption(says)

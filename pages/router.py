@@ -1,0 +1,37 @@
+"""The frame around every page: set-up, navigation, the shared inputs, one guard against errors.
+
+A new page is one line in PAGES and one file beside this one.
+"""
+
+from pathlib import Path
+
+import streamlit as st
+
+from pages import inputs, parts
+
+ASSETS = Path(__file__).resolve().parent.parent / "assets"
+
+SIDEBAR_PX = 310
+
+PAGES = [
+    st.Page(
+        "plan.py",
+        title="Plan",
+        icon=":material/target:",
+        default=True,
+        help="Which precision and batch size to deploy for this model, GPU and load, and why.",
+    ),
+]
+
+st.set_page_config(
+    page_title="Sweetspot",
+    page_icon=str(ASSETS / "icon.svg"),
+    layout="wide",
+    initial_sidebar_state=SIDEBAR_PX,
+)
+st.logo(str(ASSETS / "logo.svg"), icon_image=str(ASSETS / "icon.svg"), size="large")
+page = st.navigation(PAGES, position="top")
+
+with parts.guard():
+    inputs.ask()
+    page.run()
