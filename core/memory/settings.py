@@ -27,8 +27,8 @@ class Settings:
 def settings(spec: ModelSpec, deployment: Deployment) -> Settings:
     """The engine's settings; what the deployment names wins."""
     engine = find(deployment.engine)
-    tokens, seqs = _batch_limits(engine, deployment)
     max_len = deployment.max_model_len or spec.max_context or _MODEL_LEN
+    tokens, seqs = _batch_limits(engine, deployment, max_len)
     seqs = deployment.max_num_seqs or seqs
     return Settings(
         engine=engine,
@@ -40,10 +40,12 @@ def settings(spec: ModelSpec, deployment: Deployment) -> Settings:
     )
 
 
-def _batch_limits(engine: Engine, deployment: Deployment) -> tuple[int, int]:
+def _batch_limits(engine: Engine, deployment: Deployment, max_len: int) -> tuple[int, int]:
     """Tokens and sequences of one scheduler step."""
     gpu = deployment.gpu
     if engine.name in ("vllm", "generic"):
+        if release(deployment.engine_version) < 8:      # before V1: whole prompts, no chunks
+            return max(max_len, 2048), 256
         # vLLM 0.33 get_batch_defaults, API server: larger steps from 70 GiB on, A100 excepted.
         large = gpu.memory_bytes >= _LARGE_GPU and "a100" not in gpu.name.lower()
         return (8192, 1024) if large else (2048, 256)

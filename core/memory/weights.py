@@ -89,19 +89,16 @@ def _share(linear: Linear, layer: Layer, tp: int, dp: int) -> float:
     return 1 / tp
 
 
-def _mxfp4_padding(spec: ModelSpec, linear: Linear, fmt: Format, tp: int) -> float:
+def _mxfp4_padding(linear: Linear, fmt: Format, tp: int) -> float:
     """How much the MXFP4 expert kernels pad a matrix: gpt-oss's 2,880 becomes 3,072 and 2,944."""
     if not linear.experts or fmt.name != "mxfp4":
         return 1.0
-    hidden, wide = _MXFP4_ALIGN
-
-    def padded(size: int) -> float:
-        if size == spec.hidden_size:
-            return ceil(size / hidden) * hidden / size
-        fused = 2 if linear.shard is Shard.COLUMN else 1
-        return ceil(size / fused / tp / wide) * wide * fused * tp / size
-
-    return padded(linear.inputs) * padded(linear.outputs)
+    fused = 2 if linear.shard is Shard.COLUMN else 1          # gate and up
+    hidden, wide = (linear.inputs, linear.outputs) if fused == 2 else (linear.outputs, linear.inputs)
+    align_hidden, align_wide = _MXFP4_ALIGN
+    padded_hidden = ceil(hidden / align_hidden) * align_hidden
+    padded_wide = ceil(wide / fused / tp / align_wide) * align_wide * fused * tp
+    return padded_hidden * padded_wide / (hidden * wide)
 
 
 def _layer_bytes(spec: ModelSpec, index: int, fmt: Format, tp: int, dp: int) -> float:
@@ -110,7 +107,7 @@ def _layer_bytes(spec: ModelSpec, index: int, fmt: Format, tp: int, dp: int) -> 
     total = layer.other_params * plain
     for linear in layer.linears:
         stored = linear.matrix_params * _bits(spec, linear, layer, fmt) / 8
-        stored *= _mxfp4_padding(spec, linear, fmt, tp)
+        stored *= _mxfp4_padding(linear, fmt, tp)
         biases = (linear.params - linear.matrix_params) * plain
         total += (stored + biases) * _share(linear, layer, tp, dp)
     return total
