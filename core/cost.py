@@ -1,9 +1,9 @@
 """What tokens cost: the price of the GPUs over the tokens they make."""
 
-from typing import Final, TypeVar
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from core.errors import InputError
 from core.gpus import GpuSpec
@@ -13,8 +13,6 @@ HOURS_PER_MONTH: Final = 730.0      # 8760 hours of a year over 12, as the large
 SECONDS_PER_HOUR: Final = 3600.0
 MILLION: Final = 1e6
 HIGHEST_PRICE: Final = 1_000.0      # USD per GPU hour; typed prices above it are slips
-
-Amount = TypeVar("Amount", float, NDArray[np.float64])
 
 
 def price_of(gpu: GpuSpec, own_usd_per_hour: float | None = None) -> tuple[float | None, str]:
@@ -41,9 +39,11 @@ def usd_per_month(price_usd_per_gpu_hour: float, gpus: int) -> float:
     return usd_per_hour(price_usd_per_gpu_hour, gpus) * HOURS_PER_MONTH
 
 
-def usd_per_million(price_usd_per_gpu_hour: float, tokens_per_s_per_gpu: Amount) -> Amount:
-    """USD per million tokens at a rate of one GPU [tokens/s], a number or an array of any shape."""
-    return price_usd_per_gpu_hour / SECONDS_PER_HOUR / tokens_per_s_per_gpu * MILLION
+def usd_per_million(price_usd_per_gpu_hour: ArrayLike, tokens_per_s_per_gpu: ArrayLike) -> NDArray[np.float64]:
+    """USD per million tokens at the rate of one GPU [tokens/s]; arrays broadcast; inf where no token is made."""
+    with np.errstate(divide="ignore"):
+        seconds_per_token = np.divide(1.0, tokens_per_s_per_gpu)
+    return np.asarray(price_usd_per_gpu_hour) / SECONDS_PER_HOUR * seconds_per_token * MILLION
 
 
 def usd_per_million_output_tokens(price_usd_per_gpu_hour: float, output_tokens_per_s_per_gpu: Estimate) -> Estimate:
@@ -53,9 +53,9 @@ def usd_per_million_output_tokens(price_usd_per_gpu_hour: float, output_tokens_p
     """
     rate = output_tokens_per_s_per_gpu
     return Estimate(
-        value=usd_per_million(price_usd_per_gpu_hour, rate.value),
-        low=usd_per_million(price_usd_per_gpu_hour, rate.high),
-        high=usd_per_million(price_usd_per_gpu_hour, rate.low),
+        value=float(usd_per_million(price_usd_per_gpu_hour, rate.value)),
+        low=float(usd_per_million(price_usd_per_gpu_hour, rate.high)),
+        high=float(usd_per_million(price_usd_per_gpu_hour, rate.low)),
         basis=rate.basis,
         source=f"{price_usd_per_gpu_hour:g} USD per GPU hour over {rate.source}",
     )

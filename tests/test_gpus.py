@@ -287,7 +287,7 @@ def test_a_near_miss_is_never_taken_for_another_card(asked):
 
 
 def test_unknown_names_get_the_closest_ones_in_one_sentence():
-    with pytest.raises(HardwareError, match="Did you mean .*RTX 4090"):
+    with pytest.raises(HardwareError, match=r"Did you mean .*RTX 4090"):
         find("RTX 4091")
     with pytest.raises(HardwareError) as error:
         find("x" * 10_000)

@@ -65,7 +65,7 @@ def readings(nvml: Any) -> Iterator[Reading | str]:
     except nvml.NVMLError as error:
         raise NvmlFailure(_why_not(nvml, error)) from error
     try:
-        for index in range(nvml.nvmlDeviceGetCount()):
+        for index in range(_ask(nvml, nvml.nvmlDeviceGetCount) or 0):
             try:
                 handle = nvml.nvmlDeviceGetHandleByIndex(index)
                 yield from _readings_of_card(nvml, handle, index)
@@ -183,7 +183,7 @@ def _memory(nvml: Any, handle: Any) -> tuple[int | None, int | None, int | None]
 def _nvlink(nvml: Any, handle: Any) -> tuple[int, int | None, int | None]:
     """Active links, their version number, and MB/s of one link in one direction."""
     active = [
-        link for link in range(nvml.NVML_NVLINK_MAX_LINKS)
+        link for link in range(int(nvml.NVML_NVLINK_MAX_LINKS))
         if _ask(nvml, nvml.nvmlDeviceGetNvLinkState, handle, link) == nvml.NVML_FEATURE_ENABLED
     ]
     if not active:
