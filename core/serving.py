@@ -35,8 +35,10 @@ class Times:
 def capacity(clock: Clock, load: Load) -> Floats:
     """Sequences one replica's KV cache holds at the mean length of a request in flight."""
     held = load.input_tokens + load.output_tokens / 2
-    seats = clock.rates.fill[load.pair] * load.kv_tokens / held
-    return np.maximum(1.0, np.minimum(seats, clock.work.max_sequences[load.pair]))
+    cached = clock.rates.fill[load.pair] * load.kv_tokens / held
+    work, full = clock.work, np.isnan(load.concurrency)
+    seats = np.where(full, work.default_seats[load.pair], work.seats[load.pair])
+    return np.maximum(1.0, np.minimum(cached, seats))
 
 
 def static(clock: Clock, load: Load) -> Times:
@@ -54,21 +56,28 @@ def static(clock: Clock, load: Load) -> Times:
 def steady(clock: Clock, load: Load) -> Times:
     """Continuous batching: every step carries the decodes and a share of other prompts' prefill.
 
-    With n requests decoding and O tokens each, n/O prompts are prefilled per step, so
-    TPOT = t_decode(n) + n/O * t_prefill. Requests above the KV capacity wait for a seat.
+    With n requests decoding and O tokens each, n/O prompts are prefilled per step, packed into
+    chunks, so TPOT = t_decode(n) + n/O * (what a prompt adds to a step). A new request waits for the
+    step under way, for prompts ahead of it and, above the KV capacity, for a seat.
     """
     w, r, pair = clock.work, clock.rates, load.pair
     dp, seats = w.dp[pair], capacity(clock, load)
     asked = np.where(np.isnan(load.concurrency), np.inf, np.maximum(1.0, load.concurrency / dp))
     seated = np.minimum(asked, seats)
     answers = np.maximum(load.output_tokens, 1.0)
-    prompt = clock.prefill(pair, np.ones_like(seated), load.input_tokens).seconds
     context = load.input_tokens + load.output_tokens / 2
+    own = clock.prefill(pair, np.ones_like(seated), load.input_tokens).seconds
+    chunks = np.maximum(1.0, load.input_tokens / w.chunk[pair])
+    alone = clock.decode(pair, np.ones_like(seated), context).seconds
     decoding = seated
     for _ in range(ROUNDS):
-        step = clock.decode(pair, np.maximum(1.0, decoding), context).seconds
-        tpot = step + r.interference[pair] * np.maximum(decoding - 1, 0.0) / answers * prompt
-        first = r.request_s[pair] + 0.5 * tpot + prompt * (1 + r.wave[pair] * (seated - 1))
+        others = np.maximum(1.0, decoding)
+        step = clock.decode(pair, others, context).seconds
+        packed = np.maximum(1.0, np.minimum(others / answers, w.chunk[pair] / load.input_tokens))
+        added = clock.prefill(pair, packed, load.input_tokens, others).seconds / packed
+        tpot = step + r.interference[pair] * np.maximum(decoding - 1, 0.0) / answers * added
+        ahead = r.wave[pair] * (seated - 1) ** r.wave_growth[pair] * added
+        first = r.request_s[pair] + 0.5 * tpot + own + chunks * (step - alone) + ahead
         decoding = seated * answers * tpot / (first + answers * tpot)
     latency = first + (answers - 1) * tpot
     waiting = np.where(np.isfinite(asked), np.maximum(0.0, asked - seated), 0.0)

@@ -63,7 +63,7 @@ def link(gpu: GpuSpec, gpus: int) -> str:
     """Family of interconnect, or none for one GPU."""
     if gpus == 1:
         return "none"
-    return "pcie" if "pci" in gpu.link.lower() else "nvlink"
+    return "pcie" if "pci" in gpu.link.lower() or gpus > gpu.link_gpus else "nvlink"
 
 
 def labels(pairs: Sequence[Pair]) -> Labels:

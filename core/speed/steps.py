@@ -144,22 +144,32 @@ class Clock:
             host=np.where(w.eager[pair], self._host(pair) + overhead, 0.0),
         )
 
-    def prefill(self, pair: Rows, prompts: Floats, tokens: Floats) -> Step:
-        """Prefill of `prompts` of `tokens` each on a replica, in chunks of the engine."""
+    def prefill(self, pair: Rows, prompts: Floats, tokens: Floats, beside: Floats | None = None) -> Step:
+        """Prefill of `prompts` of `tokens` each on a replica, in chunks of the engine.
+
+        With `beside` decoding sequences in the same steps it is what the prompts add to those steps:
+        weights are streamed and kernels launched anyway.
+        """
         w, r = self.work, self.rates
         total = prompts * tokens
         chunk = np.minimum(total, w.chunk[pair])
         chunks = np.maximum(1.0, total / chunk)
-        stack = chunks * np.exp(_between(self.tables.stack, pair, chunk))
         share = _between(self.tables.stack_memory, pair, chunk)
         head = np.exp(_between(self.tables.head, pair, prompts))
+        if beside is None:
+            stack = np.exp(_between(self.tables.stack, pair, chunk))
+            launches = r.kernel_s[pair] * w.kernels[pair] + r.step_s[pair]
+        else:
+            stack = np.exp(_between(self.tables.stack, pair, chunk + beside))
+            stack = stack - np.exp(_between(self.tables.stack, pair, beside))
+            launches, head = np.zeros_like(chunk), np.zeros_like(chunk)
         flops = total * _at_context(w.prefill_flops, pair, tokens)
         attention = flops / (r.attention_rate * w.peak_16bit)[pair]
-        overhead = chunks * (r.kernel_s[pair] * w.kernels[pair] + r.step_s[pair]) + r.sequence_s[pair] * prompts
+        overhead = chunks * launches + r.sequence_s[pair] * prompts
         pipelined = (chunks + w.pp[pair] - 1) / (chunks * w.pp[pair])
         return Step(
-            memory=(stack * share + self._elementwise(pair, total)) * pipelined + head,
-            compute=(stack * (1 - share) + attention) * pipelined,
+            memory=(chunks * stack * share + self._elementwise(pair, total)) * pipelined + head,
+            compute=(chunks * stack * (1 - share) + attention) * pipelined,
             overhead=np.where(w.eager[pair], 0.0, overhead),
             communication=chunks * self._messages(pair, chunk) * pipelined,
             host=np.where(w.eager[pair], chunks * self._host(pair) + r.step_s[pair], 0.0),
@@ -188,7 +198,7 @@ class Clock:
         """
         w, r = self.work, self.rates
         message = tokens * w.hidden[pair] * ACTIVATION_BYTES
-        link = (r.link_rate * w.link)[pair]
+        link = np.maximum((r.link_rate * w.link)[pair], 1.0)
         tp, dp = w.tp[pair], w.dp[pair]
         reduce = r.link_latency_s[pair] * np.log2(2 * tp) + 2 * (tp - 1) / tp * message / link
         exchange = r.link_latency_s[pair] * np.log2(2 * dp) + 2 * (dp - 1) * message / link

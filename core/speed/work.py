@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.efficiency.labels import Pair, compute
+from core.engines import find
 from core.formats import Format
 from core.gpus import GpuSpec
 from core.models import Layer, Linear, ModelSpec, Role, Shard
@@ -120,7 +121,8 @@ class Work:
     eager: NDArray[np.bool_]
     layer_split: NDArray[np.bool_]
     chunk: Floats                # tokens of prompt in one step
-    max_sequences: Floats
+    seats: Floats                # sequences a step may carry, inf when not set
+    default_seats: Floats        # the same with the engine's default where not set
     state_bytes: Floats          # recurrent state of one sequence
     kv_read: Floats              # [pairs, contexts] bytes read to decode one token
     decode_flops: Floats         # [pairs, contexts] of one GPU
@@ -176,18 +178,26 @@ def work(pairs: Sequence[Pair]) -> Work:
         expert_layers=shaped("expert_layers"), hidden=shaped("hidden"), vocab=shaped("vocab"),
         bandwidth=np.array([d.gpu.bandwidth_bytes_per_s for d in deployments]),
         peak_16bit=peak_16bit,
-        link=np.array([d.gpu.link_bytes_per_s for d in deployments], float),
+        link=np.array([_link(d) for d in deployments], float),
         tp=tp, pp=pp, dp=dp, gpus=tp * pp * dp,
         eager=np.array([d.engine in EAGER for d in deployments]),
         layer_split=np.array([d.engine in LAYER_SPLIT for d in deployments]),
         chunk=np.array([_chunk(d) for d in deployments], float),
-        max_sequences=np.array([d.max_num_seqs or np.inf for d in deployments], float),
+        seats=np.array([d.max_num_seqs or np.inf for d in deployments], float),
+        default_seats=np.array([d.max_num_seqs or find(d.engine).max_num_seqs for d in deployments], float),
         state_bytes=state, kv_read=kv_read, decode_flops=decode_flops, prefill_flops=prefill_flops,
     )
 
 
 def _chunk(deployment: Deployment) -> int:
     return deployment.max_num_batched_tokens or CHUNK_TOKENS.get(deployment.engine, DEFAULT_CHUNK_TOKENS)
+
+
+def _link(deployment: Deployment) -> float:
+    """Bandwidth between the ranks: groups beyond the bridged GPUs talk over PCIe [B/s]."""
+    gpu = deployment.gpu
+    beyond = deployment.tp * deployment.dp > gpu.link_gpus
+    return (gpu.pcie_bytes_per_s or gpu.link_bytes_per_s) if beyond else gpu.link_bytes_per_s
 
 
 def _bits(fmt: Format, role: Role) -> float:
