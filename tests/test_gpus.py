@@ -1,6 +1,5 @@
 """The catalogue: what circulates wrongly, what engines see of the memory, names, prices, speed."""
 
-import csv
 import math
 import time
 
@@ -8,8 +7,9 @@ import pytest
 
 from core.errors import HardwareError, InputError
 from core.gpus import DEFAULT_GPU, GpuSpec, catalogue, custom, find, quotes, search
-from core.gpus.catalogue import ASSETS, normalised, same_name
+from core.gpus.catalogue import normalised, same_name
 from core.gpus.prices import all_quotes, reference_price
+from core.gpus.tables import rows
 from core.gpus.visible_memory import engine_memory_mib
 
 TERA = 1e12
@@ -138,11 +138,6 @@ def test_b200_and_its_driver_name_agree_with_the_device():
     assert find("NVIDIA B200").memory_basis == "measured"
 
 
-def rows():
-    with (ASSETS / "gpus.csv").open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
 def test_a_hundred_accelerators_each_with_what_a_plan_needs():
     specs = catalogue()
     assert len(specs) >= 100
@@ -157,7 +152,7 @@ def test_a_hundred_accelerators_each_with_what_a_plan_needs():
         assert spec.basis in ("published", "estimated"), spec.name
 
 
-@pytest.mark.parametrize("row", rows(), ids=lambda row: row["name"])
+@pytest.mark.parametrize("row", rows("gpus"), ids=lambda row: row["name"])
 def test_peaks_keep_their_order_within_a_card(row):
     """Narrower operands are never slower on matrix units, but for INT8 where it was removed (B300)."""
     spec = find(row["name"])
@@ -167,6 +162,10 @@ def test_peaks_keep_their_order_within_a_card(row):
         assert spec.flops["fp4"] >= spec.flops["fp8"] * 0.99
     if spec.fp16_accumulate_flops:
         assert spec.fp16_accumulate_flops == pytest.approx(2 * spec.flops["fp16"], rel=0.005)
+
+
+def test_specs_can_key_a_cache():
+    assert len(dict.fromkeys(catalogue())) == len(catalogue())
 
 
 def test_cards_without_bfloat16_plan_at_the_fp16_rate():
@@ -210,7 +209,7 @@ def test_a_bridge_joins_two_and_the_rest_goes_over_pcie():
 
 
 @pytest.mark.parametrize(
-    "row", [row for row in rows() if row["engine_mib"] and row["driver_mib"]], ids=lambda row: row["name"]
+    "row", [row for row in rows("gpus") if row["engine_mib"] and row["driver_mib"]], ids=lambda row: row["name"]
 )
 def test_memory_rule_on_cards_where_both_figures_were_read(row):
     """What CUDA shows, estimated from nvidia-smi's total, against what public logs printed."""
@@ -222,7 +221,7 @@ def test_memory_rule_on_cards_where_both_figures_were_read(row):
 
 
 @pytest.mark.parametrize(
-    "row", [row for row in rows() if row["driver_mib"] and row["name"] not in (
+    "row", [row for row in rows("gpus") if row["driver_mib"] and row["name"] not in (
         "B300 SXM 288GB", "GB300 (per GPU) 288GB")], ids=lambda row: row["name"]
 )
 def test_driver_total_follows_from_the_kind_of_memory(row):

@@ -1,5 +1,7 @@
 """Local GPUs through the real `pynvml`, over a shared library of our own (tests/nvml_library.py)."""
 
+import sys
+
 import pynvml
 import pytest
 
@@ -57,6 +59,11 @@ def test_a_driver_that_refuses_is_explained(machine, code, says):
     found = machine(init_code=code)
     assert found.gpus == ()
     assert says in found.reason
+
+
+def test_without_the_package_nothing_is_looked_for(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert "install nvidia-ml-py" in detection().reason
 
 
 def test_a_driver_without_gpus(machine):
@@ -133,6 +140,15 @@ def test_memory_that_nvml_cannot_read_comes_from_cuda_or_the_catalogue(machine):
     (gpu,) = machine(spark).gpus
     assert gpu.spec.memory_bytes == find("GB10").memory_bytes
     assert gpu.in_use_bytes is None
+
+
+def test_an_orin_module_is_known_by_the_memory_cuda_shows(machine):
+    """All modules report the name "Orin"; NVML cannot read their memory."""
+    module = rtx4090(name="Orin", total_mib=None, capability=(8, 7), cores=1024, pcie=None)
+    library = CudaLibrary(clock_khz=918_000, total_mib=15389)
+    (gpu,) = machine(module, cuda=lambda bus: cuda_reading(bus, library)).gpus
+    assert gpu.spec.name == "Jetson Orin NX 16GB"
+    assert gpu.spec.memory_bytes == 15389 * MIB
 
 
 def test_a_driver_before_510_does_not_tell_the_reserved_memory(machine):

@@ -1,21 +1,19 @@
 """The bundled table of accelerators: read once, looked up by exact name or alias."""
 
-import csv
 import difflib
 import re
 from collections import defaultdict
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
 from typing import Final
 
 from core.errors import HardwareError
 from core.gpus.prices import reference_price
 from core.gpus.spec import GpuSpec, pcie_bytes_per_s
+from core.gpus.tables import rows
 from core.gpus.visible_memory import engine_memory_mib
 from core.units import GB, MIB, TERA
 
-ASSETS: Final = Path(__file__).resolve().parents[2] / "assets"
 DEFAULT_GPU: Final = "H100 SXM5 80GB"
 DTYPES: Final = ("fp32", "fp16", "bf16", "fp8", "int8", "fp4", "int4")
 _BASIS: Final = {"datasheet": "published", "formula": "estimated", "announced": "estimated"}
@@ -39,11 +37,16 @@ def normalised(name: str) -> str:
 
 @cache
 def catalogue() -> tuple[GpuSpec, ...]:
-    """Every bundled accelerator, in the table's order (assets/gpus.csv, a source on each row)."""
+    """Every bundled accelerator, in the table's order.
+
+    assets/gpus.csv: peaks are dense TFLOPS at FP32 accumulation ("62..119" where sources disagree),
+    memory as sold [GiB], as nvidia-smi totals it and as CUDA shows it [MiB] where they were read,
+    links in one direction [GB/s]; FP32 is lanes x 2 x boost clock. `source` is the origin of a row.
+    """
     aliases = defaultdict(list)
-    for row in _rows("gpu_names.csv"):
+    for row in rows("gpu_names"):
         aliases[row["gpu"]].append(row["alias"])
-    return tuple(_spec(row, tuple(aliases[row["name"]])) for row in _rows("gpus.csv"))
+    return tuple(_spec(row, tuple(aliases[row["name"]])) for row in rows("gpus"))
 
 
 @cache
@@ -53,13 +56,13 @@ def same_name() -> Mapping[str, tuple[GpuSpec, ...]]:
     Several cards report one name (RTX 4060 Ti with 8 or 16 GB): assets/gpu_names.csv lists the
     default first, and detection tells them apart by their memory.
     """
-    rows = {spec.name: spec for spec in catalogue()}
+    specs = {spec.name: spec for spec in catalogue()}
     found: dict[str, dict[str, GpuSpec]] = defaultdict(dict)
-    for name, spec in rows.items():
+    for name, spec in specs.items():
         found[normalised(name)][name] = spec
-    for row in _rows("gpu_names.csv"):
-        found[normalised(row["alias"])][row["gpu"]] = rows[row["gpu"]]
-    return {key: tuple(specs.values()) for key, specs in found.items()}
+    for row in rows("gpu_names"):
+        found[normalised(row["alias"])][row["gpu"]] = specs[row["gpu"]]
+    return {key: tuple(bearers.values()) for key, bearers in found.items()}
 
 
 def find(name: str) -> GpuSpec:
@@ -71,7 +74,7 @@ def find(name: str) -> GpuSpec:
     specs = same_name().get(normalised(name))
     if specs:
         return specs[0]
-    close = difflib.get_close_matches(normalised(name), same_name(), n=6, cutoff=0.5)
+    close = difflib.get_close_matches(normalised(name[:80]), same_name(), n=6, cutoff=0.5)
     names = list(dict.fromkeys(same_name()[key][0].name for key in close))[:3]
     advice = f"Did you mean {' or '.join(names)}?" if names else "See the catalogue for the names."
     raise HardwareError(f"No figures for a GPU named '{name[:80]}'. {advice} Or type its figures in.")
@@ -98,11 +101,6 @@ def search(query: str) -> tuple[GpuSpec, ...]:
     ranks = {spec.name: rank(spec) for spec in catalogue()}
     hits = [spec for spec in catalogue() if ranks[spec.name] is not None]
     return tuple(sorted(hits, key=lambda spec: ranks[spec.name] or 0))
-
-
-def _rows(asset: str) -> list[dict[str, str]]:
-    with (ASSETS / asset).open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 def _spec(row: Mapping[str, str], aliases: tuple[str, ...]) -> GpuSpec:

@@ -6,10 +6,11 @@ creating a context, so no GPU memory is taken.
 """
 
 import ctypes
+import os
 from dataclasses import dataclass
 from typing import Any, Final
 
-LIBRARY: Final = "libcuda.so.1"
+LIBRARY: Final = "nvcuda.dll" if os.name == "nt" else "libcuda.so.1"
 CU_DEVICE_ATTRIBUTE_CLOCK_RATE: Final = 13      # kHz; numbers of enum CUdevice_attribute in cuda.h
 CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE: Final = 38   # bytes
 

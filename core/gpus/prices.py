@@ -1,14 +1,12 @@
 """What an hour of one GPU costs: dated list prices by provider, and one reference price per GPU."""
 
-import csv
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from statistics import median
 from typing import Final
 
-TABLE: Final = Path(__file__).resolve().parents[2] / "assets" / "prices.csv"
+from core.gpus.tables import rows
 
 # Kinds a reference price may rest on, best first, and how each is called.
 REFERENCE_KINDS: Final = {
@@ -37,14 +35,12 @@ class Quote:
 @cache
 def all_quotes() -> tuple[Quote, ...]:
     """Every price of assets/prices.csv."""
-    with TABLE.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
     return tuple(
         Quote(
             row["gpu"], row["provider"], row["region"], row["instance"], row["kind"],
             float(row["usd_per_gpu_hour"]), row["as_of"], row["source"], row["note"],
         )
-        for row in rows
+        for row in rows("prices")
     )
 
 

@@ -37,7 +37,7 @@ class GpuSpec:
     compute_capability: str                 # "9.0", "gfx942"; empty for other vendors
     memory_bytes: int                       # what the driver lets an engine see
     bandwidth_bytes_per_s: float
-    flops: Mapping[str, float]              # dtype -> dense FLOP/s: fp32 fp16 bf16 fp8 int8 fp4 int4
+    flops: Mapping[str, float] = field(hash=False)  # dtype -> dense FLOP/s: fp32 fp16 bf16 fp8 int8 fp4 int4
     fp16_accumulate_flops: float | None     # GeForce: twice the FP32-accumulate rate
     l2_bytes: int | None
     sm_count: int | None
@@ -53,7 +53,7 @@ class GpuSpec:
     aliases: tuple[str, ...] = field(default=())
     memory_basis: str = "estimated"         # measured (read from a device) | estimated
     nominal_memory_gib: float | None = None     # as sold: "80GB"
-    flops_range: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    flops_range: Mapping[str, tuple[float, float]] = field(default_factory=dict, hash=False)
     link_gpus: int = 8                      # GPUs that `link` joins; beyond it traffic takes PCIe
     pcie_bytes_per_s: float | None = None   # one direction; None where the device has no PCIe link
     boost_mhz: float | None = None
@@ -79,8 +79,3 @@ class GpuSpec:
         if gpus <= self.link_gpus or self.pcie_bytes_per_s is None:
             return self.link_bytes_per_s
         return self.pcie_bytes_per_s
-
-    @property
-    def usable_memory_bytes(self) -> int:
-        """What an engine may allocate in all: the same as `memory_bytes`; engines take a fraction of it."""
-        return self.memory_bytes
