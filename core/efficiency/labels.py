@@ -60,10 +60,16 @@ def release(deployment: Deployment) -> str:
 
 
 def link(gpu: GpuSpec, gpus: int) -> str:
-    """Family of interconnect, or none for one GPU."""
+    """Interconnect and the GPUs that share it, or none for one GPU."""
     if gpus == 1:
         return "none"
-    return "pcie" if "pci" in gpu.link.lower() or gpus > gpu.link_gpus else "nvlink"
+    kind = "pcie" if "pci" in gpu.link.lower() or gpus > gpu.link_gpus else "nvlink"
+    return f"{kind} {2 if gpus < 3 else 4 if gpus < 6 else 8}"
+
+
+def width(fmt: Format, gpu: GpuSpec) -> int:
+    """Bits of the operands the matrix units multiply."""
+    return {"fp8": 8, "int8": 8, "fp4": 4, "int4": 4, "fp32": 32}.get(compute(fmt, gpu), 16)
 
 
 def labels(pairs: Sequence[Pair]) -> Labels:
@@ -73,21 +79,25 @@ def labels(pairs: Sequence[Pair]) -> Labels:
 
 
 LEVELS: Final = (
-    "memory", "architecture", "gpu", "kernel", "engine", "engine_kernel", "release", "kv", "link", "sparsity",
+    "memory", "architecture", "tensor", "gpu", "kernel", "engine", "engine_kernel", "release", "kv", "link", "sparsity",
+    "parallel",
 )
 
 
 def _row(spec: ModelSpec, deployment: Deployment) -> tuple[str, ...]:
     gpu, matmul = deployment.gpu, kernel(deployment.weights, deployment.gpu)
+    architecture = gpu.compute_capability or gpu.architecture
     return (
         memory(gpu),
-        gpu.compute_capability or gpu.architecture,
+        architecture,
+        f"{architecture} {width(deployment.weights, gpu)}",
         gpu.name,
         matmul,
         deployment.engine,
         f"{deployment.engine} {matmul}",
         release(deployment),
         f"{deployment.kv_cache.bits_per_value:.0f}-bit",
-        link(gpu, deployment.gpus),
+        link(gpu, deployment.tp * deployment.dp),
         "experts" if spec.is_moe else "dense",
+        "expert parallel" if deployment.ep > 1 else "together",
     )

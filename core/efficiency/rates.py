@@ -18,7 +18,7 @@ class Rates:
 
     weights_bandwidth: NDArray[np.float64]
     matmul_rate: NDArray[np.float64]
-    padding_rows: NDArray[np.float64]
+    expert_rate: NDArray[np.float64]
     kv_bandwidth: NDArray[np.float64]
     attention_rate: NDArray[np.float64]
     elementwise_passes: NDArray[np.float64]
@@ -38,20 +38,42 @@ class Rates:
 
 def rates(labels: Labels, constants: Constants) -> Rates:
     """Value of every term for every pair of `labels`."""
-    codes = {level: np.unique(np.array(names, dtype=str), return_inverse=True) for level, names in labels.items()}
+    codes = coded(labels)
     return Rates(**{term.name: _value(term, codes, constants) for term in TERMS})
 
 
 def _value(
     term: Term, codes: Mapping[str, tuple[NDArray[np.str_], NDArray[np.intp]]], constants: Constants,
 ) -> NDArray[np.float64]:
-    centre = log(term.prior / (1 - term.prior)) if term.share else log(term.prior)
-    pairs = len(next(iter(codes.values()))[1])
-    x = np.full(pairs, centre + constants.common.get(term.name, 0.0))
+    x = centre(term, codes) + constants.common.get(term.name, 0.0)
     deviations = constants.deviations.get(term.name, {})
     for level in term.levels:
         known = deviations.get(level)
         if known:
             names, of_pair = codes[level]
-            x += np.array([known.get(name, 0.0) for name in names.tolist()])[of_pair]
-    return 1 / (1 + np.exp(-x)) if term.share else np.exp(x)
+            x = x + np.array([known.get(name, 0.0) for name in names.tolist()])[of_pair]
+    return unlink(term, x)
+
+
+def centre(term: Term, codes: Mapping[str, tuple[NDArray[np.str_], NDArray[np.intp]]]) -> NDArray[np.float64]:
+    """Prior of a term for every pair, in log or logit."""
+    if not term.by:
+        pairs = len(next(iter(codes.values()))[1])
+        return np.full(pairs, link(term, term.prior))
+    names, of_pair = codes[term.by]
+    return np.array([link(term, term.priors.get(name, term.prior)) for name in names.tolist()])[of_pair]
+
+
+def link(term: Term, value: float) -> float:
+    """Log of a positive term, logit of a share."""
+    return log(value / (1 - value)) if term.share else log(value)
+
+
+def unlink(term: Term, x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Inverse of `link`."""
+    return np.asarray(1 / (1 + np.exp(-x)) if term.share else np.exp(x))
+
+
+def coded(labels: Labels) -> Mapping[str, tuple[NDArray[np.str_], NDArray[np.intp]]]:
+    """Distinct labels of every level and which of them each pair has."""
+    return {level: np.unique(np.array(names, dtype=str), return_inverse=True) for level, names in labels.items()}

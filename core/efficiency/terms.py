@@ -1,9 +1,11 @@
 """The physical quantities that are fitted, each with its prior and the levels it may differ by."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
+
+from core.efficiency import operators
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,56 +20,58 @@ class Term:
     levels: Mapping[str, float]     # level -> standard deviation of its deviations [log or logit]
     meaning: str
     source: str
+    by: str = ""                    # level whose labels have priors of their own
+    priors: Mapping[str, float] = field(default_factory=dict)
 
 
 def _term(
     name: str, unit: str, prior: float, spread: float, meaning: str, source: str, *,
-    share: bool = False, **levels: float,
+    share: bool = False, by: str = "", priors: Mapping[str, float] = MappingProxyType({}), **levels: float,
 ) -> Term:
-    return Term(name, unit, prior, spread, share, MappingProxyType(levels), meaning, source)
+    return Term(name, unit, prior, spread, share, MappingProxyType(levels), meaning, source, by, priors)
 
+
+_TABLES: Final = "aiconfigurator-core 0.12 operator tables"
 
 TERMS: Final[tuple[Term, ...]] = (
     _term(
-        "weights_bandwidth", "share of peak", 0.85, 0.2,
-        "memory bandwidth reached when a matmul streams its weights",
-        "aiconfigurator-core 0.12 M=1 GEMM tables: 0.81-0.90 on A100, H100, H200, B200, L40S",
-        share=True, memory=0.2, architecture=0.2, gpu=0.2, kernel=0.4, engine=0.3, engine_kernel=0.2,
+        "weights_bandwidth", "share of peak", 0.80, 0.2,
+        "memory bandwidth reached when a matmul streams its weights", _TABLES,
+        share=True, by="architecture", priors=operators.BANDWIDTH,
+        memory=0.2, architecture=0.3, gpu=0.2, kernel=0.3, engine=0.3, engine_kernel=0.2,
     ),
     _term(
-        "matmul_rate", "share of peak", 0.70, 0.2,
-        "tensor-core rate of large matmuls",
-        "aiconfigurator-core 0.12 GEMM tables: bf16 0.56-0.94, fp8 0.45-0.86, nvfp4 0.37-0.77",
-        share=True, architecture=0.4, gpu=0.3, kernel=0.5, engine=0.4, engine_kernel=0.3,
+        "matmul_rate", "share of peak", 0.62, 0.2,
+        "matrix-unit rate of large matmuls", _TABLES,
+        share=True, by="tensor", priors=operators.MATMUL,
+        tensor=0.3, gpu=0.3, kernel=0.4, engine=0.4, engine_kernel=0.3,
     ),
     _term(
-        "padding_rows", "rows", 24.0, 0.4,
-        "rows a small matmul computes in vain: tiles, and dequantisation as work per weight",
-        "tile heights of 16 to 64 rows in CUTLASS and Marlin kernels",
-        architecture=0.3, kernel=0.5,
+        "expert_rate", "ratio to dense", 0.70, 0.2,
+        "matrix-unit rate of grouped matmuls over experts against dense ones", _TABLES,
+        kernel=0.3, architecture=0.2, engine=0.3,
     ),
     _term(
-        "kv_bandwidth", "share of peak", 0.75, 0.3,
-        "memory bandwidth reached when attention reads the cache",
-        "aiconfigurator-core 0.12 decode attention tables: 0.73-0.90 from 32k tokens (H100, bf16)",
-        share=True, kv=0.3, engine=0.4, architecture=0.3,
+        "kv_bandwidth", "share of peak", 0.78, 0.3,
+        "memory bandwidth reached when attention reads the cache", _TABLES,
+        share=True, by="architecture", priors=operators.CACHE_BANDWIDTH,
+        kv=0.3, engine=0.4, architecture=0.3,
     ),
     _term(
         "attention_rate", "share of peak", 0.45, 0.3,
-        "tensor-core rate of prompt attention",
-        "FlashAttention-2 and -3 papers: 0.5-0.75 forward on A100 and H100 for long prompts",
-        share=True, architecture=0.4, engine=0.4,
+        "matrix-unit rate of prompt attention", _TABLES,
+        share=True, by="architecture", priors=operators.ATTENTION,
+        architecture=0.3, engine=0.5,
     ),
     _term(
-        "elementwise_passes", "passes", 14.0, 0.4,
+        "elementwise_passes", "passes", 10.0, 0.4,
         "times norms, activations and residuals move a layer's hidden vector through memory",
-        "counted on the Llama block with separate kernels: norm, rotary, gate, residual",
+        "counted on the Llama block: two norms with residual, rotary embedding, gate of 3.5 hidden sizes",
         engine=0.3, architecture=0.2,
     ),
     _term(
-        "kernel_s", "s", 5e-6, 0.4,
-        "fixed time of one kernel: launch, ramp, tail",
-        "public vLLM, TensorRT-LLM and llama.cpp runs: 30-140 us per layer of about nine kernels",
+        "kernel_s", "s", 3.2e-6, 0.4,
+        "fixed time of one 16-bit matmul kernel: launch, ramp, tail", _TABLES,
         engine=0.5, release=0.3, memory=0.2, architecture=0.3, gpu=0.2, kernel=0.3, engine_kernel=0.2, sparsity=0.3,
     ),
     _term(
@@ -89,22 +93,20 @@ TERMS: Final[tuple[Term, ...]] = (
         kernel=0.5, architecture=0.3, release=0.3,
     ),
     _term(
-        "link_rate", "share of peak", 0.70, 0.3,
-        "bandwidth of large all-reduces",
-        "aiconfigurator-core 0.12 all-reduce tables: 0.68-0.81 on NVLink",
-        share=True, link=0.4, architecture=0.3, engine=0.2,
+        "link_rate", "share of peak", 0.60, 0.3,
+        "bandwidth of large all-reduces", _TABLES,
+        share=True, by="link", priors=operators.LINK_RATE, link=0.4, architecture=0.3, engine=0.2,
     ),
     _term(
         "link_latency_s", "s", 8e-6, 0.4,
-        "latency of a small all-reduce",
-        "aiconfigurator-core 0.12 all-reduce tables: 4-7 us on NVLink, 12-24 us over PCIe",
-        link=0.4, engine=0.4, architecture=0.3,
+        "latency of a small all-reduce", _TABLES,
+        by="link", priors=operators.LINK_LATENCY, link=0.4, engine=0.4, architecture=0.3,
     ),
     _term(
-        "expert_imbalance", "ratio", 1.15, 0.2,
+        "expert_imbalance", "ratio", 1.05, 0.1,
         "work of the busiest expert or rank against the mean",
-        "balanced routing with random prompts; wider with expert parallelism",
-        engine=0.2, kernel=0.2,
+        "aiconfigurator-core 0.12: power-law routing costs 1.04-1.11 at 32-512 tokens an expert",
+        engine=0.1, parallel=0.2,
     ),
     _term(
         "request_s", "s", 1.2e-2, 0.7,

@@ -6,62 +6,95 @@ from typing import Final
 
 import numpy as np
 
-from core.efficiency import Rates
+from core.efficiency import Rates, operators
 from core.speed.cases import Floats, Rows
 from core.speed.work import ACTIVATION_BYTES, Work
 
-SHARPNESS: Final = 4.0                                 # p-norm that joins roofs: near the ridge both cost a little
 TOKENS: Final = 2.0 ** np.arange(0, 16.5, 0.5)         # rows of a matmul at which times are tabulated
-EAGER_KERNELS: Final = 2.5                             # kernels an eager engine launches where others fuse one
+EAGER_KERNELS: Final = 2.5       # kernels an eager engine launches where others fuse one
+EAGER_CACHE_PASSES: Final = 3.0  # an eager cache is copied to append a token: read, written, then read by attention
+POWER_SHARPNESS: Final = 4.0     # clocks throttle gradually near the power limit
 
 
 def join(*times: Floats) -> Floats:
     """Smooth maximum of times that overlap."""
-    total: Floats = np.asarray(sum(time**SHARPNESS for time in times))
-    return np.asarray(total ** (1 / SHARPNESS))
+    total: Floats = np.asarray(sum(time**operators.SHARPNESS for time in times))
+    return np.asarray(total ** (1 / operators.SHARPNESS))
 
 
 @dataclass(frozen=True, slots=True)
 class Matmuls:
-    """Bytes and FLOPs of matmuls at given tokens, and the time each roof allows."""
+    """Bytes and FLOPs of matmuls at given tokens, the time each roof allows, and what adds to them."""
 
     bytes: Floats
     flops: Floats
     memory_s: Floats
     compute_s: Floats
+    serial_s: Floats             # loop over K, quantising activations, writing results
 
     @property
     def seconds(self) -> Floats:
-        return join(self.memory_s, self.compute_s)
+        return join(self.memory_s, self.compute_s) + self.serial_s
+
+
+def padded(rows: Floats, part: Floats) -> Floats:
+    """Rows a kernel pays for: `part` of the padding to whole tiles of 16 to 128 rows."""
+    smallest, largest = operators.TILE_ROWS
+    tile = np.clip(2.0 ** np.ceil(np.log2(np.maximum(rows, 1.0))), smallest, largest)
+    return np.asarray(rows + part * (np.ceil(rows / tile) * tile - rows))
 
 
 def matmuls(work: Work, rates: Rates, ops: Rows, tokens: Floats) -> Matmuls:
     """Matmuls `ops` [n] at `tokens` [m] -> arrays [n, m], all layers that own the matrix.
 
     Experts: a batch of M tokens touches E(1-(1-k/E)^M) distinct experts, streams those weights and
-    pads the rows of each. Bytes: weights once, activations in and out.
+    pads the rows of each. Weight-only kernels also unpack every weight they touch. Laws and constants:
+    `core.efficiency.operators`.
     """
     pair = work.pair[ops]
 
     def column(values: Floats) -> Floats:
         return values[:, None]
 
-    experts, active = column(work.experts[ops]), column(work.active[ops])
-    share, count = column(work.expert_share[ops]), column(work.count[ops])
-    K, N = column(work.inputs[ops]), column(work.outputs[ops])
-    M = tokens[None, :] * column(work.rows_per_token[ops])
+    K, N, count = column(work.inputs[ops]), column(work.outputs[ops]), column(work.count[ops])
+    rows, touched = _routed_rows(work, rates, ops, tokens)
+    routed = column(work.experts[ops]) > 0
+    dequantises, quantises = column(work.dequantises[ops]), column(work.quantises[ops])
+    part = np.where(dequantises, operators.DEQUANTISING_PADDING,
+                    np.where(routed, operators.EXPERT_PADDING, operators.LIBRARY_PADDING))
+    weights = touched * K * N
+    moved = weights * column(work.weight_bytes[ops]) + rows * (K + N) * ACTIVATION_BYTES
+    bandwidth = column(work.bandwidth[pair])
+    rate = column(rates.matmul_rate[pair] * np.where(work.experts[ops] > 0, rates.expert_rate[pair], 1.0))
+    per_flop = ((1 / (rate * column(work.peak[ops]))) ** POWER_SHARPNESS
+                + column(work.power_s[ops]) ** POWER_SHARPNESS) ** (1 / POWER_SHARPNESS)
+    multiply = 2.0 * padded(rows / touched, part) * weights * per_flop
+    unpack = np.where(dequantises, weights / column(work.unpack[pair]), 0.0)
+    loop = np.where(quantises, operators.INNER_S_PER_K_QUANTISED,
+                    np.where(dequantises, operators.INNER_S_PER_K_DEQUANTISED, operators.INNER_S_PER_K)) * K
+    passes = ACTIVATION_BYTES * rows * np.where(
+        routed, operators.EXPERT_PASSES * (K + N),
+        np.where(quantises, operators.QUANTISE_PASSES, 0.0) * K + operators.EPILOGUE_PASSES * N,
+    )
+    return Matmuls(
+        bytes=count * moved,
+        flops=count * 2.0 * rows * K * N,
+        memory_s=count * moved / (column(rates.weights_bandwidth[pair]) * bandwidth),
+        compute_s=count * join(multiply, unpack),
+        serial_s=count * (loop + passes / bandwidth),
+    )
+
+
+def _routed_rows(work: Work, rates: Rates, ops: Rows, tokens: Floats) -> tuple[Floats, Floats]:
+    """Rows on this GPU over all its matrices, and matrices touched; arrays [ops, tokens]."""
+    pair, experts, active = work.pair[ops], work.experts[ops], work.active[ops]
     routed = experts > 0
-    imbalance = np.where(routed, column(rates.expert_imbalance[pair]), 1.0)
-    chance = np.where(routed, active / np.maximum(experts, 1.0), 0.0)
-    touched = np.where(routed, experts * -np.expm1(M * np.log1p(-np.minimum(chance, 1 - 1e-9))), 1.0) * share
-    rows = M * active * share * imbalance
-    weights = count * touched * K * N * column(work.weight_bytes[ops])
-    moved = weights + count * rows * (K + N) * ACTIVATION_BYTES
-    flops = 2.0 * count * rows * K * N
-    padded = flops + 2.0 * count * touched * column(rates.padding_rows[pair]) * K * N
-    bandwidth = column((rates.weights_bandwidth * work.bandwidth)[pair])
-    rate = column(rates.matmul_rate[pair] * work.peak[ops])
-    return Matmuls(moved, flops, moved / bandwidth, padded / rate)
+    share = work.expert_share[ops]
+    imbalance = np.where(routed, rates.expert_imbalance[pair], 1.0)
+    chance = np.minimum(np.where(routed, active / np.maximum(experts, 1.0), 0.0), 1 - 1e-9)
+    M = tokens[None, :] * work.rows_per_token[ops][:, None]
+    distinct = np.where(routed[:, None], -experts[:, None] * np.expm1(M * np.log1p(-chance)[:, None]), 1.0)
+    return M * (active * share * imbalance)[:, None], distinct * share[:, None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +168,7 @@ class Clock:
         state = 2 * batch * w.state_bytes[pair] / (r.kv_bandwidth * w.bandwidth)[pair]
         reads = np.where(cache >= mixing, join(cache, mixing), 0.0)
         mixes = np.where(cache < mixing, join(cache, mixing), 0.0)
-        overhead = r.kernel_s[pair] * w.kernels[pair] + r.step_s[pair] + r.sequence_s[pair] * batch
+        overhead = r.kernel_s[pair] * w.units[pair] + r.step_s[pair] + r.sequence_s[pair] * batch
         return Step(
             memory=stack * share + head + reads + state + self._elementwise(pair, batch),
             compute=stack * (1 - share) + mixes,
@@ -158,7 +191,7 @@ class Clock:
         head = np.exp(_between(self.tables.head, pair, prompts))
         if beside is None:
             stack = np.exp(_between(self.tables.stack, pair, chunk))
-            launches = r.kernel_s[pair] * w.kernels[pair] + r.step_s[pair]
+            launches = r.kernel_s[pair] * w.units[pair] + r.step_s[pair]
         else:
             stack = np.exp(_between(self.tables.stack, pair, chunk + beside))
             stack = stack - np.exp(_between(self.tables.stack, pair, beside))
@@ -178,7 +211,9 @@ class Clock:
     def _cache(self, pair: Rows, batch: Floats, context: Floats) -> tuple[Floats, Floats]:
         """Decode attention: time to read the cache, time to multiply with it."""
         w, r = self.work, self.rates
-        read = batch * _at_context(w.kv_read, pair, context) / (r.kv_bandwidth * w.bandwidth)[pair]
+        moved = batch * _at_context(w.kv_read, pair, context) * np.where(w.eager[pair], EAGER_CACHE_PASSES, 1.0)
+        read = join(moved / (r.kv_bandwidth * w.bandwidth)[pair],
+                    moved * w.kv_elements[pair] / operators.CACHE_ELEMENTS_PER_S)
         flops = batch * _at_context(w.decode_flops, pair, context)
         return read, flops / (r.attention_rate * w.peak_16bit)[pair]
 
@@ -189,10 +224,10 @@ class Clock:
         return np.asarray(moved / (r.weights_bandwidth * w.bandwidth)[pair])
 
     def _host(self, pair: Rows) -> Floats:
-        return np.asarray(self.rates.host_kernel_s[pair] * EAGER_KERNELS * self.work.kernels[pair])
+        return np.asarray(self.rates.host_kernel_s[pair] * EAGER_KERNELS * self.work.eager_units[pair])
 
     def _messages(self, pair: Rows, tokens: Floats) -> Floats:
-        """All-reduces of tensor parallelism, exchange of tokens with experts elsewhere.
+        """All-reduces of tensor parallelism, tokens gathered for experts elsewhere and scattered back.
 
         A ring all-reduce moves 2(n-1)/n of the message over each link (Thakur et al. 2005).
         """
@@ -200,11 +235,15 @@ class Clock:
         message = tokens * w.hidden[pair] * ACTIVATION_BYTES
         link = np.maximum((r.link_rate * w.link)[pair], 1.0)
         tp, dp = w.tp[pair], w.dp[pair]
-        reduce = r.link_latency_s[pair] * np.log2(2 * tp) + 2 * (tp - 1) / tp * message / link
-        exchange = r.link_latency_s[pair] * np.log2(2 * dp) + 2 * (dp - 1) * message / link
+
+        def exchange(volume: Floats) -> Floats:
+            ramp = operators.RAMP_S * volume / (volume + operators.RAMP_BYTES)
+            return np.asarray(r.link_latency_s[pair] + volume / link + ramp)
+
+        reduce = exchange(2 * (tp - 1) / tp * message)
+        swap = 2 * exchange((dp - 1) * message)
         return np.asarray(
-            np.where(tp > 1, w.reductions[pair] * reduce, 0.0)
-            + np.where(dp > 1, w.expert_layers[pair] * exchange, 0.0),
+            np.where(tp > 1, w.reductions[pair] * reduce, 0.0) + np.where(dp > 1, w.expert_layers[pair] * swap, 0.0),
         )
 
 

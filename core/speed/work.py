@@ -7,7 +7,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from core.efficiency.labels import Pair, compute
+from core.efficiency import operators
+from core.efficiency.labels import Pair, compute, width
 from core.engines import find
 from core.formats import Format
 from core.gpus import GpuSpec
@@ -21,9 +22,6 @@ FP16_ACCUMULATING: Final = frozenset({"tinychat", "exllama", "llamacpp", "autoaw
 EAGER: Final = frozenset({"hf-eager"})      # engines that launch every kernel from Python
 LAYER_SPLIT: Final = frozenset({"llamacpp"})   # engines whose pp stages wait for each other
 CONTEXTS: Final = 2.0 ** np.arange(0, 23)   # tokens at which caches are tabulated
-KERNELS_PER_MIXER: Final = 3                # rotary, cache write, attention
-KERNELS_PER_LAYER: Final = 3                # two norms with residual, activation
-KERNELS_OF_ROUTING: Final = 4               # scores, top-k, permute, combine
 CHUNK_TOKENS: Final[Mapping[str, int]] = {"llamacpp": 512}   # n_ubatch of llama.cpp
 DEFAULT_CHUNK_TOKENS: Final = 8192          # max_num_batched_tokens of vLLM on datacentre GPUs
 _ROLE: Final = {role: i for i, role in enumerate(Role)}
@@ -43,7 +41,8 @@ class Shape:
     shard: Rows                  # [ops]
     names: tuple[str, ...]
     layers: int
-    kernels: float               # launches of one step, all layers
+    fixed_units: float           # launches of one step beside matmuls, all layers, in matmul kernels
+    dense_units: float           # matmul kernels of one step outside the experts
     reductions: float            # all-reduces of one step when tensor parallel
     expert_layers: float
     hidden: int
@@ -65,7 +64,8 @@ def shape(spec: ModelSpec) -> Shape:
         shard=np.array([_SHARD[linear.shard] for linear in linears], np.intp),
         names=tuple(linear.name for linear in linears),
         layers=spec.n_layers,
-        kernels=float(sum(layer.count * _kernels(layer) for layer in spec.layers)),
+        fixed_units=float(sum(layer.count * _fixed_units(layer) for layer in spec.layers)),
+        dense_units=float(sum(layer.count * sum(not m.experts for m in layer.linears) for layer in spec.layers)),
         reductions=float(sum(layer.count * _reductions(layer.linears) for layer in spec.layers)),
         expert_layers=float(sum(layer.count for layer in spec.layers if _routed(layer))),
         hidden=spec.hidden_size,
@@ -77,10 +77,10 @@ def _routed(layer: Layer) -> bool:
     return any(linear.experts for linear in layer.linears)
 
 
-def _kernels(layer: Layer) -> int:
-    """Kernels one layer launches with the usual fusions."""
-    routing = KERNELS_OF_ROUTING if _routed(layer) else 0
-    return len(layer.linears) + KERNELS_PER_MIXER * len(layer.mixers) + KERNELS_PER_LAYER + routing
+def _fixed_units(layer: Layer) -> float:
+    """Launches of one layer beside its dense matmuls, with the usual fusions."""
+    experts = operators.EXPERTS_UNITS if _routed(layer) else 0.0
+    return operators.MIXER_UNITS * len(layer.mixers) + operators.NORM_UNITS + experts
 
 
 def _reductions(linears: Sequence[Linear]) -> int:
@@ -105,8 +105,13 @@ class Work:
     rows_per_token: Floats       # [ops] tokens of all data-parallel ranks meet at the experts
     weight_bytes: Floats         # [ops] bytes of one weight
     peak: Floats                 # [ops] FLOP/s of the matrix units for this op
+    power_s: Floats              # [ops] s/FLOP the board's power allows
+    quantises: NDArray[np.bool_]     # [ops] activations are quantised first
+    dequantises: NDArray[np.bool_]   # [ops] weights are unpacked in the kernel
+    unpack: Floats               # [pairs] weights/s the multiprocessors unpack
     layers: Floats
-    kernels: Floats
+    units: Floats                # launches of one step, in 16-bit matmul kernels
+    eager_units: Floats          # the same, quantised or not: what an eager host launches
     reductions: Floats
     expert_layers: Floats
     hidden: Floats
@@ -124,6 +129,7 @@ class Work:
     seats: Floats                # sequences a step may carry, inf when not set
     default_seats: Floats        # the same with the engine's default where not set
     state_bytes: Floats          # recurrent state of one sequence
+    kv_elements: Floats          # values one byte of cache holds where a unit must widen them, else 0
     kv_read: Floats              # [pairs, contexts] bytes read to decode one token
     decode_flops: Floats         # [pairs, contexts] of one GPU
     prefill_flops: Floats        # [pairs, contexts] of one GPU, per prompt token
@@ -158,6 +164,12 @@ def work(pairs: Sequence[Pair]) -> Work:
     inputs = np.concatenate([s.inputs for s in shapes])[op]
     outputs = np.concatenate([s.outputs for s in shapes])[op]
     bits, peaks, peak_16bit = _arithmetic(deployments)
+    narrow = (bits < HEAD_BITS)[pair, role]
+    widths = np.array([width(d.weights, d.gpu) for d in deployments])
+    quantises = narrow & (widths[pair] < HEAD_BITS)
+    dequantises = narrow & ~quantises
+    power = np.array([_joules(d, 16) for d in deployments])
+    narrow_power = np.array([_joules(d, int(bits)) for d, bits in zip(deployments, widths, strict=True)])
     kv_read, decode_flops, prefill_flops, state = _mixing(pairs)
 
     def shaped(name: str) -> Floats:
@@ -174,7 +186,12 @@ def work(pairs: Sequence[Pair]) -> Work:
         rows_per_token=np.where(expert, dp[pair], 1.0),
         weight_bytes=bits[pair, role] / 8,
         peak=peaks[pair, role],
-        layers=shaped("layers"), kernels=shaped("kernels"), reductions=shaped("reductions"),
+        power_s=np.where(quantises, narrow_power[pair], power[pair]),
+        quantises=quantises, dequantises=dequantises,
+        unpack=np.array([_unpack(d.gpu) for d in deployments]),
+        layers=shaped("layers"), reductions=shaped("reductions"),
+        units=shaped("fixed_units") + shaped("dense_units") * np.where(widths < HEAD_BITS, operators.QUANTISED_MATMUL, 1.0),
+        eager_units=shaped("fixed_units") + shaped("dense_units"),
         expert_layers=shaped("expert_layers"), hidden=shaped("hidden"), vocab=shaped("vocab"),
         bandwidth=np.array([d.gpu.bandwidth_bytes_per_s for d in deployments]),
         peak_16bit=peak_16bit,
@@ -185,12 +202,35 @@ def work(pairs: Sequence[Pair]) -> Work:
         chunk=np.array([_chunk(d) for d in deployments], float),
         seats=np.array([d.max_num_seqs or np.inf for d in deployments], float),
         default_seats=np.array([d.max_num_seqs or find(d.engine).max_num_seqs for d in deployments], float),
+        kv_elements=np.array([_widened(d) for d in deployments]),
         state_bytes=state, kv_read=kv_read, decode_flops=decode_flops, prefill_flops=prefill_flops,
     )
 
 
 def _chunk(deployment: Deployment) -> int:
     return deployment.max_num_batched_tokens or CHUNK_TOKENS.get(deployment.engine, DEFAULT_CHUNK_TOKENS)
+
+
+def _joules(deployment: Deployment, bits: int) -> float:
+    """Seconds one FLOP takes at the board's power limit; zero where no limit is known [s/FLOP]."""
+    gpu = deployment.gpu
+    if not gpu.tdp_w or bits > HEAD_BITS:
+        return 0.0
+    energy = operators.JOULES_PER_FLOP.get(gpu.compute_capability, operators.JOULES_PER_FLOP_OTHERS)
+    return energy * operators.NARROW_ENERGY[bits] / gpu.tdp_w
+
+
+def _unpack(gpu: GpuSpec) -> float:
+    """Weights a GPU dequantises a second; inf where its multiprocessors are not known [1/s]."""
+    if not gpu.sm_count or not gpu.boost_mhz or gpu.vendor != "NVIDIA":
+        return float("inf")
+    return operators.DEQUANTISED_PER_CLOCK_SM * gpu.sm_count * gpu.boost_mhz * 1e6
+
+
+def _widened(deployment: Deployment) -> float:
+    """Cached values in one byte read where Hopper's attention widens FP8 first; zero elsewhere."""
+    widens = deployment.gpu.compute_capability == "9.0" and deployment.engine != "trtllm"
+    return 1.0 if widens and deployment.kv_cache.bits_per_value == 8 else 0.0
 
 
 def _link(deployment: Deployment) -> float:

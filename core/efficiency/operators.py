@@ -1,0 +1,59 @@
+"""What operator tables and data sheets say before any end-to-end figure is looked at.
+
+Shares of dense data-sheet peaks by compute capability. Unless a line says otherwise the source is
+aiconfigurator-core 0.12 (Apache-2.0): laws of three to five constants fitted on 3.0 M timed matmuls,
+1.3 M decode attentions, 0.4 M expert layers and all-reduces of vLLM, SGLang and TensorRT-LLM.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+SHARPNESS: Final = 3.0               # p-norm that joins roofs; left free it fits between 2.5 and 4.5
+TILE_ROWS: Final = (16.0, 128.0)     # smallest and largest tile of rows a matmul kernel works on
+LIBRARY_PADDING: Final = 0.5         # part of the padding to a tile that costs time: libraries pick the tile
+EXPERT_PADDING: Final = 0.78         # the same for grouped matmuls, every expert padded on its own
+DEQUANTISING_PADDING: Final = 1.0    # weight-only kernels pay the whole tile: the step at 64 rows
+DEQUANTISED_PER_CLOCK_SM: Final = 25.0   # weights a multiprocessor unpacks a clock; 19-31 on four architectures
+INNER_S_PER_K: Final = 0.27e-9       # serial loop over K of one tile; 0.45e-9 with quantised activations
+INNER_S_PER_K_QUANTISED: Final = 0.45e-9
+INNER_S_PER_K_DEQUANTISED: Final = 1.1e-9
+QUANTISE_PASSES: Final = 2.9         # reads of the 16-bit activations spent on quantising them; 1.3-9 by engine
+EPILOGUE_PASSES: Final = 0.7         # writes of the result that nothing overlaps
+EXPERT_PASSES: Final = 2.7           # movements of 2h + 3i 16-bit values a routed row: permute, gate, reduce
+CACHE_ELEMENTS_PER_S: Final = 2.4e12     # FP8 cache on Hopper: FlashAttention-3 widens before it multiplies
+RAMP_S: Final = 10e-6                # all-reduces of about a MB leave the latency regime over this time
+RAMP_BYTES: Final = 1e6
+
+# Launches, in units of one 16-bit matmul kernel of 3.2 us
+QUANTISED_MATMUL: Final = 1.8        # 5.8 us with the quantising kernel before it
+MIXER_UNITS: Final = 4.0             # attention 9.5-12 us with rotary embedding and cache write
+NORM_UNITS: Final = 3.0              # two norms with residual, one activation
+EXPERTS_UNITS: Final = 12.0          # 38 us: routing, permutation, two grouped matmuls, reduction
+
+BANDWIDTH: Final[Mapping[str, float]] = {    # weights streamed by a matmul of one row
+    "8.0": 0.78, "8.6": 0.85, "8.9": 0.82, "9.0": 0.89, "10.0": 0.86, "10.3": 0.86, "12.0": 0.82,
+}
+CACHE_BANDWIDTH: Final[Mapping[str, float]] = {   # decode attention far above the latency regime
+    "8.0": 0.75, "8.6": 0.80, "8.9": 0.82, "9.0": 0.89, "10.0": 0.88, "10.3": 0.88, "12.0": 0.83,
+}
+MATMUL: Final[Mapping[str, float]] = {       # large matmuls, by capability and bits of the operands
+    "8.0 16": 0.82, "8.6 16": 0.85, "8.9 16": 0.85, "9.0 16": 0.82, "10.0 16": 0.74, "10.3 16": 0.74, "12.0 16": 0.85,
+    "8.0 8": 0.77, "8.9 8": 0.75, "9.0 8": 0.67, "10.0 8": 0.66, "10.3 8": 0.66, "12.0 8": 0.80,
+    "10.0 4": 0.54, "10.3 4": 0.39, "12.0 4": 0.75,
+    # MAMF, stas00/ml-engineering@744d01e: MI300X 668 of 1307 TFLOPS, MI325X 785 of 1307, MI355X 1565 of 2517
+    "gfx942 16": 0.55, "gfx950 16": 0.62,
+}
+ATTENTION: Final[Mapping[str, float]] = {    # causal prompts, head size 128, share of the 16-bit peak
+    "8.0": 0.62, "8.6": 0.55, "8.9": 0.53, "9.0": 0.67, "10.0": 0.62, "10.3": 0.76, "12.0": 0.66,
+}
+LINK_RATE: Final[Mapping[str, float]] = {    # all-reduce bandwidth over GPUs that share it
+    "nvlink 2": 0.60, "nvlink 4": 0.66, "nvlink 8": 0.68, "pcie 2": 0.57, "pcie 4": 0.26, "pcie 8": 0.15,
+}
+LINK_LATENCY: Final[Mapping[str, float]] = {   # small all-reduces, inside CUDA graphs [s]
+    "nvlink 2": 4.8e-6, "nvlink 4": 5.2e-6, "nvlink 8": 6.3e-6, "pcie 2": 7e-6, "pcie 4": 13e-6, "pcie 8": 24e-6,
+}
+JOULES_PER_FLOP: Final[Mapping[str, float]] = {   # 16-bit matmuls at the power limit: best rate over board power
+    "8.0": 1.1e-12, "9.0": 0.75e-12, "10.0": 0.52e-12, "10.3": 0.52e-12, "12.0": 1.35e-12,
+}
+JOULES_PER_FLOP_OTHERS: Final = 1.5e-12      # L40S 205 TFLOPS at 350 W: 1.7 pJ; unmeasured cards are newer or smaller
+NARROW_ENERGY: Final[Mapping[int, float]] = {16: 1.0, 8: 0.56, 4: 0.33}   # B200: 0.61, 0.30 pJ; H100: 0.87, 0.51
