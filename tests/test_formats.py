@@ -6,10 +6,11 @@ from core import formats, gpus
 from core.engines import ENGINES, release
 from core.errors import InputError
 
-NAMES = (
-    "fp32 fp16 bf16 fp8 int8 w8a8-int8 int4 awq-int4 gptq-int4 nvfp4 mxfp4 w4a8 bnb-int8 bnb-nf4 "
-    "gguf-Q2_K gguf-Q3_K_M gguf-IQ4_XS gguf-Q4_0 gguf-Q4_K_S gguf-Q4_K_M gguf-Q5_K_M gguf-Q6_K gguf-Q8_0"
-).split()
+NAMES = [
+    "fp32", "fp16", "bf16", "fp8", "int8", "w8a8-int8", "int4", "awq-int4", "gptq-int4", "nvfp4", "mxfp4", "w4a8",
+    "bnb-int8", "bnb-nf4", "gguf-Q2_K", "gguf-Q3_K_M", "gguf-IQ4_XS", "gguf-Q4_0", "gguf-Q4_K_S", "gguf-Q4_K_M",
+    "gguf-Q5_K_M", "gguf-Q6_K", "gguf-Q8_0",
+]
 
 
 @pytest.mark.parametrize("name", NAMES)

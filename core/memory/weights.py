@@ -101,13 +101,13 @@ def _mxfp4_padding(linear: Linear, fmt: Format, tp: int) -> float:
     return padded_hidden * padded_wide / (hidden * wide)
 
 
-def _layer_bytes(spec: ModelSpec, index: int, fmt: Format, tp: int, dp: int) -> float:
+def _layer_bytes(spec: ModelSpec, index: int, fmt: Format, tp: int, dp: int, padded: bool) -> float:
     """Bytes of one layer of a kind on one rank [B]."""
     layer, plain = spec.layers[index], _plain_bytes(fmt)
     total = layer.other_params * plain
     for linear in layer.linears:
         stored = linear.matrix_params * _bits(spec, linear, layer, fmt) / 8
-        stored *= _mxfp4_padding(linear, fmt, tp)
+        stored *= _mxfp4_padding(linear, fmt, tp) if padded else 1.0
         biases = (linear.params - linear.matrix_params) * plain
         total += (stored + biases) * _share(linear, layer, tp, dp)
     return total
@@ -125,10 +125,10 @@ def _table_bits(spec: ModelSpec, fmt: Format) -> tuple[float, float]:
 
 
 @lru_cache(maxsize=4096)
-def _stage_bytes(key: SpecKey, fmt: Format, tp: int, pp: int, dp: int) -> float:
-    """Bytes of the largest pipeline stage on one rank [B]."""
+def _stage_bytes(key: SpecKey, fmt: Format, tp: int, pp: int, dp: int, kernels: bool) -> float:
+    """Bytes of the largest pipeline stage on one rank; with `kernels`, as their layouts pad it [B]."""
     spec, plain = key.spec, _plain_bytes(fmt)
-    kinds = [_layer_bytes(spec, index, fmt, tp, dp) for index in range(len(spec.layers))]
+    kinds = [_layer_bytes(spec, index, fmt, tp, dp, kernels) for index in range(len(spec.layers))]
     stack = [kinds[kind] for kind in spec.layer_order]
     embedding_bits, head_bits = _table_bits(spec, fmt)
     padded = ceil(spec.vocab_size / VOCAB_PADDING) * VOCAB_PADDING / max(1, spec.vocab_size)
@@ -166,10 +166,11 @@ def weight_bytes_per_gpu(spec: ModelSpec, deployment: Deployment) -> float:
     """
     fmt, key = deployment.weights, SpecKey(spec)
     tp, pp, dp = deployment.tp, deployment.pp, deployment.dp
-    computed = _stage_bytes(key, fmt, tp, pp, dp)
+    served = deployment.engine in _TABLES
+    computed = _stage_bytes(key, fmt, tp, pp, dp, served)
     shipped = spec.shipped
     if shipped and shipped.weight_bytes and shipped.format == fmt.name:
-        computed *= shipped.weight_bytes / _stage_bytes(key, fmt, 1, 1, 1)
-    if deployment.engine in _TABLES:
+        computed *= shipped.weight_bytes / _stage_bytes(key, fmt, 1, 1, 1, False)
+    if served:
         computed += _loader_tables(key, _plain_bytes(fmt), tp, pp, spec.max_context or 0)
     return computed
