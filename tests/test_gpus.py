@@ -138,6 +138,19 @@ def test_b200_and_its_driver_name_agree_with_the_device():
     assert find("NVIDIA B200").memory_basis == "measured"
 
 
+def test_b300_plans_on_what_the_driver_shows():
+    """275040 MiB in nvidia-smi (268.6 GiB), not the 288 GB on the box."""
+    assert find("B300").memory_bytes == pytest.approx(275040 * 2**20, rel=0.003)
+
+
+def test_driver_names_are_those_that_occur():
+    """Mock-ups of NVML invent others: a T4 never calls itself "NVIDIA T4"."""
+    driver = {row["alias"]: row["gpu"] for row in rows("gpu_names") if row["kind"] == "driver"}
+    assert [alias for alias, gpu in driver.items() if gpu == "T4"] == ["Tesla T4"]
+    assert "NVIDIA B200 180GB HBM3e" not in driver
+    assert all(row["source"] for row in rows("gpu_names"))
+
+
 def test_a_hundred_accelerators_each_with_what_a_plan_needs():
     specs = catalogue()
     assert len(specs) >= 100
