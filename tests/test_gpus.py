@@ -6,6 +6,7 @@ import time
 import pytest
 
 from core.errors import HardwareError, InputError
+from core.formats import FORMATS, unsupported
 from core.gpus import DEFAULT_GPU, GpuSpec, catalogue, custom, find, quotes, search
 from core.gpus.catalogue import normalised, same_name
 from core.gpus.prices import all_quotes, reference_price
@@ -366,6 +367,23 @@ def test_a_card_typed_in():
 
 
 @pytest.mark.parametrize(
+    ("peaks", "architecture", "runs_fp8"),
+    [({}, "Ampere", False), ({"fp8_tflops": 200}, "Ada Lovelace", True), ({"fp4_tflops": 400}, "Blackwell", True)],
+)
+def test_a_card_typed_in_without_its_generation_counts_as_the_oldest_with_its_peaks(peaks, architecture, runs_fp8):
+    card = custom("Card", 24, 900, 100, **peaks)
+    assert card.architecture == architecture
+    assert (unsupported(FORMATS["fp8"], card, "vllm") is None) is runs_fp8
+    assert unsupported(FORMATS["awq-int4"], card, "vllm") is None
+
+
+def test_a_card_of_another_maker_has_no_compute_capability():
+    card = custom("Lab card", 48, 900, 100, vendor="AMD")
+    assert (card.vendor, card.compute_capability, card.architecture) == ("AMD", "", "")
+    assert unsupported(FORMATS["bf16"], card, "vllm") is None
+
+
+@pytest.mark.parametrize(
     ("change", "says"),
     [
         ({"memory_gib": 0}, "memory of 0 GiB is outside 1 to 8192 GiB"),
@@ -375,6 +393,8 @@ def test_a_card_typed_in():
         ({"fp8_tflops": math.inf}, "FP8 peak of inf TFLOPS"),
         ({"link_gb_s": 0}, "link of 0 GB/s"),
         ({"price_usd_per_hour": -2}, "price of -2 USD per hour"),
+        ({"vendor": "Acme"}, "maker 'Acme' is not one of NVIDIA, AMD"),
+        ({"compute_capability": "99"}, "Compute capability '99' is not one of 6.0"),
         ({"name": "  "}, "name of 1 to 80"),
         ({"name": "a\nb"}, "printable"),
     ],
