@@ -13,7 +13,7 @@ import numpy as np
 
 from core.formats import KvFormat
 from core.memory.identity import SpecKey
-from core.models import Mixer, Tokens
+from core.models import CrossAttention, Mixer, ModelSpec, Tokens
 
 _FAR: Final = 2.0**24          # tokens; beyond every window, so that slopes are those of the unbounded part
 
@@ -76,13 +76,18 @@ def _layer_cache(mixer: Mixer, layers: int, kv: KvFormat, tp: int, value_bytes: 
     """Rows, window and state of a mixer, read off its own formulas."""
     far, farther = (float(mixer.kv_bytes(tokens, kv, tp)) for tokens in (_FAR, 2 * _FAR))
     row = (farther - far) / _FAR
-    kept = far - row * _FAR
+    bounded = far - row * _FAR               # a window's rows, or an encoder's
     state = float(mixer.state_bytes(value_bytes, tp))
-    if row == 0 and kept > 0:
-        row = float(mixer.kv_bytes(1.0, kv, tp))
-        return LayerCache(layers, row, max(1, round(kept / row)), state) if row else (
-            LayerCache(layers, 0.0, None, state + kept))
-    return LayerCache(layers, row, None, state + max(0.0, kept))
+    window = getattr(mixer, "window", None)
+    if row == 0 and bounded > 0 and window:
+        return LayerCache(layers, bounded / window, window, state)
+    return LayerCache(layers, row, None, state + max(0.0, bounded))
+
+
+def is_paged(spec: ModelSpec, caches: tuple[LayerCache, ...]) -> bool:
+    """Whether vLLM's group rules describe the cache: not where a layer keeps rows and a state, or an encoder's rows."""
+    crossed = any(isinstance(mixer, CrossAttention) for mixer, _ in spec.mixers())
+    return not crossed and not any(cache.row_bytes and cache.state_bytes for cache in caches)
 
 
 @lru_cache(maxsize=2048)

@@ -9,6 +9,7 @@ from core.memory.cache import (
     LayerCache,
     Layout,
     flat_sequence_bytes,
+    is_paged,
     layer_caches,
     paged,
 )
@@ -51,20 +52,19 @@ class Cache:
             return inf
         length = self.chosen.max_model_len
         if self.layout is not None:
-            return self._paged_tokens(pool, length)
+            return self._paged_tokens(self.layout, pool, length)
         if self.chosen.engine.name == "sglang":
             return self._sglang_tokens(pool)
         return pool / float(flat_sequence_bytes(self.layers, float(length))) * length
 
-    def _paged_tokens(self, pool: float, length: int) -> float:
+    def _paged_tokens(self, layout: Layout, pool: float, length: int) -> float:
         """vLLM: blocks over groups before 0.21, concurrency times length since."""
-        assert self.layout is not None
-        blocks = pool // self.layout.block_bytes
+        blocks = pool // layout.block_bytes
         if self.chosen.release < 21:
-            groups = sum(group.groups for group in self.layout.groups)
-            return float(blocks // groups * self.layout.block_tokens)
+            groups = sum(group.groups for group in layout.groups)
+            return float(blocks // groups * layout.block_tokens)
         in_flight = self.chosen.max_num_batched_tokens
-        return float(int(blocks / float(self.layout.blocks(float(length), in_flight)) * length))
+        return float(int(blocks / float(layout.blocks(float(length), in_flight)) * length))
 
     def _sglang_tokens(self, pool: float) -> float:
         """SGLang: full rows, sliding rows for a fixed share of the tokens, a pool apart for states."""
@@ -117,7 +117,7 @@ def cache_of(spec: ModelSpec, deployment: Deployment, chosen: Settings | None = 
     """The cache of a deployment on its fullest GPU."""
     chosen = chosen or settings(spec, deployment)
     layers = layer_caches(SpecKey(spec), deployment.kv_cache, deployment.tp, deployment.pp)
-    if chosen.engine.name not in _PAGED or any(c.row_bytes and c.state_bytes for c in layers):
+    if chosen.engine.name not in _PAGED or not is_paged(spec, layers):
         return Cache(layers, None, chosen)
     if chosen.release < 10:            # no hybrid manager: sliding layers keep every token
         layers = tuple(LayerCache(c.layers, c.row_bytes, None, c.state_bytes) for c in layers)

@@ -1,5 +1,6 @@
 """Bytes of weights on one GPU: what the format quantises, what stays 16-bit, how ranks share it."""
 
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from math import ceil
@@ -75,10 +76,22 @@ def _shipped_format(spec: ModelSpec, role: Role, fmt: Format) -> Format | None:
     return FORMATS.get(dict(spec.shipped.role_formats).get(role, ""))
 
 
-def _share(linear: Linear, layer: Layer, tp: int, dp: int) -> float:
+@dataclass(frozen=True, slots=True)
+class _Ranks:
+    """How many ways a replica's weights are split."""
+
+    tp: int
+    pp: int = 1
+    ep: int = 1
+    dp: int = 1
+
+
+def _share(linear: Linear, layer: Layer, ranks: _Ranks) -> float:
     """Part of a matrix that one rank holds; key and value heads replicate once ranks outnumber them."""
+    tp = ranks.tp
     if linear.experts:
-        return 1 / (tp * dp)
+        ep = min(ranks.ep, tp * ranks.dp, linear.experts)
+        return ceil(linear.experts / ep) / linear.experts * ep / (tp * ranks.dp)
     if linear.shard is Shard.REPLICATED:
         return 1.0
     keys, values = _kv_rows(layer)
@@ -101,15 +114,15 @@ def _mxfp4_padding(linear: Linear, fmt: Format, tp: int) -> float:
     return padded_hidden * padded_wide / (hidden * wide)
 
 
-def _layer_bytes(spec: ModelSpec, index: int, fmt: Format, tp: int, dp: int, padded: bool) -> float:
+def _layer_bytes(spec: ModelSpec, index: int, fmt: Format, ranks: _Ranks, padded: bool) -> float:
     """Bytes of one layer of a kind on one rank [B]."""
     layer, plain = spec.layers[index], _plain_bytes(fmt)
     total = layer.other_params * plain
     for linear in layer.linears:
         stored = linear.matrix_params * _bits(spec, linear, layer, fmt) / 8
-        stored *= _mxfp4_padding(linear, fmt, tp) if padded else 1.0
+        stored *= _mxfp4_padding(linear, fmt, ranks.tp) if padded else 1.0
         biases = (linear.params - linear.matrix_params) * plain
-        total += (stored + biases) * _share(linear, layer, tp, dp)
+        total += (stored + biases) * _share(linear, layer, ranks)
     return total
 
 
@@ -125,10 +138,10 @@ def _table_bits(spec: ModelSpec, fmt: Format) -> tuple[float, float]:
 
 
 @lru_cache(maxsize=4096)
-def _stage_bytes(key: SpecKey, fmt: Format, tp: int, pp: int, dp: int, kernels: bool) -> float:
+def _stage_bytes(key: SpecKey, fmt: Format, ranks: _Ranks, kernels: bool) -> float:
     """Bytes of the largest pipeline stage on one rank; with `kernels`, as their layouts pad it [B]."""
-    spec, plain = key.spec, _plain_bytes(fmt)
-    kinds = [_layer_bytes(spec, index, fmt, tp, dp, kernels) for index in range(len(spec.layers))]
+    spec, plain, tp, pp = key.spec, _plain_bytes(fmt), ranks.tp, ranks.pp
+    kinds = [_layer_bytes(spec, index, fmt, ranks, kernels) for index in range(len(spec.layers))]
     stack = [kinds[kind] for kind in spec.layer_order]
     embedding_bits, head_bits = _table_bits(spec, fmt)
     padded = ceil(spec.vocab_size / VOCAB_PADDING) * VOCAB_PADDING / max(1, spec.vocab_size)
@@ -165,12 +178,12 @@ def weight_bytes_per_gpu(spec: ModelSpec, deployment: Deployment) -> float:
     Exact where the tensor headers were read and one GPU holds all of it; what ranks share is scaled from there.
     """
     fmt, key = deployment.weights, SpecKey(spec)
-    tp, pp, dp = deployment.tp, deployment.pp, deployment.dp
+    ranks = _Ranks(deployment.tp, deployment.pp, deployment.ep, deployment.dp)
     served = deployment.engine in _TABLES
-    computed = _stage_bytes(key, fmt, tp, pp, dp, served)
+    computed = _stage_bytes(key, fmt, ranks, served)
     shipped = spec.shipped
     if shipped and shipped.weight_bytes and shipped.format == fmt.name:
-        computed *= shipped.weight_bytes / _stage_bytes(key, fmt, 1, 1, 1, False)
+        computed *= shipped.weight_bytes / _stage_bytes(key, fmt, _Ranks(1), False)
     if served:
-        computed += _loader_tables(key, _plain_bytes(fmt), tp, pp, spec.max_context or 0)
+        computed += _loader_tables(key, _plain_bytes(fmt), ranks.tp, ranks.pp, spec.max_context or 0)
     return computed
