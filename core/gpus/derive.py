@@ -30,8 +30,8 @@ FP32_LANES: Final[Mapping[str, int]] = {    # CUDA cores per SM; NVIDIA CUDA pro
 }
 ARCHITECTURE: Final[Mapping[str, str]] = {
     "6.0": "Pascal", "6.1": "Pascal", "7.0": "Volta", "7.5": "Turing", "8.0": "Ampere", "8.6": "Ampere",
-    "8.7": "Ampere", "8.9": "Ada Lovelace", "9.0": "Hopper", "10.0": "Blackwell", "10.3": "Blackwell Ultra", "11.0": "Blackwell (Thor)",
-    "12.0": "Blackwell", "12.1": "Blackwell",
+    "8.7": "Ampere", "8.9": "Ada Lovelace", "9.0": "Hopper", "10.0": "Blackwell", "10.3": "Blackwell Ultra",
+    "11.0": "Blackwell (Thor)", "12.0": "Blackwell", "12.1": "Blackwell",
 }
 # The rated peaks of Hopper hold at 1830 MHz where the driver states 1980: the share of its clock to use.
 RATED_CLOCK_SHARE: Final[Mapping[str, float]] = {"9.0": 0.924}
