@@ -1,6 +1,7 @@
 """The footprint of a deployment, term by term, each with the rule it follows."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import inf
 
 import numpy as np
@@ -148,9 +149,15 @@ def _weights_term(spec: ModelSpec, deployment: Deployment) -> Term:
 
 def footprint(spec: ModelSpec, deployment: Deployment) -> Footprint:
     """What a deployment holds on its fullest GPU, and what is left for the KV cache."""
+    return _footprint(SpecKey(spec), deployment)
+
+
+@lru_cache(maxsize=2048)
+def _footprint(key: SpecKey, deployment: Deployment) -> Footprint:
+    spec = key.spec
     chosen = settings(spec, deployment)
     reported = float(deployment.gpu.memory_bytes)
-    terms = (_weights_term(spec, deployment), *reserved_terms(SpecKey(spec), deployment, chosen))
+    terms = (_weights_term(spec, deployment), *reserved_terms(key, deployment, chosen))
     inside = sum(term.bytes for term in terms if term.inside_budget)
     usable, left = _budget(reported, inside, chosen)
     pool = max(0.0, left)
