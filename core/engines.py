@@ -68,9 +68,14 @@ _TABLE: Final = (
 ENGINES: Final[Mapping[str, Engine]] = {engine.name: engine for engine in _TABLE}
 
 
+_ALIASES: Final = {"ollama": "llamacpp", "llama.cpp": "llamacpp", "tensorrt-llm": "trtllm", "transformers": "hf-eager",
+                   "exllamav2": "exllama", "turbomind": "lmdeploy", "gpt-fast": "torch-compile"}
+
+
 def find(name: str) -> Engine:
-    """The engine of that name; anything unknown behaves as the generic one."""
-    return ENGINES.get(name.strip().lower(), ENGINES["generic"])
+    """The engine of that name or alias; anything unknown behaves as the generic one."""
+    key = name.strip().lower()
+    return ENGINES.get(_ALIASES.get(key, key), ENGINES["generic"])
 
 
 def loads(listed: tuple[str, ...], format_name: str) -> bool:

@@ -4,6 +4,7 @@ import pytest
 
 from core import formats, gpus
 from core.engines import ENGINES, release
+from core.engines import find as find_engine
 from core.errors import InputError
 
 NAMES = [
@@ -124,3 +125,8 @@ def test_some_format_runs_on_every_gpu_with_some_engine():
 ])
 def test_release_of_a_log(text, minor):
     assert release(text) == minor
+
+
+def test_engines_by_alias_and_the_rest_is_generic():
+    assert find_engine("Ollama").name == find_engine("llama.cpp").name == "llamacpp"
+    assert find_engine("").name == find_engine("somebody's own").name == "generic"

@@ -189,9 +189,9 @@ def test_sglang_static_fraction():
 
 @pytest.mark.parametrize("gpu, version, tokens, seqs", [
     ("H100 SXM5 80GB", "", 8192, 1024), ("A100 SXM4 80GB", "", 2048, 256), ("L40S", "", 2048, 256),
-    ("H100 SXM5 80GB", "0.6.5", 131072, 256)])
+    ("H100 SXM5 80GB", "0.6.5", 2048, 256)])
 def test_vllm_batch_defaults(gpu, version, tokens, seqs):
-    """vLLM EngineArgs.get_batch_defaults: larger steps from 70 GiB on, A100 excepted; whole prompts before V1."""
+    """vLLM EngineArgs.get_batch_defaults: larger steps from 70 GiB on, A100 excepted; 2,048 before V1."""
     found = resolve(model("meta-llama/Llama-3.1-8B"), deploy(gpu=gpus.find(gpu), engine_version=version))
     assert (found.max_num_batched_tokens, found.max_num_seqs) == (tokens, seqs)
 

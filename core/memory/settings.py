@@ -44,8 +44,8 @@ def _batch_limits(engine: Engine, deployment: Deployment, max_len: int) -> tuple
     """Tokens and sequences of one scheduler step."""
     gpu = deployment.gpu
     if engine.name in ("vllm", "generic"):
-        if release(deployment.engine_version) < 8:      # before V1: whole prompts, no chunks
-            return max(max_len, 2048), 256
+        if release(deployment.engine_version) < 8:      # before V1: whole prompts, chunks beyond 32k
+            return (2048 if max_len > 32_768 else max(max_len, 2048)), 256
         # vLLM 0.33 get_batch_defaults, API server: larger steps from 70 GiB on, A100 excepted.
         large = gpu.memory_bytes >= _LARGE_GPU and "a100" not in gpu.name.lower()
         return (8192, 1024) if large else (2048, 256)

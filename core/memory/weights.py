@@ -6,6 +6,7 @@ from itertools import pairwise
 from math import ceil
 from typing import Final
 
+from core.engines import find as find_engine
 from core.formats import FORMATS, Format
 from core.memory import gguf
 from core.memory.identity import SpecKey
@@ -179,7 +180,7 @@ def weight_bytes_per_gpu(spec: ModelSpec, deployment: Deployment) -> float:
     """
     fmt, key = deployment.weights, SpecKey(spec)
     ranks = _Ranks(deployment.tp, deployment.pp, deployment.ep, deployment.dp)
-    served = deployment.engine in _TABLES
+    served = find_engine(deployment.engine).name in _TABLES
     computed = _stage_bytes(key, fmt, ranks, served)
     shipped = spec.shipped
     if shipped and shipped.weight_bytes and shipped.format == fmt.name:
