@@ -65,3 +65,8 @@ def layout(deployment: Deployment) -> str:
     degrees = {"tp": deployment.tp, "pp": deployment.pp, "dp": deployment.dp}
     split = [f"{name} {degree}" for name, degree in degrees.items() if degree > 1]
     return f"{deployment.gpus} × {deployment.gpu.name}" + (f", {', '.join(split)}" if split else "")
+
+
+def whole(value: float) -> str:
+    """A count, or "any number of" when nothing bounds it."""
+    return f"{math.floor(value):,}" if math.isfinite(value) else "any number of"

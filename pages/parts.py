@@ -15,6 +15,7 @@ from core import advice, catalogue, gpus, hub
 from core.charts import Spec
 from core.errors import HardwareError, HubError, InputError, ModelError, ModelGated, SweetspotError
 from core.gpus import GpuSpec
+from core.memory import Footprint
 from core.models import ModelSpec
 from core.terms import Estimate, Workload
 from pages import figures, inputs
@@ -138,6 +139,37 @@ def _set(change: dict[str, object]) -> None:
     st.session_state.update(change)
 
 
+# -- the verdict ----------------------------------------------------------------------------------
+
+
+def verdict(plan: advice.Plan) -> None:
+    """The answer in one sentence, what it keeps or misses as badges above, and the reason below."""
+    with st.container(border=True, key="verdict", gap="small"):
+        st.markdown(" ".join(_claims(plan)))
+        st.markdown(f"## {figures.plain(plan.sentence)}")
+        st.markdown(figures.plain(plan.reason))
+
+
+def _claims(plan: advice.Plan) -> list[str]:
+    """Badges: does it fit, does it keep the targets, what limits it."""
+    choice = plan.best
+    if choice is None:
+        return [":red-badge[:material/close: does not fit]"]
+    kept = {
+        "TTFT": choice.ttft.value <= plan.workload.ttft_slo_s,
+        "TPOT": choice.tpot.value <= plan.workload.tpot_slo_s,
+    }
+    return [
+        ":green-badge[:material/check: fits]",
+        *(
+            f":green-badge[:material/check: {name} target]" if met else f":orange-badge[:material/close: {name} target]"
+            for name, met in kept.items()
+        ),
+        f":gray-badge[decode limited by {choice.decode_bound}]",
+        f":gray-badge[prefill limited by {choice.prefill_bound}]",
+    ]
+
+
 # -- figures and charts ---------------------------------------------------------------------------
 
 
@@ -159,6 +191,28 @@ def metric(
         border=True,
         height="stretch",
     )
+
+
+def memory_metric(footprint: Footprint) -> None:
+    """Memory that is taken without any request, of what the GPU has; what is over when it does not fit."""
+    taken = sum(term.bytes for term in footprint.terms)
+    over = footprint.overflow_bytes
+    st.metric(
+        f"Memory {figures.badge(footprint.term('weights').basis)}",
+        f":red[{figures.gib(taken)}]" if over > 0 else figures.gib(taken),
+        delta=f"{figures.gib(over)} over" if over > 0 else f"{figures.gib(footprint.kv_cache_bytes)} left for cache",
+        delta_color="red" if over > 0 else "off",
+        delta_arrow="off",
+        help=f"Weights and overheads on each GPU, of its {figures.gib(footprint.reported_bytes)}; "
+        "the KV cache gets the rest.",
+        border=True,
+        height="stretch",
+    )
+
+
+def against(text: str, met: bool) -> str:
+    """A figure that turns orange when it misses its target."""
+    return text if met else f":orange[{text}]"
 
 
 def chart(spec: Spec, *, alt: str, key: str) -> None:

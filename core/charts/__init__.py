@@ -2,7 +2,7 @@
 
 from core.charts.batch import formats_over_batch, throughput_over_batch, tpot_over_batch
 from core.charts.heat import batch_by_context
-from core.charts.memory import Segment, memory_bar
+from core.charts.memory import Segment, footprint_segments, memory_bar
 from core.charts.style import Spec, colour
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "Spec",
     "batch_by_context",
     "colour",
+    "footprint_segments",
     "formats_over_batch",
     "memory_bar",
     "throughput_over_batch",

@@ -25,7 +25,8 @@ HEIGHT = 260
 PLOT_HEIGHT = 200        # what axes leave of it, roughly [px]
 X_TITLE = "Requests in flight"
 RELATIVE = "Decode speed, relative"
-LABEL_ROOM = 7          # how far the axis runs on, as a factor, to hold the names at the ends of lines
+WORTH = 1.02
+LABEL_ROOM = 14          # how far the axis runs on, as a factor, to hold the names at the ends of lines
 Floats = NDArray[np.float64]
 
 
@@ -87,7 +88,7 @@ def formats_over_batch(
 ) -> Spec:
     """Decode speed of each weight format relative to `baseline`, over the batch.
 
-    A dot marks where a format stops paying: where its line comes down through 1.
+    A dot marks where a format stops paying: where its line has come down to 1.
     """
     names = list(series)
     lines = {name: np.asarray(values, dtype=float) for name, values in series.items()}
@@ -112,13 +113,16 @@ def formats_over_batch(
 
 
 def stops_paying_at(batch: Sequence[int], relative: ArrayLike) -> float | None:
-    """The batch at which a relative speed falls through 1 for good, or None when it never does."""
+    """The batch at which a gain falls below 2 % for good, or None when it never does.
+
+    Closer than that to 1, no estimate can tell two formats apart.
+    """
     line = np.asarray(relative, dtype=float)
-    above = np.flatnonzero(line > 1.0)
+    above = np.flatnonzero(line > WORTH)
     if above.size == 0 or above[-1] == line.size - 1:
         return None
     left = int(above[-1])
-    share = (line[left] - 1.0) / (line[left] - line[left + 1])
+    share = (line[left] - WORTH) / (line[left] - line[left + 1])
     return float(2.0 ** np.interp(share, [0, 1], np.log2([batch[left], batch[left + 1]])))
 
 
@@ -144,16 +148,16 @@ def _curve(
     y = quantity("value", title, **scale)
     band: Spec = {
         "data": data,
-        "mark": {"type": "area", "color": hue, "opacity": 0.16, "clip": True},
+        "mark": {"type": "area", "color": hue, "opacity": 0.2, "clip": True},
         "encoding": {"x": x, "y": {**y, "field": "low"}, "y2": {"field": "high"}},
     }
     beyond: Spec = {
         "data": data,
-        "mark": {"type": "line", "color": hue, "opacity": 0.35, "strokeDash": [3, 4], "clip": True},
+        "mark": {"type": "line", "color": hue, "opacity": 0.5, "strokeDash": [3, 4], "clip": True},
         "encoding": {"x": x, "y": y},
     }
     within: Spec = {
-        "data": rows(batch=np.asarray(batch)[within_memory].tolist(), value=values[within_memory].tolist()),
+        "data": _until(batch, values, memory_limit),
         "mark": {"type": "line", "color": hue, "strokeWidth": 2.5, "clip": True},
         "encoding": {"x": x, "y": y},
     }
@@ -171,6 +175,18 @@ def _curve(
         },
     }
     return [band, beyond, within, hover]
+
+
+def _until(batch: Sequence[int], values: Floats, limit: float | None) -> Spec:
+    """The part of a curve below `limit`, with a last point on the limit itself."""
+    size = np.asarray(batch, dtype=float)
+    if limit is None or limit >= size[-1]:
+        return rows(batch=size.tolist(), value=values.tolist())
+    inside = size < limit
+    if not inside.any():
+        return rows(batch=[], value=[])
+    end = float(np.interp(np.log2(limit), np.log2(size), values))
+    return rows(batch=[*size[inside].tolist(), limit], value=[*values[inside].tolist(), end])
 
 
 def _limit(batch: Sequence[int], memory_limit: float | None) -> list[Spec]:

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from core.charts.style import INK, Spec, figure, one, rows, tooltip
+from core.charts.style import BLUE, INK, ORANGE, Spec, colour, figure, one, rows, tooltip
+from core.memory import Footprint
+from core.units import GIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,3 +75,21 @@ def _line(gib: float, label: str, scale: Spec, *, strong: bool) -> list[Spec]:
         "encoding": {"x": at, "y": {"value": 15}, "text": {"field": "label"}},
     }
     return [rule, text] if strong else [rule]
+
+
+def footprint_segments(footprint: Footprint, requests: float, context_tokens: int) -> tuple[Segment, ...]:
+    """What fills one GPU at `requests` per replica, each at `context_tokens`: terms, cache in use, cache free.
+
+    Cache that is needed and not there is drawn too: the bar then passes the memory line.
+    """
+    used = requests * float(footprint.cache.sequence_bytes(context_tokens))
+    weights = footprint.term("weights").bytes
+    overheads = sorted((term for term in footprint.terms if term.name != "weights"), key=lambda term: -term.bytes)
+    free = footprint.kv_cache_bytes - used
+    parts = [
+        Segment("weights", weights / GIB, BLUE),
+        Segment("KV cache in use", used / GIB, ORANGE),
+        *(Segment(term.name, term.bytes / GIB, colour(2 + n)) for n, term in enumerate(overheads)),
+        Segment("KV cache free", free / GIB, ORANGE, opacity=0.25),
+    ]
+    return tuple(part for part in parts if part.gib > 0)

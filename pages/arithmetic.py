@@ -1,0 +1,123 @@
+"""The arithmetic behind a plan, with its live values: memory term by term, a step operator by operator."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+import streamlit as st
+
+from core import speed
+from core.advice import Choice
+from core.memory import Footprint
+from core.models import ModelSpec
+from core.speed import OperatorCost
+from core.terms import Workload
+from core.units import GIB, MS_PER_S
+from pages import figures
+
+
+def show(spec: ModelSpec, choice: Choice, workload: Workload) -> None:
+    """Three steps: what fills the memory, what a step does, what a token costs."""
+    st.markdown("**1. Memory of one GPU** – what is taken, by which rule, and what is left for the KV cache")
+    _memory(choice.footprint, workload)
+    phase = st.segmented_control(
+        "Phase", ["decode", "prefill"], default="decode", required=True, key="phase", label_visibility="collapsed"
+    )
+    st.markdown(
+        f"**2. One decode step** of {choice.concurrency:,} requests at their mean context"
+        if phase == "decode"
+        else f"**2. The prefill** of one prompt of {workload.input_tokens:,} tokens"
+    )
+    _step(spec, choice, workload, phase or "decode")
+    st.markdown("**3. From the step to the figures above**")
+    _figures(choice, workload)
+
+
+def _memory(footprint: Footprint, workload: Workload) -> None:
+    terms = [
+        (
+            term.name, term.bytes / GIB, f"{term.low / GIB:.2f} – {term.high / GIB:.2f}",
+            term.rule, str(term.basis), term.source,
+        )
+        for term in footprint.terms
+    ]
+    pool = footprint.kv_cache_bytes / GIB
+    terms.append(("KV cache pool", pool, "", "what the engine may use, less the above", "", ""))
+    _table(
+        pd.DataFrame(terms, columns=["Term", "GiB", "Range", "Rule", "Basis", "Source"]),
+        {"GiB": st.column_config.NumberColumn(format="%.2f")},
+        "Memory terms of one GPU with their rules and sources",
+    )
+    st.caption(
+        f"{figures.three(footprint.kv_bytes_per_token / 1024)} KiB of cache per token: the pool holds "
+        f"{figures.three(footprint.kv_tokens)} tokens, or "
+        f"{figures.three(float(footprint.max_concurrency(workload.context_tokens)))} requests of "
+        f"{workload.context_tokens:,} tokens."
+    )
+
+
+def _step(spec: ModelSpec, choice: Choice, workload: Workload, phase: str) -> None:
+    batch, context = (
+        (choice.concurrency, workload.input_tokens + workload.output_tokens / 2)
+        if phase == "decode"
+        else (1, workload.input_tokens)
+    )
+    costs = speed.breakdown(spec, choice.deployment, phase, batch, context)
+    _operators(costs)
+    total = sum(cost.seconds for cost in costs)
+    largest = max(costs, key=lambda cost: cost.seconds)
+    st.caption(
+        f"{figures.ms(total)} in all; the largest share is {largest.name}, "
+        f"{100 * largest.seconds / total:.0f} %, limited by {largest.bound}. An operator takes the longer of "
+        "its bytes over the achieved bandwidth and its FLOPs over the achieved rate."
+    )
+
+
+def _operators(costs: Sequence[OperatorCost]) -> None:
+    total = sum(cost.seconds for cost in costs)
+    table = pd.DataFrame(
+        {
+            "Operator": [cost.name for cost in costs],
+            "GFLOP": [cost.flops / 1e9 for cost in costs],
+            "MB": [cost.bytes / 1e6 for cost in costs],
+            "FLOP per byte": [cost.intensity for cost in costs],
+            "ms": [cost.seconds * MS_PER_S for cost in costs],
+            "Share": [100 * cost.seconds / total for cost in costs],
+            "Limited by": [str(cost.bound) for cost in costs],
+        }
+    )
+    number = st.column_config.NumberColumn
+    _table(
+        table,
+        {
+            "GFLOP": number(format="%.1f"),
+            "MB": number(format="%.1f"),
+            "FLOP per byte": number(format="%.1f"),
+            "ms": number(format="%.3f"),
+            "Share": st.column_config.ProgressColumn(format="%.0f %%", min_value=0, max_value=100),
+        },
+        "Operators of one step with FLOPs, bytes, intensity, time and limit",
+    )
+
+
+def _figures(choice: Choice, workload: Workload) -> None:
+    price = choice.deployment.gpu.price_usd_per_hour
+    lines = [
+        f"- TPOT {figures.ms(choice.tpot.value)}: the decode step, plus the share of other requests' prefill that "
+        f"runs in between.",
+        f"- TTFT {figures.ms(choice.ttft.value)}: the prefill of {workload.input_tokens:,} tokens and the wait "
+        "before it.",
+        f"- {choice.concurrency:,} requests, each {workload.output_tokens:,} tokens in TTFT + "
+        f"{workload.output_tokens - 1:,} × TPOT, make {figures.rate(choice.output_tokens_per_s.value)} in all.",
+    ]
+    if price is not None and choice.cost_usd_per_million_output_tokens is not None:
+        lines.append(
+            f"- {choice.deployment.gpus} × \\${price:.2f} per hour ÷ 3,600 ÷ "
+            f"{figures.rate(choice.output_tokens_per_s.value)} × 10⁶ = "
+            f"\\{figures.dollars(choice.cost_usd_per_million_output_tokens.value)} per million output tokens "
+            f"({figures.plain(choice.deployment.gpu.price_source)})."
+        )
+    st.markdown("\n".join(lines))
+
+
+def _table(table: pd.DataFrame, columns: dict[str, object], alt: str) -> None:
+    st.dataframe(table, column_config=columns, hide_index=True, alt=alt)
