@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PORT ?= 8501
 ADDRESS ?= localhost
 
-.PHONY: run test check bench screenshots clean
+.PHONY: run test check accuracy bench screenshots clean
 
 run: $(VENV)/.app
 	$(BIN)/streamlit run app.py --server.port $(PORT) --server.address $(ADDRESS)
@@ -16,6 +16,9 @@ test: check
 check: $(VENV)/.tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+accuracy: $(VENV)/.app
+	$(BIN)/python -m core.accuracy
 
 bench: $(VENV)/.app
 	$(BIN)/python -m tests.bench

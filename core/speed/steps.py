@@ -2,18 +2,21 @@
 step and message. Everything is per pair and row, in seconds."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from core.efficiency import Rates, operators
 from core.speed.cases import Floats, Rows
 from core.speed.work import ACTIVATION_BYTES, Work
 
-TOKENS: Final = 2.0 ** np.arange(0, 16.5, 0.5)         # rows of a matmul at which times are tabulated
+TOKENS: Final[Floats] = np.exp2(np.arange(0, 16.5, 0.5))      # rows of a matmul at which times are tabulated
 EAGER_KERNELS: Final = 2.5       # kernels an eager engine launches where others fuse one
 EAGER_CACHE_PASSES: Final = 3.0  # an eager cache is copied to append a token: read, written, then read by attention
 POWER_SHARPNESS: Final = 4.0     # clocks throttle gradually near the power limit
+
+Value = TypeVar("Value", np.float64, np.bool_)
 
 
 def join(*times: Floats) -> Floats:
@@ -53,7 +56,7 @@ def matmuls(work: Work, rates: Rates, ops: Rows, tokens: Floats) -> Matmuls:
     """
     pair = work.pair[ops]
 
-    def column(values: Floats) -> Floats:
+    def column(values: NDArray[Value]) -> NDArray[Value]:
         return values[:, None]
 
     K, N, count = column(work.inputs[ops]), column(work.outputs[ops]), column(work.count[ops])
@@ -122,7 +125,7 @@ def _between(table: Floats, pair: Rows, tokens: Floats) -> Floats:
     at = 2.0 * np.log2(np.maximum(tokens, 1.0))
     low = np.minimum(at.astype(np.intp), len(TOKENS) - 2)
     part = at - low
-    return table[pair, low] * (1 - part) + table[pair, low + 1] * part
+    return np.asarray(table[pair, low] * (1 - part) + table[pair, low + 1] * part)
 
 
 def _at_context(table: Floats, pair: Rows, context: Floats) -> Floats:
@@ -130,7 +133,7 @@ def _at_context(table: Floats, pair: Rows, context: Floats) -> Floats:
     low = np.clip(np.log2(np.maximum(context, 1.0)).astype(np.intp), 0, table.shape[1] - 2)
     at = 2.0**low
     part = (np.maximum(context, 0.0) - at) / at
-    return table[pair, low] * (1 - part) + table[pair, low + 1] * part
+    return np.asarray(table[pair, low] * (1 - part) + table[pair, low + 1] * part)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ HEAD_BITS: Final = 16.0                     # lm_head and routers stay in 16 bit
 FP16_ACCUMULATING: Final = frozenset({"tinychat", "exllama", "llamacpp", "autoawq"})
 EAGER: Final = frozenset({"hf-eager"})      # engines that launch every kernel from Python
 LAYER_SPLIT: Final = frozenset({"llamacpp"})   # engines whose pp stages wait for each other
-CONTEXTS: Final = 2.0 ** np.arange(0, 23)   # tokens at which caches are tabulated
+CONTEXTS: Final[Floats] = np.exp2(np.arange(23))   # tokens at which caches are tabulated
 CHUNK_TOKENS: Final[Mapping[str, int]] = {"llamacpp": 512}   # n_ubatch of llama.cpp
 DEFAULT_CHUNK_TOKENS: Final = 8192          # max_num_batched_tokens of vLLM on datacentre GPUs
 _ROLE: Final = {role: i for i, role in enumerate(Role)}
@@ -190,7 +190,8 @@ def work(pairs: Sequence[Pair]) -> Work:
         quantises=quantises, dequantises=dequantises,
         unpack=np.array([_unpack(d.gpu) for d in deployments]),
         layers=shaped("layers"), reductions=shaped("reductions"),
-        units=shaped("fixed_units") + shaped("dense_units") * np.where(widths < HEAD_BITS, operators.QUANTISED_MATMUL, 1.0),
+        units=shaped("fixed_units")
+        + shaped("dense_units") * np.where(widths < HEAD_BITS, operators.QUANTISED_MATMUL, 1.0),
         eager_units=shaped("fixed_units") + shaped("dense_units"),
         expert_layers=shaped("expert_layers"), hidden=shaped("hidden"), vocab=shaped("vocab"),
         bandwidth=np.array([d.gpu.bandwidth_bytes_per_s for d in deployments]),
@@ -253,7 +254,7 @@ def _bits(fmt: Format, role: Role) -> float:
 def peak_flops(gpu: GpuSpec, kind: str, engine: str) -> float:
     """Dense peak of the matrix units; engines that accumulate in FP16 use the faster GeForce mode [FLOP/s]."""
     found = gpu.flops.get(kind) or next(
-        (gpu.flops[name] for name in ("bf16", "fp16", "fp32") if name in gpu.flops), 1e12,
+        gpu.flops[name] for name in ("bf16", "fp16", "fp32") if name in gpu.flops
     )
     if kind in ("fp16", "bf16") and engine in FP16_ACCUMULATING and gpu.fp16_accumulate_flops:
         return gpu.fp16_accumulate_flops
@@ -295,9 +296,10 @@ def _mixing(pairs: Sequence[Pair]) -> tuple[Floats, Floats, Floats, Floats]:
 
 
 def _mixers(spec: ModelSpec, d: Deployment) -> tuple[Floats, Floats, Floats, float]:
-    owned = [(layer.count, mixer) for layer in spec.layers for mixer in layer.mixers]
-    zero = np.zeros_like(CONTEXTS)
-    read = zero + sum(n * mixer.kv_bytes_read(CONTEXTS, d.kv_cache, d.tp) for n, mixer in owned)
-    decode = zero + sum(n * mixer.decode_flops(CONTEXTS) for n, mixer in owned) / d.tp
-    prefill = zero + sum(n * mixer.prefill_flops(CONTEXTS) for n, mixer in owned) / d.tp / CONTEXTS
+    read, decode, prefill = (np.zeros(len(CONTEXTS)) for _ in range(3))
+    for layer in spec.layers:
+        for mixer in layer.mixers:
+            read += layer.count * mixer.kv_bytes_read(CONTEXTS, d.kv_cache, d.tp)
+            decode += layer.count * mixer.decode_flops(CONTEXTS) / d.tp
+            prefill += layer.count * mixer.prefill_flops(CONTEXTS) / d.tp / CONTEXTS
     return read, decode, prefill, float(spec.state_bytes(ACTIVATION_BYTES, d.tp))

@@ -1,0 +1,250 @@
+"""Rebuild assets/efficiency.json from assets/published.csv: `python -m core.efficiency.fit`.
+
+Maximum a posteriori: Huber loss on log errors of TTFT, TPOT and throughput, every group of figures
+weighted by the root of its size, and normal priors on the log or logit of every term. Gauss-Newton;
+a deviation's derivative is its term's derivative on the rows that carry its label.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.efficiency.constants import PATH, Constants
+from core.efficiency.labels import labels
+from core.efficiency.published import METRICS, Published, published
+from core.efficiency.rates import Rates, centre, coded, unlink
+from core.efficiency.terms import TERMS
+from core.speed.cases import Floats, Rows
+from core.speed.predict import run
+from core.speed.steps import clock
+from core.speed.work import work
+
+NOISE: Final[Mapping[str, float]] = {"ttft": 0.30, "tpot": 0.12, "throughput": 0.14}   # log errors worth fitting
+HUBER: Final = 1.0               # noises beyond which an error counts linearly
+GROUP_POWER: Final = 0.5         # a group of n figures weighs n^0.5
+WEIGHT: Final = 0.25             # of a figure against the priors: figures of one group are not independent
+STEP: Final = 1e-3               # of the numerical derivative [log or logit]
+ROUNDS: Final = 12
+ENOUGH: Final = 1e-3             # relative gain below which the fit stops
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A term's common shift (level empty) or its deviation for one label."""
+
+    term: int
+    level: str
+    label: str
+    spread: float
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Observations [n], parameters [m] and which pairs they touch [m, pairs]."""
+
+    data: Published
+    parameters: tuple[Parameter, ...]
+    touches: NDArray[np.float64]
+    centres: tuple[Floats, ...]      # prior of each term for every pair
+    row: Rows                        # [n] row of the table
+    metric: Rows                     # [n] index into METRICS
+    target: Floats                   # [n] log of the measurement
+    weight: Floats                   # [n]
+
+    @property
+    def spreads(self) -> Floats:
+        return np.array([p.spread for p in self.parameters])
+
+    @property
+    def terms(self) -> Rows:
+        return np.array([p.term for p in self.parameters], np.intp)
+
+
+def problem(data: Published) -> Problem:
+    """Observations and parameters of the table."""
+    names = labels(data.cases.pairs)
+    parameters, touches = [], []
+    for i, term in enumerate(TERMS):
+        parameters.append(Parameter(i, "", "", term.spread))
+        touches.append(np.ones(len(data.cases.pairs)))
+        for level, spread in term.levels.items():
+            of_pair = np.array(names[level])
+            for label in np.unique(of_pair).tolist():
+                parameters.append(Parameter(i, level, label, spread))
+                touches.append((of_pair == label).astype(float))
+    row = [np.flatnonzero(np.isfinite(data.measured(metric))) for metric in METRICS]
+    metric = np.repeat(np.arange(len(METRICS)), [len(rows) for rows in row])
+    target = np.concatenate([np.log(data.measured(m)[rows]) for m, rows in zip(METRICS, row, strict=True)])
+    rows = np.concatenate(row)
+    codes = coded(names)
+    return Problem(
+        data, tuple(parameters), np.stack(touches), tuple(centre(term, codes) for term in TERMS),
+        rows, metric, target, _weights(data.group[rows], metric),
+    )
+
+
+def _weights(group: Rows, metric: Rows) -> Floats:
+    """Weights of the observations: n^-0.5 in a group of n, in units of the metric's noise."""
+    _, of_row, size = np.unique(group * len(METRICS) + metric, return_inverse=True, return_counts=True)
+    share = size[of_row] ** -GROUP_POWER
+    noise = np.array([NOISE[m] for m in METRICS])[metric]
+    return np.asarray(WEIGHT * share / share.mean() / noise**2)
+
+
+class Model:
+    """Predictions of the table's cases as a function of the parameters."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self._work = work(problem.data.cases.pairs)
+
+    def predict(self, theta: Floats, nudged: int | None = None) -> Mapping[str, Floats]:
+        """TTFT, TPOT and throughput of every row; `nudged` moves one whole term by STEP."""
+        shifts = np.zeros((len(TERMS), self.problem.touches.shape[1]))
+        np.add.at(shifts, self.problem.terms, theta[:, None] * self.problem.touches)
+        if nudged is not None:
+            shifts[nudged] += STEP
+        values = {
+            term.name: unlink(term, centre + shift)
+            for term, centre, shift in zip(TERMS, self.problem.centres, shifts, strict=True)
+        }
+        times = run(clock(self._work, Rates(**values)), self.problem.data.cases)
+        per_gpu = times.output_tokens_per_s / self._work.gpus[self.problem.data.cases.which]
+        return {"ttft": times.ttft_s, "tpot": times.tpot_s, "throughput": per_gpu}
+
+    def logs(self, theta: Floats, nudged: int | None = None) -> Floats:
+        """Log predictions of the observations [n]."""
+        values = self.predict(theta, nudged)
+        stacked = np.stack([values[metric] for metric in METRICS])
+        return np.asarray(np.log(stacked[self.problem.metric, self.problem.row]))
+
+    def derivative(self, theta: Floats, logs: Floats) -> Floats:
+        """Derivative of the observations by the parameters [n, m]."""
+        by_term = np.stack([(self.logs(theta, i) - logs) / STEP for i in range(len(TERMS))], axis=1)
+        pair = self.problem.data.cases.which[self.problem.row]
+        return np.asarray(by_term[:, self.problem.terms] * self.problem.touches[:, pair].T)
+
+
+def _huber(problem: Problem, error: Floats) -> Floats:
+    """Iterative weights of the Huber loss."""
+    noise = np.array([NOISE[m] for m in METRICS])[problem.metric]
+    return np.asarray(np.minimum(1.0, HUBER * noise / np.maximum(np.abs(error), 1e-9)))
+
+
+def _loss(problem: Problem, error: Floats, theta: Floats) -> float:
+    noise = np.array([NOISE[m] for m in METRICS])[problem.metric]
+    size = np.abs(error) / noise
+    loss = np.where(size <= HUBER, 0.5 * size**2, HUBER * size - 0.5 * HUBER**2)
+    return float((problem.weight * noise**2 * loss).sum() + 0.5 * ((theta / problem.spreads) ** 2).sum())
+
+
+@dataclass(frozen=True, slots=True)
+class Quadratic:
+    """The loss around an optimum: curvature [m, m], slope [m], and what each observation adds."""
+
+    theta: Floats
+    curvature: Floats
+    slope: Floats
+    derivative: Floats
+    weight: Floats
+    error: Floats
+
+    def without(self, left_out: NDArray[np.bool_]) -> Floats:
+        """Optimum when the observations `left_out` are not seen [m]."""
+        J, w, r = self.derivative[left_out], self.weight[left_out], self.error[left_out]
+        curvature = self.curvature - (J * w[:, None]).T @ J
+        return np.asarray(self.theta + np.linalg.solve(curvature, self.slope + J.T @ (w * r)))
+
+
+def quadratic(model: Model, theta: Floats) -> Quadratic:
+    """Gauss-Newton expansion of the loss."""
+    problem = model.problem
+    logs = model.logs(theta)
+    error = logs - problem.target
+    J, weight = model.derivative(theta, logs), problem.weight * _huber(problem, error)
+    curvature = (J * weight[:, None]).T @ J + np.diag(problem.spreads**-2)
+    slope = -(J.T @ (weight * error)) - theta / problem.spreads**2
+    return Quadratic(theta, curvature, slope, J, weight, error)
+
+
+def fit(model: Model) -> Quadratic:
+    """Gauss-Newton with halved steps until the loss stands still."""
+    problem = model.problem
+    at = quadratic(model, np.zeros(len(problem.parameters)))
+    loss = _loss(problem, at.error, at.theta)
+    for _ in range(ROUNDS):
+        direction, step = np.linalg.solve(at.curvature, at.slope), 1.0
+        while (new := _loss(problem, model.logs(at.theta + step * direction) - problem.target,
+                            at.theta + step * direction)) > loss and step > 0.05:
+            step /= 2
+        if new > loss:
+            break
+        gain, loss = loss - new, new
+        at = quadratic(model, at.theta + step * direction)
+        if gain < ENOUGH * loss:
+            break
+    return at
+
+
+def cross_validated(model: Model, at: Quadratic, fold: Rows) -> Mapping[str, Floats]:
+    """Predictions of every row by the fit that never saw its fold."""
+    problem = model.problem
+    out = {metric: np.full(len(fold), np.nan) for metric in METRICS}
+    for left_out in np.unique(fold):
+        values = model.predict(at.without(fold[problem.row] == left_out))
+        rows = fold == left_out
+        for metric in METRICS:
+            out[metric][rows] = values[metric][rows]
+    return out
+
+
+def constants(problem: Problem, theta: Floats) -> Constants:
+    """Parameters as the constants the speed model reads."""
+    common: dict[str, float] = {}
+    deviations: dict[str, dict[str, dict[str, float]]] = {term.name: {} for term in TERMS}
+    for parameter, value in zip(problem.parameters, theta.tolist(), strict=True):
+        name = TERMS[parameter.term].name
+        if not parameter.level:
+            common[name] = value
+        elif abs(value) > 5e-4:
+            deviations[name].setdefault(parameter.level, {})[parameter.label] = value
+    return Constants(common, deviations)
+
+
+def document(problem: Problem, at: Quadratic) -> dict[str, object]:
+    """The fitted constants as JSON: value in the term's unit, shift from the prior, spread, source."""
+    spread = np.sqrt(np.diag(np.linalg.inv(at.curvature)))
+    fitted = constants(problem, at.theta)
+    common = {p.term: i for i, p in enumerate(problem.parameters) if not p.level}
+    return {
+        "about": "written by python -m core.efficiency.fit; shifts and spreads in log, or logit for shares",
+        "terms": {
+            term.name: {
+                "meaning": term.meaning, "unit": term.unit, "prior": term.prior, "source": term.source,
+                "fitted_on": "assets/published.csv",
+                "shift": round(fitted.common[term.name], 4), "spread": round(float(spread[common[i]]), 4),
+                "deviations": {
+                    level: {label: round(value, 4) for label, value in sorted(known.items())}
+                    for level, known in fitted.deviations[term.name].items()
+                },
+            }
+            for i, term in enumerate(TERMS)
+        },
+    }
+
+
+def main() -> None:
+    """Fit and write."""
+    model = Model(problem(published()))
+    at = fit(model)
+    text = json.dumps(document(model.problem, at), indent=1, ensure_ascii=False)
+    PATH.write_text(text + "\n", encoding="utf-8")
+    print(f"{len(model.problem.target)} figures, {len(model.problem.parameters)} parameters -> {PATH.name}")
+
+
+if __name__ == "__main__":
+    main()
