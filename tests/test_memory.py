@@ -167,6 +167,17 @@ def test_states_fill_blocks_of_attention():
     assert 4.55 * GIB // layout.block_bytes / layout.blocks(262_144.0, 8192) == pytest.approx(3.45, abs=0.01)
 
 
+def test_attention_blocks_grow_to_the_size_of_a_state():
+    """Qwen3.5-35B-A3B-FP8 on GB10: blocks of 1,056 tokens, 55.72 GiB = 729,696 tokens, 10.85 requests of 262,144
+    (start-up log of vLLM 0.18.1, guardkit repository)."""
+    state = 32 * 128 * 128 * 4 + 3 * (2 * 16 * 128 + 32 * 128) * 2
+    layout = paged((LayerCache(10, 2048, None, 0), LayerCache(30, 0, None, state)), 16, 2)
+    blocks = 55.72 * GIB // layout.block_bytes
+    assert layout.block_tokens == 1056
+    assert blocks // 4 * 1056 == 729_696
+    assert blocks / layout.blocks(262_144.0, 2048) == pytest.approx(10.85, abs=0.005)
+
+
 def test_padding_layers():
     """Gemma-3-27B: 62 layers become 7 groups of 10, so 70 layers' worth of pages (vLLM 0.11 log)."""
     layout = paged((LayerCache(52, 8192, 1024, 0), LayerCache(10, 8192, None, 0)), 16, 1)

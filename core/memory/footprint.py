@@ -122,7 +122,7 @@ def cache_of(spec: ModelSpec, deployment: Deployment, chosen: Settings | None = 
         return Cache(layers, None, chosen)
     if chosen.release < 10:            # no hybrid manager: sliding layers keep every token
         layers = tuple(LayerCache(c.layers, c.row_bytes, None, c.state_bytes) for c in layers)
-    states = 2 if chosen.release >= 20 else 1       # prefix caching of states since 0.20 keeps one behind
+    states = 2 if chosen.release >= 18 else 1       # prefix caching of states ('align') keeps one behind
     return Cache(layers, paged(layers, chosen.engine.block_tokens, states), chosen)
 
 
