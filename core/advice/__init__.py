@@ -1,0 +1,27 @@
+"""What to deploy, and why: the recommendation under a service level and a tolerance for loss of quality."""
+
+from core.advice.plan import (
+    BatchCurve,
+    Candidate,
+    Choice,
+    FormatCurves,
+    Heat,
+    Plan,
+    Remedy,
+    Sensitivity,
+    Standing,
+)
+from core.advice.recommend import recommend
+
+__all__ = [
+    "BatchCurve",
+    "Candidate",
+    "Choice",
+    "FormatCurves",
+    "Heat",
+    "Plan",
+    "Remedy",
+    "Sensitivity",
+    "Standing",
+    "recommend",
+]
