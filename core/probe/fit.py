@@ -1,0 +1,111 @@
+"""From timed operators to ceilings: bandwidth, matmul rates and launch times of this very device."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from core.probe.measurement import Measurement, Point, Quantity
+
+MIN_POINTS: Final = 3
+COMPUTE_BOUND_ROWS: Final = 1024    # M from which a matmul is bound by arithmetic on every GPU listed
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """t = start + amount / rate."""
+
+    start_s: float
+    rate_per_s: float
+    spread: float                   # relative, root mean square of the residuals
+
+
+@dataclass(frozen=True, slots=True)
+class Ceilings:
+    """What the device reached."""
+
+    copy_bytes_per_s: float | None
+    read_bytes_per_s: float | None
+    weights_bytes_per_s: Mapping[str, float]    # streaming a format's weights at M = 1
+    matmul_flops_per_s: Mapping[str, float]     # best rate of a format at large M
+    kv_bytes_per_s: Mapping[str, float]         # reading a KV format in decode attention
+    launch_s: float | None                      # what an empty operator costs
+
+
+def line(amounts: Sequence[float], seconds: Sequence[float]) -> Line | None:
+    """Weighted least squares of t = t0 + amount/rate, errors relative to t; None where it is no line.
+
+    Weights 1/t make small and large sizes count alike.
+    """
+    x, t = np.asarray(amounts, dtype=np.float64), np.asarray(seconds, dtype=np.float64)
+    if len(x) < MIN_POINTS or np.ptp(x) == 0:
+        return None
+    design = np.stack([1 / t, x / t], axis=1)
+    (start, slope), *_ = np.linalg.lstsq(design, np.ones(len(t)), rcond=None)
+    if slope <= 0:
+        return None
+    residual = design @ np.array([start, slope]) - 1
+    return Line(max(0.0, float(start)), float(1 / slope), float(np.sqrt(np.mean(residual**2))))
+
+
+def ceilings(measurement: Measurement) -> Ceilings:
+    """Ceilings of a measurement; None or absent where it has too few points."""
+    by_quantity: defaultdict[Quantity, list[Point]] = defaultdict(list)
+    for point in measurement.points:
+        by_quantity[point.quantity].append(point)
+    copy = _bytes_line(by_quantity[Quantity.COPY])
+    read = _bytes_line(by_quantity[Quantity.READ])
+    products = by_quantity[Quantity.LINEAR] + by_quantity[Quantity.MATMUL]
+    starts = [found.start_s for found in (copy, read) if found and found.start_s > 0]
+    return Ceilings(
+        copy_bytes_per_s=copy.rate_per_s if copy else None,
+        read_bytes_per_s=read.rate_per_s if read else None,
+        weights_bytes_per_s=_best([p for p in products if p.shape["M"] == 1], "bytes_per_s"),
+        matmul_flops_per_s=_best([p for p in products if p.shape["M"] >= COMPUTE_BOUND_ROWS], "flops_per_s"),
+        kv_bytes_per_s=_best(by_quantity[Quantity.ATTENTION], "bytes_per_s"),
+        launch_s=min(starts) if starts else None,
+    )
+
+
+def _bytes_line(points: Sequence[Point]) -> Line | None:
+    return line([p.bytes for p in points], [p.timing.median_s for p in points])
+
+
+def _best(points: Sequence[Point], rate: str) -> dict[str, float]:
+    """Highest rate of each format."""
+    best: dict[str, float] = {}
+    for point in points:
+        best[point.format] = max(best.get(point.format, 0.0), float(getattr(point, rate)))
+    return best
+
+
+@dataclass(frozen=True, slots=True)
+class FullModel:
+    """Decode step of the whole model, from blocks at a few depths and the head alone."""
+
+    seconds: float
+    low_s: float
+    high_s: float
+
+
+def extrapolate(
+    depths: Sequence[int], block_s: Sequence[float], head_s: float, layers: int, relative_ci: float
+) -> FullModel:
+    """Slope over depth times the layers, plus what does not grow, plus the head [s].
+
+    The slope comes from the shallowest and deepest stack; a third depth between them tells how far
+    the line is off, and that error is carried to the full depth beside the statistical one.
+    Raises ValueError with fewer than two depths.
+    """
+    order = np.argsort(depths)
+    x, t = np.asarray(depths, dtype=np.float64)[order], np.asarray(block_s, dtype=np.float64)[order]
+    if len(x) < 2 or x[0] == x[-1]:
+        raise ValueError("two depths are needed")
+    slope = (t[-1] - t[0]) / (x[-1] - x[0])
+    fixed = t[0] - slope * x[0]
+    off_line = np.max(np.abs(t - (fixed + slope * x)) / t)
+    seconds = float(fixed + slope * layers + head_s)
+    spread = seconds * float(np.hypot(off_line, relative_ci))
+    return FullModel(seconds, seconds - spread, seconds + spread)
