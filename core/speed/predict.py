@@ -39,7 +39,7 @@ def clocked(cases: Cases, constants: Constants) -> Clock:
     return clock(work(cases.pairs), rates(labels(cases.pairs), constants))
 
 
-def run(timer: Clock, cases: Cases) -> serving.Times:
+def run(timer: Clock, cases: Cases) -> "serving.Times":
     """Times of every row, static and serving rows each by their own model."""
     out = [np.empty(len(cases.which)) for _ in range(4)]
     for model, chosen in ((serving.static, cases.static), (serving.steady, ~cases.static)):
@@ -56,7 +56,7 @@ def run(timer: Clock, cases: Cases) -> serving.Times:
     return serving.Times(*out)
 
 
-def bounds(timer: Clock, cases: Cases, times: serving.Times) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
+def bounds(timer: Clock, cases: Cases, times: "serving.Times") -> tuple[NDArray[np.object_], NDArray[np.object_]]:
     """What limits the prefill of one prompt and a decode step of the running batch."""
     pair, dp = cases.which, timer.work.dp[cases.which]
     batch = np.maximum(1.0, times.running / dp)
