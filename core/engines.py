@@ -100,12 +100,12 @@ NEWEST: Final = 99.0
 def release(version: str) -> float:
     """Minor release of a 0.x engine as a number: '0.6.5' -> 6.5, '0.19.0' -> 19, '2025-07' -> 10.
 
-    A past year alone stands for its middle; anything else that names no release is taken for the newest.
+    A year alone stands for its April: logs trail the releases. Anything else is taken for the newest.
     """
     if found := re.search(r"\b0\.(\d{1,2})(?:\.(\d))?", version):
         return int(found[1]) + int(found[2] or 0) / 10
-    if found := re.search(r"\b(202[0-5])$|\b(20\d\d)-(\d\d)\b", version):
-        month = (int(found[1]), 6) if found[1] else (int(found[2]), int(found[3]))
+    if found := re.search(r"\b(20\d\d)(?:-(\d\d))?\b", version):
+        month = (int(found[1]), int(found[2] or 4))
         past = [minor for since, minor in _VLLM_BY_MONTH.items() if since <= month]
         return past[-1] if past else 0.0
     return NEWEST
