@@ -7,7 +7,7 @@ bitsandbytes, torchao, AMD Quark, HQQ, Quanto and AutoRound; each reader below n
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -29,6 +29,7 @@ class Declaration:
     kv_format: str | None               # the KV cache it was calibrated for
     unquantised: tuple[str, ...]        # modules kept in 16 bits, as declared
     layers: tuple[tuple[str, str], ...]  # (module, format) of a map that names them one by one
+    elsewhere: str                      # the format outside the experts when they have their own
     source: str
 
 
@@ -44,15 +45,26 @@ def declaration(config: Json, quant_config: Json | None = None) -> Declaration |
         found, source = _mapping(quant_config.get("quantization")) or quant_config, "hf_quant_config.json"
     if not found:
         return None
+    experts_apart = _fp4_experts(found, config)
     layers = tuple(
         (module, _algorithm(str(entry.get("quant_algo", ""))))
         for module, entry in _mapping(found.get("quantized_layers")).items()
         if isinstance(entry, Mapping)
     )
-    name = _format(found, config, layers)
+    name = "mxfp4" if experts_apart else _format(found, layers)
     if name is None:
         return None
-    return Declaration(name, _kv_format(found), _unquantised(found), layers, f"quantisation declared in {source}")
+    kv_format = _kv_format(found) or _kv_format(_mapping(_mapping(quant_config).get("quantization")))
+    elsewhere = "fp8" if experts_apart else ""
+    return Declaration(name, kv_format, _unquantised(found), layers, elsewhere, f"quantisation declared in {source}")
+
+
+def _fp4_experts(found: Json, config: Json) -> bool:
+    """DeepSeek-V4: `fp8` is true of all but the experts, which are FP4 with one E8M0 scale per 32."""
+    return (
+        str(found.get("quant_method")) == "fp8" and not found.get("moe_quant_algo") and not found.get("quant_algo")
+        and str(config.get("expert_dtype", "")).lower() == "fp4"
+    )
 
 
 def _mapping(value: object) -> Json:
@@ -68,7 +80,7 @@ def _declared(config: Json) -> Json:
     return {}
 
 
-def _format(found: Json, config: Json, layers: Iterable[tuple[str, str]]) -> str | None:
+def _format(found: Json, layers: Iterable[tuple[str, str]]) -> str | None:
     method = str(found.get("quant_method") or "").lower().replace("_", "-")
     experts = str(found.get("moe_quant_algo") or "").upper()
     algorithm = str(found.get("quant_algo") or "").upper()
@@ -78,8 +90,6 @@ def _format(found: Json, config: Json, layers: Iterable[tuple[str, str]]) -> str
         return _dominant(layers)
     if algorithm:
         return _algorithm(algorithm)
-    if method == "fp8" and str(config.get("expert_dtype", "")).lower() == "fp4":
-        return "mxfp4"   # DeepSeek-V4: experts FP4 with one E8M0 scale per 32, the rest FP8
     reader = _READERS.get(method)
     if reader is None:
         raise ArchitectureUnknown(
@@ -249,18 +259,23 @@ def _generic_integer(found: Json) -> str:
     return _integer_format(int(named[1]) if named else bits, group, what=str(found.get("quant_method")))
 
 
-_READERS: Final = {
+def _always(name: str) -> Callable[[Json], str | None]:
+    """For methods that leave no choice."""
+    return lambda _: name
+
+
+_READERS: Final[Mapping[str, Callable[[Json], str | None]]] = {
     "awq": _awq, "awq-marlin": _awq,
     "gptq": _gptq, "gptq-marlin": _gptq, "marlin": _gptq,
-    "fp8": _fp8, "fbgemm-fp8": lambda found: "fp8", "modelopt": lambda found: "fp8",
+    "fp8": _fp8, "fbgemm-fp8": _always("fp8"), "modelopt": _always("fp8"),
     "bitsandbytes": _bitsandbytes,
     "compressed-tensors": _compressed_tensors,
-    "mxfp4": lambda found: "mxfp4", "mxfp8": lambda found: "mxfp8",
-    "modelopt-fp4": lambda found: "nvfp4",
+    "mxfp4": _always("mxfp4"), "mxfp8": _always("mxfp8"),
+    "modelopt-fp4": _always("nvfp4"),
     "torchao": _torchao, "quark": _quark,
     "auto-round": _generic_integer, "autoround": _generic_integer, "intel/auto-round": _generic_integer,
     "hqq": _generic_integer, "quanto": _generic_integer,
-    "eetq": lambda found: "int8", "experts-int8": lambda found: "int8", "qqq": lambda found: "w4a8",
+    "eetq": _always("int8"), "experts-int8": _always("int8"), "qqq": _always("w4a8"),
 }
 
 

@@ -1,39 +1,44 @@
 """Finding a model: the bundled catalogue first, then this machine, then the Hugging Face Hub."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from core import catalogue
-from core.errors import HubUnreachable, ModelNotFound
-from core.hub import local
+from core.errors import ModelNotFound
+from core.hub import local, remote
+from core.hub.remote import HubHit
 from core.models import ModelSpec
 
 __all__ = ["HubHit", "resolve", "search"]
 
 
-@dataclass(frozen=True, slots=True)
-class HubHit:
-    """One repository found by the Hub's search."""
-
-    name: str                 # Hub id
-    downloads: int
-    likes: int
-    gated: bool
-    params: int | None        # elements in its safetensors files, as the Hub counts them
-    library: str
-
-
 def resolve(name: str, *, token: str | None = None, offline: bool = False, endpoint: str | None = None,
             allow_local: bool = True) -> ModelSpec:
-    """The model of that name: a catalogue id, a path on this machine, or a Hub id."""
+    """The model of that name: a catalogue id, a path on this machine, or a Hub id.
+
+    A Hub id may name a GGUF file: `org/name:Q4_K_M` or `org/name/file.gguf`. `endpoint` is for an
+    administrator's mirror; without `allow_local` paths are refused unseen. With `offline` the Hub is
+    not asked; repositories read before still answer.
+    Raises: ModelNotFound, ModelGated, HubUnreachable, HubRateLimited, ConfigInvalid,
+    ArchitectureUnknown, CheckpointInvalid: one sentence each.
+    """
+    name = name.strip()
+    if not name:
+        raise ModelNotFound("Name a model: a Hub id such as Qwen/Qwen3-8B, or one from the catalogue.")
     if (spec := catalogue.load(name)) is not None:
         return spec
-    if allow_local and (local.names_a_path(name) or Path(name).exists()):
+    if local.names_a_path(name) or (allow_local and Path(name).is_dir()):
+        if not allow_local:
+            raise ModelNotFound("Paths are not read here. Name a Hub id, or pick a model from the catalogue.")
         return local.load(name)
-    raise ModelNotFound(f"No model '{name}' in the catalogue. Check the spelling, or pick one from the catalogue.")
+    return remote.load(name, token=token, offline=offline, endpoint=endpoint, trusts_disk=allow_local)
 
 
 def search(query: str, *, token: str | None = None, endpoint: str | None = None, limit: int = 20,
            timeout_s: float = 5.0) -> tuple[HubHit, ...]:
-    """Repositories the Hub finds for a query, most downloaded first."""
-    raise HubUnreachable("The Hub is not asked yet; the bundled catalogue works.")
+    """Repositories the Hub finds for a query as it is typed, most downloaded first; none for no query.
+
+    Raises: HubUnreachable or HubRateLimited within `timeout_s`; ModelGated when the token is refused.
+    """
+    if not query.strip():
+        return ()
+    return remote.search(query, token=token, endpoint=endpoint, limit=limit, timeout_s=timeout_s)
