@@ -94,7 +94,7 @@ def mixture(keys: Keys, traits: Traits, s: Shape) -> tuple[tuple[Linear, ...], i
     return linears, n * traits.router_params + s.hidden * traits.shared_gate
 
 
-def _norm_params(keys: Keys, traits: Traits, s: Shape) -> int:
+def norm_params(keys: Keys, traits: Traits, s: Shape) -> int:
     if traits.qk_norm_key and not keys.flag(traits.qk_norm_key):
         return 0
     both = s.heads + s.kv_heads
@@ -121,7 +121,7 @@ def read(name: str, keys: Keys, traits: Traits, top: Keys | None = None, parts: 
     slides = windows(keys, s.layers, every=traits.every, gate=traits.window_gate)
     sparse = moe_layers(keys, s.layers) if traits.moe and keys.count(0, *EXPERT_COUNT) else [False] * s.layers
     attention = attention_linears(keys, traits, s)
-    small = traits.norms * s.hidden + _norm_params(keys, traits, s) + _extra(traits, s)
+    small = traits.norms * s.hidden + norm_params(keys, traits, s) + _extra(traits, s)
     build = blocks.glu if traits.gated else blocks.mlp
     dense = (build(s.hidden, s.inner, bias=flag(keys, traits.mlp_bias)), 0)
     routed = mixture(keys, traits, s) if any(sparse) else dense

@@ -1,12 +1,76 @@
 """Which reader a config.json belongs to."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Final
 
-from core.configs import decoder
+from core.configs import decoder, hybrid, latent
 from core.configs.families import FAMILIES
 from core.configs.keys import Keys
-from core.errors import ArchitectureUnknown
-from core.models import ModelSpec
+from core.configs.latent import LatentTraits
+from core.configs.vision import TOWERS
+from core.errors import ArchitectureUnknown, ConfigInvalid
+from core.models import ModelSpec, Part
+
+Reader = Callable[[str, Keys, Keys | None, tuple[Part, ...]], ModelSpec]
+
+TEXT_KEYS: Final = ("text_config", "language_config", "llm_config", "thinker_config")
+
+# names under which the same code travels
+SAME_AS: Final[Mapping[str, str]] = {
+    "gemma3_text": "gemma3", "qwen2_vl_text": "qwen2", "qwen2_vl": "qwen2", "qwen2_5_vl_text": "qwen2", "qwen2_5_vl": "qwen2",
+    "qwen3_vl_text": "qwen3", "qwen3_vl_moe_text": "qwen3_moe", "qwen3_5_text": "qwen3_5", "qwen3_5_moe_text": "qwen3_5",
+    "qwen3_5_moe": "qwen3_5", "kimi_k2": "deepseek_v3", "mistral_large4_text": "mistral_large4", "phi-msft": "phi",
+    "phi3_v": "phi3", "phi3small": "phi3",
+}
+
+
+def _latent(**traits: bool | int) -> Reader:
+    def read(name: str, keys: Keys, top: Keys | None, parts: tuple[Part, ...]) -> ModelSpec:
+        return latent.read(name, keys, LatentTraits(**traits), top, parts)  # type: ignore[arg-type]  # names are checked by the class
+
+    return read
+
+
+READERS: Final[Mapping[str, Reader]] = {
+    "deepseek_v2": _latent(), "deepseek_v3": _latent(), "glm4_moe_lite": _latent(), "mistral4": _latent(),
+    "youtu": _latent(routed=False), "minicpm3": _latent(routed=False), "axk1": _latent(norms_if_moe=1),
+    "deepseek_v32": _latent(indexer=True), "glm_moe_dsa": _latent(indexer=True),
+    "mistral_large4": _latent(indexer=True, index_from_hidden=True),
+    "longcat_flash": latent.read_longcat,
+    "qwen3_next": hybrid.read_qwen_next, "qwen3_5": hybrid.read_qwen_next, "olmo_hybrid": hybrid.read_olmo_hybrid,
+    "nemotron_h": hybrid.read_nemotron_h, "mamba": hybrid.read_mamba, "mamba2": hybrid.read_mamba2,
+    "falcon_mamba": hybrid.read_falcon_mamba, "jamba": hybrid.read_jamba, "bamba": hybrid.read_bamba,
+    "granitemoehybrid": hybrid.read_granite_hybrid, "falcon_h1": hybrid.read_falcon_h1,
+    "lfm2": hybrid.read_lfm2, "lfm2_moe": hybrid.read_lfm2, "lfm3": hybrid.read_lfm3,
+    "minimax": hybrid.read_minimax, "recurrent_gemma": hybrid.read_recurrent_gemma,
+    "rwkv": hybrid.read_rwkv, "rwkv5": hybrid.read_rwkv, "xlstm": hybrid.read_xlstm,
+}
+
+
+def _nested(top: Keys) -> Keys | None:
+    """The text config of a file that nests it."""
+    for name in TEXT_KEYS:
+        part = top.part(name)
+        if part is not None:
+            return _nested(part) or part if name == "thinker_config" else part
+    return None
+
+
+def _text(name: str, keys: Keys, top: Keys | None, parts: tuple[Part, ...]) -> ModelSpec:
+    family = SAME_AS.get(keys.family, keys.family)
+    if (reader := READERS.get(family)) is not None:
+        return reader(name, keys, top, parts)
+    if (traits := FAMILIES.get(family)) is not None:
+        return decoder.read(name, keys, traits, top, parts)
+    raise ArchitectureUnknown(
+        f"The model type '{keys.family}' of {name} is not understood; use a listed family, or add its config keys.")
+
+
+def _tower(top: Keys, hidden: int) -> tuple[Part, ...]:
+    build = TOWERS.get(top.family)
+    if build is None:
+        return ()
+    return (Part("vision tower", build(top.part_or_default("vision_config"), top, hidden), resident=True),)
 
 
 def read_config(
@@ -16,7 +80,13 @@ def read_config(
 
     Raises: ConfigInvalid naming the key that is missing or absurd; ArchitectureUnknown naming the family.
     """
+    if not isinstance(config, Mapping):
+        raise ConfigInvalid("config.json must hold one JSON object.")
     family = config.get("model_type")
-    if not isinstance(family, str) or family not in FAMILIES:
-        raise ArchitectureUnknown(f"The model type '{family}' of {name} is not understood.")
-    return decoder.read(name, Keys(config, family), FAMILIES[family])
+    if not isinstance(family, str) or not family:
+        raise ConfigInvalid("config.json lacks 'model_type'; it must name the model's family.")
+    top = Keys(config, family)
+    text = _nested(top)
+    if text is None:
+        return _text(name, top, None, ())
+    return _text(name, text, top, _tower(top, text.size("hidden_size")))
