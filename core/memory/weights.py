@@ -139,20 +139,23 @@ def _table_bits(spec: ModelSpec, fmt: Format) -> tuple[float, float]:
 
 
 @lru_cache(maxsize=4096)
-def _stage_bytes(key: SpecKey, fmt: Format, ranks: _Ranks, kernels: bool) -> float:
-    """Bytes of the largest pipeline stage on one rank; with `kernels`, as their layouts pad it [B]."""
+def _stage_bytes(key: SpecKey, fmt: Format, ranks: _Ranks, engine: str) -> float:
+    """Bytes of the largest pipeline stage on one rank, as the engine lays it out; '' as the file has it [B]."""
     spec, plain, tp, pp = key.spec, _plain_bytes(fmt), ranks.tp, ranks.pp
-    kinds = [_layer_bytes(spec, index, fmt, ranks, kernels) for index in range(len(spec.layers))]
+    kinds = [_layer_bytes(spec, index, fmt, ranks, engine in _TABLES) for index in range(len(spec.layers))]
     stack = [kinds[kind] for kind in spec.layer_order]
     embedding_bits, head_bits = _table_bits(spec, fmt)
     padded = ceil(spec.vocab_size / VOCAB_PADDING) * VOCAB_PADDING / max(1, spec.vocab_size)
     tables = (spec.embedding_params * padded + spec.lookup_params) * embedding_bits / 8
+    if engine == "llamacpp":               # looked up in host memory; a tied table is on the GPU as the output
+        tables = 0.0
     towers = sum(part.params for part in spec.parts if part.resident) * min(plain, 2.0)
     head = spec.head.params * padded * head_bits / 8
+    shared = spec.tied_embeddings and pp == 1 and tables > 0
     bounds = [round(stage * len(stack) / pp) for stage in range(pp + 1)]
     stages = [sum(stack[start:end]) for start, end in pairwise(bounds)]
     stages[0] += (tables + towers) / tp
-    stages[-1] += spec.other_params * plain + (0 if spec.tied_embeddings and pp == 1 else head / tp)
+    stages[-1] += spec.other_params * plain + (0 if shared else head / tp)
     return max(stages)
 
 
@@ -180,11 +183,11 @@ def weight_bytes_per_gpu(spec: ModelSpec, deployment: Deployment) -> float:
     """
     fmt, key = deployment.weights, SpecKey(spec)
     ranks = _Ranks(deployment.tp, deployment.pp, deployment.ep, deployment.dp)
-    served = find_engine(deployment.engine).name in _TABLES
-    computed = _stage_bytes(key, fmt, ranks, served)
+    engine = find_engine(deployment.engine).name
+    computed = _stage_bytes(key, fmt, ranks, engine)
     shipped = spec.shipped
     if shipped and shipped.weight_bytes and shipped.format == fmt.name:
-        computed *= shipped.weight_bytes / _stage_bytes(key, fmt, _Ranks(1), False)
-    if served:
+        computed *= shipped.weight_bytes / _stage_bytes(key, fmt, _Ranks(1), "")
+    if engine in _TABLES:
         computed += _loader_tables(key, _plain_bytes(fmt), ranks.tp, ranks.pp, spec.max_context or 0)
     return computed
