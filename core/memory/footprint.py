@@ -17,7 +17,7 @@ from core.memory.cache import (
 from core.memory.identity import SpecKey
 from core.memory.reserve import Term, reserved_terms
 from core.memory.settings import Settings, settings
-from core.memory.weights import weight_bytes_per_gpu
+from core.memory.weights import as_shipped, weight_bytes_per_gpu
 from core.models import ModelSpec, Tokens
 from core.terms import Basis, Deployment
 
@@ -139,8 +139,8 @@ def sequence_bytes(spec: ModelSpec, deployment: Deployment, context: Tokens) -> 
 
 def _weights_term(spec: ModelSpec, deployment: Deployment) -> Term:
     size = weight_bytes_per_gpu(spec, deployment)
-    shipped = spec.shipped
-    exact = bool(shipped and shipped.weight_bytes and shipped.format == deployment.weights.name)
+    shipped = as_shipped(spec, deployment.weights)
+    exact = bool(shipped and shipped.weight_bytes)
     rule = "tensor headers of the checkpoint" if exact else f"{deployment.weights.label}; the rest 16-bit"
     source = shipped.source if shipped and exact else deployment.weights.source
     basis = Basis.PUBLISHED if exact else Basis.ESTIMATED

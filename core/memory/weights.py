@@ -10,7 +10,7 @@ from core.engines import find as find_engine
 from core.formats import FORMATS, Format
 from core.memory import gguf
 from core.memory.identity import SpecKey
-from core.models import Attention, LatentAttention, Layer, Linear, ModelSpec, Role, Shard
+from core.models import Attention, LatentAttention, Layer, Linear, ModelSpec, Role, Shard, Shipped
 from core.terms import Deployment
 
 VOCAB_PADDING: Final = 64        # rows; vLLM DEFAULT_VOCAB_PADDING_SIZE, split over tp afterwards
@@ -63,18 +63,25 @@ def _bits(spec: ModelSpec, linear: Linear, layer: Layer, fmt: Format) -> float:
         return _gguf_bits(spec, linear, layer, fmt.name.removeprefix("gguf-"))
     if fmt.scope == "all":
         return fmt.bits_per_weight
-    if own := _shipped_format(spec, linear.role, fmt):
+    shipped = as_shipped(spec, fmt)
+    if shipped and (own := _role_format(shipped, linear.role)):
         return own.bits_per_weight
     quantised = linear.role is Role.EXPERT if fmt.scope == "experts" else linear.role not in _KEPT
-    as_shipped = spec.shipped and spec.shipped.format == fmt.name and spec.shipped.bits_per_weight
-    return (as_shipped or fmt.bits_per_weight) if quantised else 16.0
+    stored = shipped and (shipped.bits_per_weight or FORMATS[shipped.format].bits_per_weight)
+    return (stored or fmt.bits_per_weight) if quantised else 16.0
 
 
-def _shipped_format(spec: ModelSpec, role: Role, fmt: Format) -> Format | None:
-    """The format the repository declares for the matrices of a role beside its own, when it is deployed as shipped."""
-    if spec.shipped is None or spec.shipped.format != fmt.name:
+def as_shipped(spec: ModelSpec, fmt: Format) -> Shipped | None:
+    """How the repository stores its weights, when that is the format to deploy ('int4' is any of its group sizes)."""
+    shipped = spec.shipped
+    if shipped is None or shipped.format not in FORMATS:
         return None
-    return FORMATS.get(dict(spec.shipped.role_formats).get(role, ""))
+    return shipped if shipped.format == fmt.name or shipped.format.startswith(f"{fmt.name}-g") else None
+
+
+def _role_format(shipped: Shipped, role: Role) -> Format | None:
+    """The format the repository declares for the matrices of a role beside its own."""
+    return FORMATS.get(dict(shipped.role_formats).get(role, ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +140,8 @@ def _table_bits(spec: ModelSpec, fmt: Format) -> tuple[float, float]:
         mixture, row = fmt.name.removeprefix("gguf-"), spec.hidden_size
         head = gguf.head_bits(mixture, row)
         return (head if spec.tied_embeddings else gguf.embedding_bits(mixture, row)), head
-    own = _shipped_format(spec, Role.HEAD, fmt)
+    shipped = as_shipped(spec, fmt)
+    own = _role_format(shipped, Role.HEAD) if shipped else None
     plain = fmt.bits_per_weight if fmt.scope == "all" else 16.0
     return plain, own.bits_per_weight if own else plain
 
@@ -185,8 +193,8 @@ def weight_bytes_per_gpu(spec: ModelSpec, deployment: Deployment) -> float:
     ranks = _Ranks(deployment.tp, deployment.pp, deployment.ep, deployment.dp)
     engine = find_engine(deployment.engine).name
     computed = _stage_bytes(key, fmt, ranks, engine)
-    shipped = spec.shipped
-    if shipped and shipped.weight_bytes and shipped.format == fmt.name:
+    shipped = as_shipped(spec, fmt)
+    if shipped and shipped.weight_bytes:
         computed *= shipped.weight_bytes / _stage_bytes(key, fmt, _Ranks(1), "")
     if engine in _TABLES:
         computed += _loader_tables(key, _plain_bytes(fmt), ranks.tp, ranks.pp, spec.max_context or 0)
