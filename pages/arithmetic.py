@@ -65,10 +65,13 @@ def _step(spec: ModelSpec, choice: Choice, workload: Workload, phase: str) -> No
     _operators(costs)
     total = sum(cost.seconds for cost in costs)
     largest = max(costs, key=lambda cost: cost.seconds)
+    intensity = sum(cost.flops for cost in costs) / sum(cost.bytes for cost in costs)
+    ridge = choice.deployment.gpu.ridge_flops_per_byte(choice.deployment.weights.compute)
     st.caption(
-        f"{figures.ms(total)} in all; the largest share is {largest.name}, "
-        f"{100 * largest.seconds / total:.0f} %, limited by {largest.bound}. An operator takes the longer of "
-        "its bytes over the achieved bandwidth and its FLOPs over the achieved rate."
+        f"{figures.ms(total)} in all, {100 * largest.seconds / total:.0f} % of it {largest.name}. An operator takes "
+        "the longer of its bytes over the achieved bandwidth and its FLOPs over the achieved rate. The whole step does "
+        f"{figures.three(intensity)} FLOPs per byte"
+        + (f"; below {ridge:,.0f}, the ridge of this GPU's data sheet, memory limits." if ridge else ".")
     )
 
 

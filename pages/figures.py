@@ -70,3 +70,8 @@ def layout(deployment: Deployment) -> str:
 def whole(value: float) -> str:
     """A count, or "any number of" when nothing bounds it."""
     return f"{math.floor(value):,}" if math.isfinite(value) else "any number of"
+
+
+def opened(text: str) -> str:
+    """A clause as the opening of a sentence: its first letter raised, the others left alone."""
+    return text[:1].upper() + text[1:]

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import streamlit as st
 
 from core import catalogue, gpus, hub
+from core.advice import Remedy
 from core.errors import SweetspotError
-from core.formats import ENGINES
+from core.formats import ENGINES, FORMATS, KV_FORMATS
 from core.gpus import GpuSpec
 from core.settings import is_public, setting
 from core.terms import Workload
@@ -20,6 +21,7 @@ CUSTOM_GPU = "Custom GPU"
 GENERATIONS = {"other": "", "Volta": "7.0", "Turing": "7.5", "Ampere A100": "8.0", "Ampere": "8.6", "Ada": "8.9",
                "Hopper": "9.0", "Blackwell B200": "10.0", "Blackwell RTX": "12.0"}
 ANY_COUNT = "any"
+BEST = "best"
 GPU_COUNTS = (1, 2, 4, 8)
 DEFAULTS = Workload()
 SESSION = "asked"
@@ -35,6 +37,8 @@ class Asked:
     engine: str
     gpus: tuple[int, ...]              # GPUs per replica that may be tried
     usd_per_gpu_hour: float | None     # the visitor's own price
+    formats: tuple[str, ...] | None    # weight formats to choose from; None: whatever is best
+    kv_formats: tuple[str, ...] | None
 
 
 def asked() -> Asked:
@@ -49,8 +53,10 @@ def ask() -> None:
         model = _model()
         gpu, counts = _gpu()
         workload = _workload()
-        engine, price = _engine_and_price()
-    st.session_state[SESSION] = Asked(model, gpu, workload, engine, counts, price)
+        with st.expander("Engine, formats, price", icon=":material/tune:"):
+            engine, price = _engine_and_price()
+            weights, cache = _formats()
+    st.session_state[SESSION] = Asked(model, gpu, workload, engine, counts, price, weights, cache)
 
 
 # -- where things may come from: the administrator's settings -------------------------------------
@@ -280,3 +286,34 @@ def _engine_and_price() -> tuple[str, float | None]:
         help="Your own price. Left empty, the listed price of the GPU counts, with its date and source.",
     )
     return engine or next(iter(ENGINES)), price
+
+
+def _formats() -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
+    left, right = st.columns(2)
+    weights = left.selectbox(
+        "Weights", [BEST, *FORMATS], key="weights", bind="query-params",
+        help="“best” tries every format with kernels on this GPU within the quality loss accepted.",
+    )
+    cache = right.selectbox(
+        "KV cache", [BEST, *KV_FORMATS], key="kv", bind="query-params",
+        help="“best” tries every format of the KV cache that the engine has on this GPU.",
+    )
+    return (None if weights in (None, BEST) else (weights,)), (None if cache in (None, BEST) else (cache,))
+
+
+def changed_by(remedy: Remedy) -> dict[str, object]:
+    """The inputs that a remedy sets, by key; empty when no input of the sidebar stands for it."""
+    change: dict[str, object] = {}
+    if (load := remedy.workload) is not None:
+        change |= {
+            "users": load.concurrency, "in": load.input_tokens, "out": load.output_tokens,
+            "ttft": round(load.ttft_slo_s * 1000), "tpot": round(load.tpot_slo_s * 1000),
+            "loss": load.quality_loss * 100,
+        }
+    if remedy.gpu is not None:
+        change["gpu"] = remedy.gpu
+    if remedy.gpus is not None and remedy.gpus in GPU_COUNTS:
+        change["gpus"] = str(remedy.gpus)
+    if remedy.kv_formats:
+        change["kv"] = remedy.kv_formats[0]
+    return change

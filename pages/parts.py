@@ -66,7 +66,9 @@ def _gpu(name: str) -> GpuSpec:
 def current_plan() -> advice.Plan:
     """The plan for what is asked in the sidebar. Raises SweetspotError when it cannot be made."""
     asked = inputs.asked()
-    return _plan(current_model(), current_gpu(), asked.workload, asked.engine, asked.gpus)
+    return _plan(
+        current_model(), current_gpu(), asked.workload, asked.engine, asked.gpus, asked.formats, asked.kv_formats
+    )
 
 
 @st.cache_resource(scope="session", max_entries=16, ttl="1h", show_spinner="Reading the model …")
@@ -88,9 +90,12 @@ def _resolved(
     max_entries=48, ttl="1h", show_spinner=False, hash_funcs={ModelSpec: repr, GpuSpec: repr, Workload: repr}
 )
 def _plan(
-    spec: ModelSpec, gpu: GpuSpec, workload: Workload, engine: str, tps: tuple[int, ...]
+    spec: ModelSpec, gpu: GpuSpec, workload: Workload, engine: str, tps: tuple[int, ...],
+    formats: tuple[str, ...] | None, kv_formats: tuple[str, ...] | None,
 ) -> advice.Plan:
-    return advice.recommend(spec, gpu, workload, engine=engine, tps=tps)
+    return advice.recommend(
+        spec, gpu, workload, engine=engine, tps=tps, formats=formats, kv_formats=kv_formats
+    )
 
 
 # -- when it cannot be answered -------------------------------------------------------------------
@@ -115,7 +120,7 @@ def explain(error: Exception) -> bool:
     st.error(figures.plain(error), icon=":material/error:")
     with st.container(horizontal=True):
         for label, change in _ways_on(error):
-            st.button(label, on_click=_set, args=(change,), key=f"way on {label}")
+            st.button(label, on_click=apply, args=(change,), key=f"way on {label}")
     if isinstance(error, ModelGated):
         st.caption("Paste an access token under **Search the Hub** in the sidebar; it stays in this session.")
     return True
@@ -135,7 +140,8 @@ def _ways_on(error: SweetspotError) -> list[tuple[str, dict[str, object]]]:
     return [model, gpu] if isinstance(error, InputError) else [again]
 
 
-def _set(change: dict[str, object]) -> None:
+def apply(change: dict[str, object]) -> None:
+    """A button's callback: sets inputs by their keys, before the widgets are drawn again."""
     st.session_state.update(change)
 
 
@@ -144,10 +150,14 @@ def _set(change: dict[str, object]) -> None:
 
 def verdict(plan: advice.Plan) -> None:
     """The answer in one sentence, what it keeps or misses as badges above, and the reason below."""
+    head, _, tail = plan.sentence.partition(": ")
     with st.container(border=True, key="verdict", gap="small"):
         st.markdown(" ".join(_claims(plan)))
-        st.markdown(f"## {figures.plain(plan.sentence)}")
-        st.markdown(figures.plain(plan.reason))
+        st.header(figures.plain(head), anchor=False)
+        if tail:
+            st.markdown(f"**{figures.plain(figures.opened(tail))}**")
+        if plan.reason:
+            st.markdown(figures.plain(plan.reason))
 
 
 def _claims(plan: advice.Plan) -> list[str]:
@@ -157,12 +167,13 @@ def _claims(plan: advice.Plan) -> list[str]:
         return [":red-badge[:material/close: does not fit]"]
     kept = {
         "TTFT": choice.ttft.value <= plan.workload.ttft_slo_s,
-        "TPOT": choice.tpot.value <= plan.workload.tpot_slo_s,
+        "TPOT": not choice.tpot.value > plan.workload.tpot_slo_s,      # a single token has none
+        "all requests": choice.concurrency >= plan.workload.concurrency,
     }
     return [
         ":green-badge[:material/check: fits]",
         *(
-            f":green-badge[:material/check: {name} target]" if met else f":orange-badge[:material/close: {name} target]"
+            f":green-badge[:material/check: {name}]" if met else f":orange-badge[:material/close: {name}]"
             for name, met in kept.items()
         ),
         f":gray-badge[decode limited by {choice.decode_bound}]",
@@ -208,11 +219,6 @@ def memory_metric(footprint: Footprint) -> None:
         border=True,
         height="stretch",
     )
-
-
-def against(text: str, met: bool) -> str:
-    """A figure that turns orange when it misses its target."""
-    return text if met else f":orange[{text}]"
 
 
 def chart(spec: Spec, *, alt: str, key: str) -> None:

@@ -2,12 +2,15 @@
 
 import streamlit as st
 
-from core import charts, curves
+from core import charts
 from core.advice import Choice, Plan
+from core.formats import FORMATS
 from core.units import GIB, MS_PER_S
-from pages import arithmetic, figures, parts
+from pages import arithmetic, figures, inputs, parts
 
-HEAT_VIEWS = {"Throughput": "tokens/s over the deployment", "TPOT": "ms per token", "Cache": "% of the KV cache filled"}
+HEAT_VIEWS = {"Throughput": "output tokens/s of the whole deployment", "TPOT": "ms per output token"}
+# One format of each kind, in the order people ask; the others differ by their scales only.
+KINDS = ("fp8", "w8a8-int8", "awq-int4", "nvfp4", "int8", "gguf-Q8_0", "gguf-Q4_K_M")
 
 
 def five_figures(choice: Choice, *, fits: bool) -> None:
@@ -55,56 +58,55 @@ def memory(choice: Choice, plan: Plan) -> None:
 
 def batching(choice: Choice, plan: Plan) -> None:
     """Throughput and time per token over the batch, with the knee, the target and the memory limit."""
-    workload = plan.workload
-    curve = curves.batch_curve(plan.spec, choice.deployment, workload)
-    knee = f"From about {curve.knee:.0f} requests on, " if curve.knee else "Over the whole range, "
-    says = knee + ("batching pays less: doubling adds under 41 %." if curve.knee else "batching keeps its pace.")
+    curve = plan.batch_curve()
+    knee = charts.pays_less_from(curve.batch, curve.output_tokens_per_s.value)
+    pays = f"Up to about {knee:.0f} requests batching is nearly free" if knee else "Batching keeps its pace"
     with st.container(border=True, gap="small"):
-        parts.section("How far batching pays", f"{says} Bands hold 8 of 10 cases; faint beyond the memory.")
+        parts.section("How far batching pays", f"{pays}; {plan.binding_limit}. Bands hold 8 of 10 cases.")
         left, right = st.columns(2)
         rate, tpot = curve.output_tokens_per_s, curve.tpot_s
         with left:
             parts.chart(
                 charts.throughput_over_batch(
-                    curve.batches, rate.value, rate.low, rate.high,
-                    memory_limit=curve.memory_limit, knee=curve.knee, chosen=choice.concurrency,
+                    curve.batch, rate.value, rate.low, rate.high,
+                    memory_limit=curve.memory_limit, knee=knee, chosen=choice.concurrency,
                 ),
-                alt="Output tokens per second over requests in flight",
+                alt="Output tokens per second, by batch",
                 key="throughput",
             )
         with right:
             parts.chart(
                 charts.tpot_over_batch(
-                    curve.batches, tpot.value * MS_PER_S, tpot.low * MS_PER_S, tpot.high * MS_PER_S,
-                    memory_limit=curve.memory_limit, slo_ms=workload.tpot_slo_s * MS_PER_S,
+                    curve.batch, tpot.value * MS_PER_S, tpot.low * MS_PER_S, tpot.high * MS_PER_S,
+                    memory_limit=curve.memory_limit, slo_ms=plan.workload.tpot_slo_s * MS_PER_S,
                     chosen=choice.concurrency,
                 ),
-                alt="Time per output token over requests in flight, with its target",
+                alt="Time per output token, by batch, with its target",
                 key="tpot_curve",
             )
 
 
 def formats(choice: Choice, plan: Plan) -> None:
     """Where each weight format stops paying."""
-    lines = curves.format_curves(plan.spec, choice.deployment, plan.workload)
-    leaders = [
-        f"**{fmt.label}** " + (f"from about {batch:,} requests" if n else "leads at one request")
-        for n, (batch, fmt) in enumerate(lines.leaders)
+    curves = plan.format_curves()
+    names = dict.fromkeys([curves.baseline, curves.chosen, *(FORMATS[kind].label for kind in KINDS)])
+    held = [n for n, batch in enumerate(curves.batch) if batch <= max(16, choice.memory_concurrency)]
+    batches = [curves.batch[n] for n in held]
+    lines = {name: curves.relative[name][held] for name in names if name in curves.relative}
+    leads = [
+        f"**{name}** " + (f"from about {batch:,}" if n else "leads at one request")
+        for n, (batch, name) in enumerate(charts.leaders(batches, lines))
     ]
     with st.container(border=True, gap="small", height="stretch"):
         parts.section(
             "Where INT4 and FP8 stop paying",
-            f"Decode step against {lines.formats[0].label}. {', then '.join(leaders)}. Dots: the gain is gone.",
+            f"Time per output token against {curves.baseline}. {', then '.join(leads)}. Dots: the gain is gone.",
         )
         parts.chart(
             charts.formats_over_batch(
-                lines.batches,
-                {fmt.label: line for fmt, line in zip(lines.formats, lines.relative, strict=True)},
-                baseline=lines.formats[0].label,
-                chosen=choice.deployment.weights.label,
-                at=choice.concurrency,
+                batches, lines, baseline=curves.baseline, chosen=curves.chosen, at=choice.concurrency
             ),
-            alt="Decode speed of each weight format relative to 16 bits, over requests in flight",
+            alt="Decode speed of each weight format relative to 16 bits, by batch",
             key="formats",
         )
 
@@ -112,50 +114,90 @@ def formats(choice: Choice, plan: Plan) -> None:
 @st.fragment
 def heat(choice: Choice, plan: Plan) -> None:
     """What the deployment does at other batches and contexts."""
-    grid = curves.context_grid(plan.spec, choice.deployment, plan.workload)
+    grid = plan.batch_by_context()
     with st.container(border=True, gap="small", height="stretch"):
         parts.section("Batch against context")
         view = st.segmented_control(
             "Show", list(HEAT_VIEWS), default="Throughput", required=True, key="heat", bind="query-params",
             label_visibility="collapsed",
         )
-        values = {
-            "Throughput": grid.output_tokens_per_s,
-            "TPOT": grid.tpot_s * MS_PER_S,
-            "Cache": 100 * grid.memory_used,
-        }[view or "Throughput"]
+        values = grid.tpot_s * MS_PER_S if view == "TPOT" else grid.output_tokens_per_s
+        unit = HEAT_VIEWS[view or "Throughput"]
         parts.chart(
             charts.batch_by_context(
-                grid.batches, grid.contexts, values,
-                fits=grid.fits, meets=grid.meets, title=HEAT_VIEWS[view or "Throughput"],
+                grid.batches, grid.contexts, values, fits=grid.fits, meets=grid.meets_slo, title=unit,
                 chosen=(choice.concurrency, plan.workload.context_tokens),
             ),
-            alt=f"{view} over requests in flight and context length",
+            alt=f"{view} by batch and context",
             key="heat_map",
         )
-        unit = HEAT_VIEWS[view or "Throughput"]
         st.caption(f"In {unit}. Dim: misses a target. Dash: does not fit. Framed: this load.")
 
 
-def sensitivity(choice: Choice, plan: Plan) -> None:
-    """How the figures move when the load is not what was asked for."""
-    now = plan.workload
-    rows = ["| If it were … | TPOT | TTFT | Output |", "|---|---|---|---|"]
-    rows += [
-        f"| {v.says} | {parts.against(figures.ms(v.tpot_s), v.tpot_s <= now.tpot_slo_s)} "
-        f"| {parts.against(figures.ms(v.ttft_s), v.ttft_s <= now.ttft_slo_s)} "
-        f"| {figures.rate(v.output_tokens_per_s) if v.fits else ':red[does not fit]'} |"
-        for v in curves.variations(plan.spec, choice.deployment, now)
-    ]
+def remedies(plan: Plan) -> None:
+    """The smallest changes that help; a click makes one."""
     with st.container(border=True, gap="small", height="stretch"):
-        parts.section("What it is sensitive to", "The same deployment under another load. Orange misses a target.")
-        st.markdown("\n".join(rows))
+        parts.section("What would help" if plan.remedies else "Nothing needs to change")
+        if not plan.remedies:
+            st.caption("Every target is met. Other GPUs may be cheaper.")
+        for number, remedy in enumerate(plan.remedies):
+            change = inputs.changed_by(remedy)
+            words, button = st.columns([4, 1], vertical_alignment="center")
+            words.markdown(f"**{figures.plain(remedy.label)}**  \n{figures.plain(remedy.effect)}")
+            if change:
+                button.button("Apply", key=f"remedy {number}", on_click=parts.apply, args=(change,), width="stretch")
+
+
+def runner_up(plan: Plan) -> None:
+    """The next best choice and what it trades."""
+    other = plan.runner_up
+    with st.container(border=True, gap="small", height="stretch"):
+        parts.section("Runner-up")
+        if other is None:
+            st.caption("Nothing else fits and runs here.")
+            return
+        st.markdown(figures.plain(plan.trade))
+        st.markdown(
+            f"TPOT {figures.ms(other.tpot.value)} · TTFT {figures.ms(other.ttft.value)} · "
+            f"{figures.rate(other.output_tokens_per_s.value)}"
+        )
+
+
+def others(plan: Plan) -> None:
+    """Every other format: why it is not the answer."""
+    with st.expander("Every format, and why not", icon=":material/list:"):
+        rows = [
+            {
+                "Weights": candidate.choice.deployment.weights.label,
+                "KV cache": candidate.choice.deployment.kv_cache.name,
+                "GPUs": candidate.choice.deployment.gpus,
+                "TPOT, ms": candidate.choice.tpot.value * MS_PER_S,
+                "Output tokens/s": candidate.choice.output_tokens_per_s.value,
+                "Quality loss, %": candidate.choice.quality and 100 * candidate.choice.quality.value,
+                "Why not": candidate.note or "recommended",
+            }
+            for candidate in plan.candidates
+        ]
+        rows += [{"Weights": refusal.choice, "Why not": refusal.reason} for refusal in plan.refused]
+        st.dataframe(
+            rows,
+            hide_index=True,
+            alt="Weight formats with their speeds, expected loss of quality, and why each is not recommended",
+            column_config={
+                "TPOT, ms": st.column_config.NumberColumn(format="%.1f"),
+                "Output tokens/s": st.column_config.NumberColumn(format="%,d"),
+                "Quality loss, %": st.column_config.NumberColumn(format="%.1f"),
+            },
+        )
 
 
 plan = parts.current_plan()
-shown = plan.best or plan.nearest
+shown = plan.shown
 parts.verdict(plan)
-if shown is not None:
+if shown is None:
+    remedies(plan)
+    others(plan)
+else:
     five_figures(shown, fits=plan.best is not None)
     memory(shown, plan)
     batching(shown, plan)
@@ -166,7 +208,10 @@ if shown is not None:
         heat(shown, plan)
     left, right = st.columns(2)
     with left:
-        sensitivity(shown, plan)
+        remedies(plan)
+    with right:
+        runner_up(plan)
+    others(plan)
     details = st.expander("Show the arithmetic", icon=":material/calculate:", on_change="rerun", key="arithmetic")
     if details.open:
         with details:

@@ -12,14 +12,14 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.conftest import CHROMIUM_FLAGS, serve
 
-VERDICT = ".st-key-verdict h3"
+VERDICT = ".st-key-verdict h2"
 CHANGES = 30
 VISITORS = 20
 # Records in the page when the verdict's text changes, so that polling adds nothing to the time.
 WATCH = """() => {
   window.changed = 0;
   new MutationObserver(() => {
-    const now = document.querySelector('.st-key-verdict h3');
+    const now = document.querySelector('.st-key-verdict h2');
     if (now && now.innerText !== window.before) { window.before = now.innerText; window.changed = performance.now(); }
   }).observe(document.body, {subtree: true, childList: true, characterData: true});
 }"""
@@ -38,7 +38,7 @@ def redraws_ms(page: Page, changes: int = CHANGES) -> list[float]:
     """Milliseconds from committing another number of requests to the changed verdict."""
     page.wait_for_timeout(1500)
     page.evaluate(WATCH)
-    field = page.get_by_label("Requests in flight")
+    field = page.get_by_role("spinbutton", name="Requests in flight")
     times = []
     for step in range(changes):
         field.fill(str(20 + 3 * step))

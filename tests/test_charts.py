@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from core import charts
 from core.charts import Segment
-from core.charts.batch import stops_paying_at
+from core.charts.batch import leaders, pays_less_from, stops_paying_at
 from core.charts.style import CYCLE, spread
 
 BATCHES = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024]
@@ -95,6 +95,18 @@ def test_where_a_format_stops_paying():
     assert stops_paying_at(BATCHES, np.linspace(3.02, 0.52, 11)) == pytest.approx(256)
     assert stops_paying_at(BATCHES, np.full(11, 1.2)) is None
     assert stops_paying_at(BATCHES, np.full(11, 0.9)) is None
+
+
+def test_batching_pays_less_once_a_step_has_doubled():
+    """A step of 5 ms + 0.1 ms a request doubles at 50 requests; between samples it is read to a tenth."""
+    batch = np.array(BATCHES, dtype=float)
+    assert pays_less_from(BATCHES, batch / (5 + 0.1 * batch)) == pytest.approx(50, rel=0.1)
+    assert pays_less_from(BATCHES, batch) is None
+
+
+def test_the_lead_changes_only_for_more_than_two_per_cent():
+    lines = {"INT4": [2.0, 1.5, 1.0], "FP8": [1.5, 1.52, 1.4], "INT8": [1.4, 1.4, 1.41]}
+    assert leaders([1, 16, 256], lines) == [(1, "INT4"), (256, "INT8")]
 
 
 def test_cells_that_do_not_fit_show_no_figure():

@@ -1,6 +1,6 @@
 """How speed changes with the batch: throughput, time per token, and one format against another."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,7 +25,8 @@ HEIGHT = 260
 PLOT_HEIGHT = 200        # what axes leave of it, roughly [px]
 X_TITLE = "Requests in flight"
 RELATIVE = "Decode speed, relative"
-WORTH = 1.02
+WORTH = 1.02            # closer than this, no estimate can tell two speeds apart
+KNEE_ELASTICITY = 0.5   # below it, doubling the batch adds less than 2**0.5 - 1 = 41 % of throughput
 LABEL_ROOM = 14          # how far the axis runs on, as a factor, to hold the names at the ends of lines
 Floats = NDArray[np.float64]
 
@@ -40,7 +41,10 @@ def throughput_over_batch(
     knee: float | None,
     chosen: int,
 ) -> Spec:
-    """Output tokens/s over the batch with its range, the knee, the memory limit and the chosen batch."""
+    """Output tokens/s over the batch with its range, the knee, the memory limit and the chosen batch.
+
+    `knee` is where batching pays less, see `pays_less_from`.
+    """
     curve = _curve(batch, value, low, high, "Output tokens/s", BLUE, memory_limit, number=",.0f")
     marks = _limit(batch, memory_limit)
     if knee is not None and batch[0] < knee < batch[-1]:
@@ -80,7 +84,7 @@ def tpot_over_batch(
 
 def formats_over_batch(
     batch: Sequence[int],
-    series: dict[str, ArrayLike],
+    series: Mapping[str, ArrayLike],
     *,
     baseline: str,
     chosen: str,
@@ -113,10 +117,7 @@ def formats_over_batch(
 
 
 def stops_paying_at(batch: Sequence[int], relative: ArrayLike) -> float | None:
-    """The batch at which a gain falls below 2 % for good, or None when it never does.
-
-    Closer than that to 1, no estimate can tell two formats apart.
-    """
+    """The batch at which a gain falls below 2 % for good, or None when it never does."""
     line = np.asarray(relative, dtype=float)
     above = np.flatnonzero(line > WORTH)
     if above.size == 0 or above[-1] == line.size - 1:
@@ -124,6 +125,37 @@ def stops_paying_at(batch: Sequence[int], relative: ArrayLike) -> float | None:
     left = int(above[-1])
     share = (line[left] - WORTH) / (line[left] - line[left + 1])
     return float(2.0 ** np.interp(share, [0, 1], np.log2([batch[left], batch[left + 1]])))
+
+
+def pays_less_from(batch: Sequence[int], throughput: ArrayLike) -> float | None:
+    """The batch from which doubling it adds less than 41 % of throughput, or None on a curve without one.
+
+    That is where the elasticity d ln(throughput) / d ln(batch) falls through 1/2: for a step of
+    fixed + batch * share seconds, where the requests' own share has grown as large as what they split.
+    """
+    size, rate = np.log2(np.asarray(batch, dtype=float)), np.log2(np.asarray(throughput, dtype=float))
+    elasticity = np.diff(rate) / np.diff(size)
+    middle = size[:-1] + np.diff(size) / 2
+    below = np.flatnonzero(elasticity < KNEE_ELASTICITY)
+    if below.size == 0 or below[0] == 0:
+        return None
+    left, right = below[0] - 1, below[0]
+    share = (elasticity[left] - KNEE_ELASTICITY) / (elasticity[left] - elasticity[right])
+    return float(2.0 ** (middle[left] + share * (middle[right] - middle[left])))
+
+
+def leaders(batch: Sequence[int], series: Mapping[str, ArrayLike]) -> list[tuple[int, str]]:
+    """The fastest series from each batch on: (batch, name), an entry wherever the lead changes.
+
+    The lead stays until another is ahead by more than 2 %.
+    """
+    lines = {name: np.asarray(values, dtype=float) for name, values in series.items()}
+    found: list[tuple[int, str]] = []
+    for column, size in enumerate(batch):
+        best = max(lines, key=lambda name: float(lines[name][column]))
+        if not found or lines[best][column] > lines[found[-1][1]][column] * WORTH:
+            found.append((size, best))
+    return found
 
 
 def _curve(
