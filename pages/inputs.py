@@ -4,7 +4,6 @@
 is its name in the link, so a link opened elsewhere asks the same question.
 """
 
-import math
 from dataclasses import dataclass
 
 import streamlit as st
@@ -211,22 +210,17 @@ def _custom_gpu_inputs() -> None:
 
 
 def custom_gpu() -> GpuSpec:
-    """The GPU typed in. Raises HardwareError without a memory figure, InputError outside a range."""
+    """The GPU typed in. Raises InputError for a figure outside its range."""
     typed = st.session_state
     return gpus.custom(
         CUSTOM_GPU,
         typed.gpu_gib,
-        _number(typed.gpu_gbps),
-        _number(typed.gpu_fp16),
+        typed.gpu_gbps,
+        typed.gpu_fp16,
         fp8_tflops=typed.gpu_fp8,
         compute_capability=GENERATIONS[typed.gpu_cc],
-        link_gb_s=_number(typed.gpu_link),
+        link_gb_s=typed.gpu_link,
     )
-
-
-def _number(value: float | None) -> float:
-    """An emptied field is not a number; the core says so by name."""
-    return math.nan if value is None else value
 
 
 # -- workload -------------------------------------------------------------------------------------
