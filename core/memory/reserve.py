@@ -90,8 +90,10 @@ def library_bytes(deployment: Deployment) -> float:
     """CUDA context, cuBLAS and collective buffers that the allocator does not see [B].
 
     vLLM 0.19 logs on H100: 0.20 GiB at tp 1, 2.06 GiB over NVSwitch at tp 2 and 4; a pair of RTX 3090
-    logs 0.74 GiB (vLLM 0.26, club-3090).
+    logs 0.74 GiB (vLLM 0.26, club-3090); ROCm 2.3 GiB on MI300X (log of Gemma-4-E2B: 11.88 with the weights).
     """
+    if deployment.gpu.vendor == "AMD":
+        return 2.3 * GIB
     if deployment.tp == 1:
         return 0.20 * GIB
     link = deployment.gpu.link
