@@ -182,6 +182,7 @@ def choice_at(grid: Sweep, row: int, loss: Estimate | None, slo_concurrency: int
     index, prediction = int(grid.layout[row]), grid.prediction
     deployment, price = grid.deployments[index], grid.gpu.price_usd_per_hour
     per_gpu = _estimate(prediction.output_tokens_per_s_per_gpu, row)
+    per_million = None if price is None else cost.usd_per_million_output_tokens(price, per_gpu)
     return Choice(
         deployment=deployment,
         concurrency=int(grid.batch[row]),
@@ -189,7 +190,7 @@ def choice_at(grid: Sweep, row: int, loss: Estimate | None, slo_concurrency: int
         ttft=_estimate(prediction.ttft_s, row),
         tpot=_estimate(prediction.tpot_s, row),
         output_tokens_per_s=_estimate(grid.output_tokens_per_s, row),
-        cost_usd_per_million_output_tokens=None if price is None else cost.usd_per_million_output_tokens(price, per_gpu),
+        cost_usd_per_million_output_tokens=per_million,
         usd_per_hour=None if price is None else cost.usd_per_hour(price, deployment.gpus),
         prefill_bound=prediction.prefill_bound[row],
         decode_bound=prediction.decode_bound[row],

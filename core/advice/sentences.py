@@ -67,7 +67,9 @@ def loss(quality: Estimate | None) -> str:
     return f"{percent(quality.value)} expected loss of quality"
 
 
-def verdict(spec: ModelSpec, standing: Standing, chosen: Choice | None, workload: Workload, limit: str, why: str) -> str:
+def verdict(
+    spec: ModelSpec, standing: Standing, chosen: Choice | None, workload: Workload, limit: str, why: str
+) -> str:
     """What to deploy, does it fit, how fast, what it costs, what limits it."""
     if chosen is None or standing is Standing.IMPOSSIBLE:
         return f"{short(spec)} cannot be served here: {why}"
@@ -115,12 +117,14 @@ def why_chosen(chosen: Choice, baseline: Choice | None) -> str:
         return (f"{chosen.deployment.weights.label} takes {number(weights)} GiB a GPU at {loss(chosen.quality)}; "
                 f"at {requests(chosen.concurrency)} {phase}.")
     other = baseline.footprint.term("weights").bytes / GIB
+    holds = f"{chosen.deployment.weights.label} holds the weights in {number(weights)} instead of {number(other)} GiB a GPU"
+    end = f"at {loss(chosen.quality)}; at {requests(chosen.concurrency)} {phase}."
+    if not baseline.fits:
+        return f"{holds}, where {baseline.deployment.weights.label} leaves no room for the load, {end}"
     faster = chosen.output_tokens_per_s.value / baseline.output_tokens_per_s.value - 1
     speed = f"{percent(faster)} more tokens/s" if faster >= 0 else f"{percent(-faster)} fewer tokens/s"
     same = "" if chosen.deployment.gpus == baseline.deployment.gpus else f" on {hardware(baseline.deployment)}"
-    return (f"{chosen.deployment.weights.label} holds the weights in {number(weights)} instead of {number(other)} GiB a GPU "
-            f"and makes {speed} than {baseline.deployment.weights.label}{same} at {loss(chosen.quality)}; "
-            f"at {requests(chosen.concurrency)} {phase}.")
+    return f"{holds} and makes {speed} than {baseline.deployment.weights.label}{same} {end}"
 
 
 def trade(chosen: Choice, other: Choice) -> str:
@@ -131,6 +135,7 @@ def trade(chosen: Choice, other: Choice) -> str:
         gains.append(f"TPOT {'up' if ratio > 0 else 'down'} {percent(abs(ratio))} to {ms(other.tpot.value)}")
     if other.deployment.gpus != chosen.deployment.gpus:
         gains.append(f"{other.deployment.gpus} GPUs instead of {chosen.deployment.gpus}")
-    gains.append(f"room for {other.memory_concurrency:,} instead of {requests(chosen.memory_concurrency)}")
+    if other.memory_concurrency != chosen.memory_concurrency:
+        gains.append(f"room for {other.memory_concurrency:,} instead of {requests(chosen.memory_concurrency)}")
     gains.append(loss(other.quality))
     return f"{formats(other.deployment)} on {hardware(other.deployment)}: {', '.join(gains)}."

@@ -1,0 +1,162 @@
+"""The planner without a browser: `python -m core plan | estimate | models | gpus`.
+
+Answers go to standard output, one sentence per error to standard error with exit code 2.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from core import advice, catalogue, estimate, export, gpus, hub
+from core.engines import ENGINES
+from core.errors import SweetspotError
+from core.models import ModelSpec
+from core.sweep import DEFAULT_ENGINE, DEFAULT_GPU_COUNTS
+from core.terms import Mode, Workload
+from core.units import GIB, MS_PER_S
+
+FAILED = 2
+DEFAULTS = Workload()
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One sentence instead of the whole usage."""
+        self.exit(FAILED, f"{message[:1].upper()}{message[1:]}. See `{self.prog} --help`.\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; the exit code."""
+    asked = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], None] = asked.command
+    try:
+        command(asked)
+        sys.stdout.flush()
+    except SweetspotError as error:
+        print(error, file=sys.stderr)
+        return FAILED
+    except BrokenPipeError:                       # the reader, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="python -m core", description="Which precision and batch size to deploy, and why.")
+    commands = parser.add_subparsers(required=True, metavar="plan | estimate | models | gpus")
+    shared = _Parser(add_help=False)
+    shared.add_argument("--json", action="store_true", help="print JSON")
+    shared.add_argument("--offline", action="store_true", help="ask nothing of the Hub: bundled and local models only")
+    _plan_arguments(commands.add_parser("plan", parents=[shared], help="what to deploy for a model, a GPU and a load"))
+    cases = commands.add_parser("estimate", parents=[shared], help="memory and speed of many deployments")
+    cases.add_argument("cases", type=Path, metavar="CASES.csv")
+    cases.add_argument("--out", type=Path, required=True, metavar="ESTIMATES.csv")
+    cases.add_argument("--measurements", type=Path, metavar="M.csv",
+                       help="the same columns plus measured_ttft_ms, measured_tpot_ms, "
+                            "measured_output_tokens_per_s_per_gpu")
+    cases.set_defaults(command=_estimate)
+    for name, command, text in (("models", _models, "bundled models"), ("gpus", _gpus, "known accelerators")):
+        listing = commands.add_parser(name, parents=[shared], help=f"list {text}")
+        listing.add_argument("query", nargs="*", metavar="QUERY")
+        listing.set_defaults(command=command)
+    return parser
+
+
+def _plan_arguments(plan: argparse.ArgumentParser) -> None:
+    plan.add_argument("--model", default=catalogue.DEFAULT_MODEL, help="Hub id, folder or file (%(default)s)")
+    plan.add_argument("--gpu", default=None, help=f"name or alias (the one in this machine, else {gpus.DEFAULT_GPU})")
+    plan.add_argument("--input-tokens", type=int, default=DEFAULTS.input_tokens, metavar="N")
+    plan.add_argument("--output-tokens", type=int, default=DEFAULTS.output_tokens, metavar="N")
+    plan.add_argument("--concurrency", type=int, default=DEFAULTS.concurrency, metavar="N", help="requests in flight")
+    plan.add_argument("--ttft-ms", type=float, default=DEFAULTS.ttft_slo_s * MS_PER_S, metavar="MS")
+    plan.add_argument("--tpot-ms", type=float, default=DEFAULTS.tpot_slo_s * MS_PER_S, metavar="MS")
+    plan.add_argument("--quality-loss", type=float, default=DEFAULTS.quality_loss, metavar="SHARE",
+                      help="relative increase of perplexity you accept (%(default)s)")
+    plan.add_argument("--mode", choices=[mode.value for mode in Mode], default=DEFAULTS.mode.value)
+    plan.add_argument("--engine", choices=list(ENGINES), default=DEFAULT_ENGINE)
+    plan.add_argument("--gpus", type=int, nargs="+", default=DEFAULT_GPU_COUNTS, metavar="N",
+                      help="numbers of GPUs that may be tried (1 2 4 8)")
+    plan.add_argument("--csv", type=Path, metavar="FILE", help="write the recommendation and its rivals")
+    plan.add_argument("--sweep", type=Path, metavar="FILE", help="write the whole grid as CSV")
+    plan.add_argument("--launch", choices=sorted(export.LAUNCHERS), metavar="ENGINE",
+                      help=f"print the launch command: {', '.join(sorted(export.LAUNCHERS))}")
+    plan.set_defaults(command=_plan)
+
+
+def _plan(asked: argparse.Namespace) -> None:
+    spec = _resolve(asked.model, asked.offline)
+    local = () if asked.gpu else gpus.detect()
+    gpu = local[0].spec if local else gpus.find(asked.gpu or gpus.DEFAULT_GPU)
+    workload = Workload(
+        input_tokens=asked.input_tokens, output_tokens=asked.output_tokens, concurrency=asked.concurrency,
+        ttft_slo_s=asked.ttft_ms / MS_PER_S, tpot_slo_s=asked.tpot_ms / MS_PER_S, quality_loss=asked.quality_loss,
+        mode=Mode(asked.mode),
+    )
+    plan = advice.recommend(spec, gpu, workload, engine=asked.engine, tps=asked.gpus)
+    launch = export.launch(plan, asked.launch) if asked.launch else None
+    if asked.csv:
+        export.write(asked.csv, export.recommendation_csv(plan))
+    if asked.sweep:
+        export.write(asked.sweep, export.sweep_csv(plan))
+    if asked.json:
+        print(export.plan_json(plan, launch))
+    elif launch:
+        print(launch.text())
+    else:
+        print(export.plan_text(plan))
+
+
+def _resolve(name: str, offline: bool) -> ModelSpec:
+    return hub.resolve(name, token=os.environ.get("HF_TOKEN"), offline=offline)
+
+
+def _estimate(asked: argparse.Namespace) -> None:
+    rows, failed = estimate.answer_file(
+        asked.cases, asked.out, lambda name: _resolve(name, asked.offline)
+    )
+    if asked.json:
+        print(json.dumps({"rows": rows, "answered": rows - failed, "failed": failed, "out": str(asked.out)}))
+    else:
+        print(f"{rows:,} rows, {failed:,} of them not answered; see the column error of {asked.out}.")
+
+
+def _models(asked: argparse.Namespace) -> None:
+    cards = catalogue.models(" ".join(asked.query))
+    fields = ("name", "family", "total_params", "active_params", "max_context", "shipped", "source")
+    _print([{field: getattr(card, field) for field in fields} for card in cards], asked.json, "models")
+
+
+def _gpus(asked: argparse.Namespace) -> None:
+    _print([
+        {
+            "name": gpu.name, "architecture": gpu.architecture, "memory_gib": round(gpu.memory_bytes / GIB, 1),
+            "bandwidth_gb_s": round(gpu.bandwidth_bytes_per_s / 1e9), "fp16_tflops": _tera(gpu.peak("fp16")),
+            "fp8_tflops": _tera(gpu.flops.get("fp8")), "usd_per_hour": gpu.price_usd_per_hour, "source": gpu.source,
+        }
+        for gpu in gpus.search(" ".join(asked.query))
+    ], asked.json, "GPUs")
+
+
+def _tera(flops: float | None) -> float | None:
+    return None if flops is None else round(flops / 1e12, 1)
+
+
+def _print(rows: Sequence[dict[str, object]], as_json: bool, what: str) -> None:
+    """A table for people, or JSON; an empty one says so on standard error."""
+    if as_json:
+        print(json.dumps(rows, indent=1))
+        return
+    if not rows:
+        print(f"No {what} match. Try fewer or other words.", file=sys.stderr)
+        return
+    cells = [["–" if value is None else str(value) for value in one.values()] for one in rows]
+    print(export.table([list(rows[0]), *cells]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
