@@ -65,11 +65,9 @@ def _group_blocks(group: Group, context: Tokens, in_flight: int) -> Tokens:
     """Blocks that one group takes: vLLM 0.33 kv_cache_interface `max_memory_usage_bytes` by kind."""
     if group.states:
         return float(group.states)
-    whole = np.ceil(np.asarray(context, dtype=np.float64) / group.block_tokens)
     if group.window is None:
-        return whole
-    bound = ceil((group.window - 1 + in_flight) / group.block_tokens) + 1
-    return np.minimum(whole, bound)
+        return np.ceil(np.asarray(context, dtype=np.float64) / group.block_tokens)
+    return np.ceil(np.minimum(context, group.window - 1 + in_flight) / group.block_tokens) + 1
 
 
 def _layer_cache(mixer: Mixer, layers: int, kv: KvFormat, tp: int, value_bytes: float) -> LayerCache:
