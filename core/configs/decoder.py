@@ -71,8 +71,9 @@ def shape(keys: Keys) -> Shape:
     head_dim = keys.size_or(hidden // heads, "head_dim", "attention_head_dim") or hidden // heads
     if head_dim < 1:
         raise keys.fail("num_attention_heads", heads, f"no more than hidden_size ({hidden})")
-    return Shape(hidden, keys.layers("num_hidden_layers", "n_layer", "num_layers"), heads, kv_heads, head_dim,
-                 keys.size("intermediate_size", "ffn_hidden_size"))
+    layers = keys.layers("num_hidden_layers", "n_layer", "num_layers")
+    return Shape(hidden, layers, heads, kv_heads, head_dim,
+                 keys.size_or(0, "intermediate_size", "ffn_hidden_size"))
 
 
 def mixture(keys: Keys, traits: Traits, s: Shape) -> tuple[tuple[Linear, ...], int]:
@@ -123,6 +124,8 @@ def read(name: str, keys: Keys, traits: Traits, top: Keys | None = None, parts: 
     attention = attention_linears(keys, traits, s)
     small = traits.norms * s.hidden + norm_params(keys, traits, s) + _extra(traits, s)
     build = blocks.glu if traits.gated else blocks.mlp
+    if not s.inner and not all(sparse):
+        raise keys.fail("intermediate_size", None, "a whole number from 1")
     dense = (build(s.hidden, s.inner, bias=flag(keys, traits.mlp_bias)), 0)
     routed = mixture(keys, traits, s) if any(sparse) else dense
     kinds: dict[tuple[int | None, bool], Layer] = {}

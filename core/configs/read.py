@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from core.configs import decoder, hybrid, latent
+from core.configs import classic, decoder, gemma, hybrid, kimi, latent, seq2seq, sparse
 from core.configs.families import FAMILIES
 from core.configs.keys import Keys
 from core.configs.latent import LatentTraits
@@ -20,6 +20,9 @@ SAME_AS: Final[Mapping[str, str]] = {
     "gemma3_text": "gemma3", "qwen2_vl_text": "qwen2", "qwen2_vl": "qwen2", "qwen2_5_vl_text": "qwen2", "qwen2_5_vl": "qwen2",
     "qwen3_vl_text": "qwen3", "qwen3_vl_moe_text": "qwen3_moe", "qwen3_5_text": "qwen3_5", "qwen3_5_moe_text": "qwen3_5",
     "qwen3_5_moe": "qwen3_5", "kimi_k2": "deepseek_v3", "mistral_large4_text": "mistral_large4", "phi-msft": "phi",
+    "gemma3n_text": "gemma3n", "gemma4_text": "gemma4", "deepseek_ref": "deepseek_v4", "minimax_m3_vl_text": "minimax_m3",
+    "minimax_m3_vl": "minimax_m3", "step3p7": "step3p5", "step3p7_text": "step3p5", "llama4_text": "llama4",
+    "mllama_text_model": "mllama", "minimax_m1": "minimax", "minimax_text_01": "minimax",
     "phi3_v": "phi3", "phi3small": "phi3",
 }
 
@@ -43,6 +46,13 @@ READERS: Final[Mapping[str, Reader]] = {
     "granitemoehybrid": hybrid.read_granite_hybrid, "falcon_h1": hybrid.read_falcon_h1,
     "lfm2": hybrid.read_lfm2, "lfm2_moe": hybrid.read_lfm2, "lfm3": hybrid.read_lfm3,
     "minimax": hybrid.read_minimax, "recurrent_gemma": hybrid.read_recurrent_gemma,
+    **classic.READERS,
+    "gemma3n": gemma.read_gemma3n, "gemma4": gemma.read_gemma4,
+    "whisper": seq2seq.read_whisper, "bart": seq2seq.read_bart, "mbart": seq2seq.read_bart, "t5": seq2seq.read_t5,
+    "mt5": seq2seq.read_t5, "moonshine": seq2seq.read_moonshine, "t5gemma": seq2seq.read_t5gemma,
+    "deepseek_v4": sparse.read_deepseek_v4, "minimax_m3": sparse.read_minimax_m3, "mimo_v2_flash": sparse.read_mimo_v2,
+    "step3p5": sparse.read_step, "llama4": sparse.read_llama4, "mllama": sparse.read_mllama,
+    "kimi_linear": kimi.read_kimi_linear,
     "rwkv": hybrid.read_rwkv, "rwkv5": hybrid.read_rwkv, "xlstm": hybrid.read_xlstm,
 }
 

@@ -22,12 +22,18 @@ def encoder_layer(h: int, inner: int, *, bias: bool = True, norm: int = 2) -> in
 
 
 def _patches(vision: Keys) -> int:
-    image, patch = vision.size("image_size"), vision.size("patch_size")
-    return (image // patch) ** 2
+    """Patches of one image; width and height may be given apart."""
+    image, patch = (_side(vision, name) for name in ("image_size", "patch_size"))
+    return (image[0] // patch[0]) * (image[-1] // patch[-1])
+
+
+def _side(vision: Keys, name: str) -> list[int]:
+    return (vision.whole_numbers(name) if vision.is_list(name) else None) or [vision.size(name)]
 
 
 def _pixels(vision: Keys) -> int:
-    return vision.size_or(3, "num_channels", "in_channels", "in_chans") * vision.size("patch_size") ** 2
+    patch = _side(vision, "patch_size")
+    return vision.size_or(3, "num_channels", "in_channels", "in_chans") * patch[0] * patch[-1]
 
 
 def _clip(vision: Keys) -> int:
