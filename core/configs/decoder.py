@@ -103,7 +103,8 @@ def norm_params(keys: Keys, traits: Traits, s: Shape) -> int:
 
 
 def _extra(traits: Traits, s: Shape) -> int:
-    units = {"layer": 1, "head_dim": s.head_dim, "heads": s.heads, "inner": s.inner, "hidden": s.hidden}
+    mask = s.kv_heads * (s.kv_heads * s.head_dim + 1)  # Doge's dynamic mask: a projection and a decay
+    units = {"mask": mask, "layer": 1, "head_dim": s.head_dim, "heads": s.heads, "inner": s.inner, "hidden": s.hidden}
     return sum(multiple * units[unit] for unit, multiple in traits.extra)
 
 

@@ -56,6 +56,7 @@ FAMILIES: Final[Mapping[str, Traits]] = {
     "nanochat": Traits("attention_bias", "attention_bias", gated=False, norms=0, final_norms=0),
     "jais2": Traits("attention_bias", "attention_bias", "mlp_bias", gated=False, norms=4, final_norms=2),
     "diffllama": Traits("attention_bias", "attention_bias", "mlp_bias", extra=(("head_dim", 4),)),
+    "doge": Traits("attention_bias", "attention_bias", "mlp_bias", qk_norm="head", norms=4, extra=(("mask", 1),)),
     "granite_swa": Traits("attention_bias", "attention_bias", "mlp_bias", extra=(("heads", 1),)),
     "ernie4_5": Traits("use_bias", "use_bias", "use_bias"),
     "ernie4_5_moe": Traits("use_bias", "use_bias", "use_bias", moe=True, shared="count"),

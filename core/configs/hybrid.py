@@ -130,10 +130,11 @@ def _nemotron_block(kind: str, keys: Keys, hidden: int) -> Layer:
         )
         return layer(block, (), hidden)
     if kind == "attention":
-        s = shape(keys)
-        linears = blocks.qkv_o(hidden, s.heads, s.kv_heads, s.head_dim, s.head_dim,
-                               bias=keys.flag("attention_bias"), o_bias=keys.flag("attention_bias"))
-        return Layer(1, (Attention(s.heads, s.kv_heads, s.head_dim, s.head_dim),), linears, hidden)
+        heads = keys.size("num_attention_heads", high=2**16)
+        kv_heads, dim = keys.count(heads, "num_key_value_heads") or heads, keys.size_or(hidden // heads, "head_dim", "attention_head_dim")
+        bias = keys.flag("attention_bias")
+        linears = blocks.qkv_o(hidden, heads, kv_heads, dim, dim, bias=bias, o_bias=bias)
+        return Layer(1, (Attention(heads, kv_heads, dim, dim),), linears, hidden)
     bias = keys.flag("mlp_bias")
     if kind == "mlp":
         return Layer(1, (), blocks.mlp(hidden, keys.size("intermediate_size"), bias=bias), hidden)
@@ -374,6 +375,53 @@ def read_rwkv(name: str, keys: Keys, top: Keys | None = None, parts: Parts = ())
     mixer = Recurrence("rwkv", 2 * hidden, 2, state, recurrent.FP32_BYTES)
     block = Layer(1, (mixer,), time + channel, 2 * width + mixes + norms)
     return assemble(name, keys, [block] * keys.layers(), hidden=hidden, top=top, other=4 * hidden, tied=keys.flag("tie_word_embeddings") and not five)
+
+
+def read_zamba2(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpec:
+    """Zamba2: Mamba-2, and a few shared transformer blocks used again and again, each use with its own adapter."""
+    hidden, n = keys.size("hidden_size"), keys.layers()
+    state = recurrent.mamba2(
+        hidden, keys.size("n_mamba_heads", high=2**16), 0, keys.size("mamba_ngroups", high=2**16), keys.size("mamba_d_state"),
+        keys.size("mamba_d_conv", high=4096), conv_bias=keys.flag("use_conv_bias"), bias=keys.flag("add_bias_linear"),
+        inner=int(keys.number(2, "mamba_expand", high=64) * hidden),
+    )
+    types, ids = keys.texts("layers_block_type", "layer_types"), set(keys.whole_numbers("hybrid_layer_ids") or ())
+    uses = [kind.startswith("hybrid") for kind in types[:n]] if types else [i in ids for i in range(n)]
+    if len(uses) < n:
+        raise keys.fail("layers_block_type", len(uses), f"a list of {n} entries, one a layer")
+    owned = keys.size("num_mem_blocks", high=4096)
+    order, used = [], 0
+    for use in uses:
+        order.append(_zamba2_layer(keys, hidden, state, reused=used >= owned) if use else layer(state, (), hidden))
+        used += use
+    return assemble(name, keys, order, hidden=hidden, top=top, parts=parts, other=hidden)
+
+
+def _zamba2_layer(keys: Keys, hidden: int, state: Block, *, reused: bool) -> Layer:
+    """A Mamba-2 layer fed by a shared block that sees the stream beside the embeddings (2h wide)."""
+    heads = keys.size("num_attention_heads", high=2**16)
+    kv_heads = keys.count(heads, "num_key_value_heads") or heads
+    dim = keys.size_or(2 * hidden // heads, "attention_head_dim")
+    inner, rank = keys.size_or(4 * hidden, "intermediate_size"), keys.size("adapter_rank")
+    qkv = (heads + 2 * kv_heads) * dim
+    bias = keys.flag("add_bias_linear")
+    shared = (
+        Linear("qkv_proj", 2 * hidden, qkv, Role.ATTENTION, reused=reused),
+        Linear("o_proj", heads * dim, hidden, Role.ATTENTION, Shard.ROW, reused=reused),
+        Linear("gate_up_proj", hidden, 2 * inner, Role.MLP, bias=bias, reused=reused),
+        Linear("down_proj", inner, hidden, Role.MLP, Shard.ROW, bias=bias, reused=reused),
+    )
+    own = (
+        Linear("adapter_down", hidden, rank, Role.MLP, Shard.REPLICATED),
+        Linear("adapter_up", rank, 2 * inner, Role.MLP),
+        Linear("linear", hidden, hidden, Role.MLP, Shard.REPLICATED),
+    )
+    if keys.flag("use_shared_attention_adapter"):
+        own += (Linear("qkv_adapter_down", 2 * hidden, 3 * rank, Role.ATTENTION, Shard.REPLICATED),
+                Linear("qkv_adapter_up", rank, qkv, Role.ATTENTION))
+    mixer, linears, small = state
+    norms = 0 if reused else 3 * hidden
+    return Layer(1, (Attention(heads, kv_heads, dim, dim), mixer), shared + own + linears, small + hidden + norms)
 
 
 def read_xlstm(name: str, keys: Keys, top: Keys | None = None, parts: Parts = ()) -> ModelSpec:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from core.configs.keys import Keys
+from core.configs.keys import MAX_COUNT, Keys
 from core.configs.stack import max_context
 
 SLIDING = ("sliding_attention", "chunked_attention", "sliding", "local", "local_attention")
@@ -65,6 +65,8 @@ def moe_layers(keys: Keys, n: int) -> list[bool]:
         if len(types) < n:
             raise keys.fail("mlp_layer_types", len(types), f"a list of {n} entries, one a layer")
         return [kind == "sparse" for kind in types[:n]]
+    if (interval := keys.optional("moe_layer_interval", low=1, high=MAX_COUNT)) is not None:
+        return _between(keys, n, interval)
     first = keys.size_or(0, "first_k_dense_replace", "num_dense_layers", high=2**20)
     if keys.is_list("moe_layer_freq"):
         flags = keys.whole_numbers("moe_layer_freq", high=1) or []
@@ -76,6 +78,14 @@ def moe_layers(keys: Keys, n: int) -> list[bool]:
     if "decoder_sparse_step" in keys:
         return [i not in dense and (i + 1) % step == 0 and i >= first for i in range(n)]
     return [i not in dense and i % step == 0 and i >= first for i in range(n)]
+
+
+def _between(keys: Keys, n: int, interval: int) -> list[bool]:
+    """ERNIE 4.5: every `interval`-th layer from a first to a last one (−1: the end of the stack)."""
+    start = keys.size_or(1, "moe_layer_start_index", high=MAX_COUNT)
+    last = keys.optional("moe_layer_end_index", low=-1, high=MAX_COUNT)
+    last = n - 1 if last is None or last == -1 else last
+    return [(i + 1) % interval == 0 and start <= i <= last for i in range(n)]
 
 
 def pick(values: Sequence[int], i: int) -> int:

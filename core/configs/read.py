@@ -53,8 +53,11 @@ READERS: Final[Mapping[str, Reader]] = {
     "deepseek_v4": sparse.read_deepseek_v4, "minimax_m3": sparse.read_minimax_m3, "mimo_v2_flash": sparse.read_mimo_v2,
     "step3p5": sparse.read_step, "llama4": sparse.read_llama4, "mllama": sparse.read_mllama,
     "kimi_linear": kimi.read_kimi_linear,
-    "rwkv": hybrid.read_rwkv, "rwkv5": hybrid.read_rwkv, "xlstm": hybrid.read_xlstm,
+    "zamba2": hybrid.read_zamba2, "rwkv": hybrid.read_rwkv, "rwkv5": hybrid.read_rwkv, "xlstm": hybrid.read_xlstm,
 }
+
+
+OPTIONAL_TOWERS: Final = frozenset({"gemma4"})  # text alone when the file has no vision_config
 
 
 def _nested(top: Keys) -> Keys | None:
@@ -78,7 +81,7 @@ def _text(name: str, keys: Keys, top: Keys | None, parts: tuple[Part, ...]) -> M
 
 def _tower(top: Keys, hidden: int) -> tuple[Part, ...]:
     build = TOWERS.get(top.family)
-    if build is None:
+    if build is None or (top.family in OPTIONAL_TOWERS and "vision_config" not in top):
         return ()
     return (Part("vision tower", build(top.part_or_default("vision_config"), top, hidden), resident=True),)
 
@@ -98,5 +101,6 @@ def read_config(
     top = Keys(config, family)
     text = _nested(top)
     if text is None:
-        return _text(name, top, None, ())
+        sees = "vision_config" in top or top.family == "step3p7"
+        return _text(name, top, None, _tower(top, top.size("hidden_size")) if sees else ())
     return _text(name, text, top, _tower(top, text.size("hidden_size")))

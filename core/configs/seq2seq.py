@@ -42,7 +42,7 @@ def read_whisper(name: str, keys: Keys, top: Keys | None, parts: Parts) -> Model
 
 
 def read_bart(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpec:
-    """Biases everywhere, positions offset by two, a norm on the embeddings."""
+    """Biases everywhere, positions offset by two, a norm on the embeddings; a CausalLM file has the decoder alone."""
     h, heads = keys.size("d_model"), keys.size("decoder_attention_heads", high=2**16)
     positions = (keys.size("max_position_embeddings", high=2**31) + 2) * h
     encoder = keys.layers("encoder_layers") * encoder_layer(h, keys.size("encoder_ffn_dim")) + positions + 2 * h
@@ -51,8 +51,9 @@ def read_bart(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpe
     linears = (*blocks.qkv_o(h, heads, heads, dim, dim, bias=True, o_bias=True), *cross_linears,
                *blocks.mlp(h, keys.size("decoder_ffn_dim"), bias=True))
     layer = Layer(1, (Attention(heads, heads, dim, dim), mixer), linears, small + 6 * h)
-    return assemble(name, keys, [layer] * keys.layers("decoder_layers"), hidden=h, other=positions + 2 * h,
-                    parts=(Part("encoder", encoder, resident=True, text=True),),
+    alone = any(said.endswith("ForCausalLM") for said in keys.texts("architectures") or ())
+    parts = () if alone else (Part("encoder", encoder, resident=True, text=True),)
+    return assemble(name, keys, [layer] * keys.layers("decoder_layers"), hidden=h, other=positions + 2 * h, parts=parts,
                     tied=keys.flag("tie_word_embeddings", default=True))
 
 

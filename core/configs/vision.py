@@ -182,11 +182,46 @@ def kimi_k3(vision: Keys, top: Keys, text: int) -> int:
     return patch + grid * h + vision.layers("vt_num_hidden_layers") * layer + h + merger
 
 
+def gemma4(vision: Keys, top: Keys, text: int) -> int:
+    """A gated MLP, four norms and norms a head; two learnt position tables, one an axis."""
+    h, inner, dim = vision.size("hidden_size"), vision.size("intermediate_size"), vision.size("head_dim")
+    heads, kv_heads = vision.size("num_attention_heads", high=2**16), vision.size("num_key_value_heads", high=2**16)
+    bias = vision.flag("attention_bias") * (2 * (heads + kv_heads) * dim - heads * dim + h)
+    layer = 2 * h * (heads + kv_heads) * dim + bias + 3 * h * inner + 2 * dim + 4 * h
+    return 2 * vision.size("position_embedding_size") * h + _pixels(vision) * h + vision.layers() * layer + h * text
+
+
+def step3(vision: Keys, top: Keys, text: int) -> int:
+    """A ViT with layer scales, then two strided convolutions that double the width."""
+    h, n = vision.size("hidden_size", "width"), vision.layers("num_hidden_layers", "layers")
+    inner = int(h * vision.number(8960 / 1536, "mlp_ratio", high=64))
+    scales = 2 * h
+    down = linear(9 * h, 2 * h) + linear(9 * 2 * h, 4 * h)
+    positions = _patches(vision) * h
+    return _pixels(vision) * h + positions + 2 * h + n * (encoder_layer(h, inner) + scales) + down + 4 * h * text
+
+
+def mllama(vision: Keys, top: Keys, text: int) -> int:
+    """Local and gated global layers over tiles, then one projection of all kept layers."""
+    h, inner = vision.size("hidden_size"), vision.size("intermediate_size")
+    tiles, ratios = vision.size("max_num_tiles", high=256), len(vision.values.get("supported_aspect_ratios") or [0] * 8)  # type: ignore[arg-type]  # counted only
+    positions = _patches(vision) + 1
+    plain = 4 * h * h + linear(h, inner) + linear(inner, h) + 4 * h
+    local = vision.layers() * plain
+    gated = vision.layers("num_global_layers") * (plain + 2)
+    gated_positions = 1 + positions * h + (ratios + 1) * tiles * positions * h
+    tile_embeddings = 2 * ((ratios + 1) * tiles * h + 1)
+    kept = len(vision.whole_numbers("intermediate_layers_indices") or [0] * 5) + 1
+    return _pixels(vision) * h + h + gated_positions + tile_embeddings + 4 * h + local + gated + linear(h * kept, text)
+
+
 def minimax(vision: Keys, top: Keys, text: int) -> int:
     h, inner = vision.size("hidden_size"), vision.size("intermediate_size")
-    merge = vision.size_or(2, "spatial_merge_size", high=256) ** 2
+    packing = vision.part("img_token_compression_config") or vision
+    merge = packing.size_or(2, "spatial_merge_size", high=256) ** 2
+    temporal = packing.size_or(2, "temporal_patch_size", high=256)
     middle = top.size_or(text, "projector_hidden_size")
-    tower = _qwen_patch(vision, h) + 2 * h + vision.layers() * encoder_layer(h, inner)
+    tower = _pixels(vision) * temporal * h + 2 * h + vision.layers() * encoder_layer(h, inner)
     return tower + linear(h, middle) + linear(middle, text) + linear(merge * text, middle) + linear(middle, text)
 
 
@@ -196,4 +231,5 @@ TOWERS: Final[Mapping[str, Tower]] = {
     "idefics3": idefics3, "smolvlm": idefics3, "internvl": internvl, "lfm2_vl": lfm2, "lfm3_vl": lfm2,
     "qwen2_vl": qwen2, "qwen2_5_vl": qwen2_5, "qwen3_vl": qwen3, "qwen3_vl_moe": qwen3, "qwen3_5": qwen3,
     "qwen3_5_moe": qwen3, "llama4": llama4, "kimi_k25": kimi, "kimi_k3": kimi_k3, "minimax_m3_vl": minimax,
+    "ministral3": mistral3, "gemma4": gemma4, "step3p7": step3, "mllama": mllama,
 }
