@@ -96,6 +96,7 @@ class Trouble:
     body: bytes | None = None           # instead of the true one
     ignores_ranges: bool = False        # 200 with the whole file
     redirect_to: str = ""               # 302 to another origin with the same paths
+    on: str = ""                        # only where the path has this in it
 
 
 class _Server(ThreadingHTTPServer):
@@ -127,6 +128,7 @@ class HubServer:
 class _Handler(BaseHTTPRequestHandler):
     hub: HubServer
     protocol_version = "HTTP/1.1"
+    wbufsize = 65_536                  # headers and body in one packet: no delayed acknowledgement
 
     def do_HEAD(self) -> None:
         self.do_GET()
@@ -135,27 +137,35 @@ class _Handler(BaseHTTPRequestHandler):
         hub = self.hub
         hub.requests.append((self.command, self.path, {key.lower(): value for key, value in self.headers.items()}))
         trouble = hub.trouble
-        if trouble.times > 0 and trouble != Trouble(times=trouble.times):
+        if trouble.times > 0 and trouble.on in self.path:
             trouble.times -= 1
             time.sleep(trouble.delay_s)
             if trouble.redirect_to:
-                return self._send(302, b"", {"Location": trouble.redirect_to + self.path})
+                self._send(302, b"", {"Location": trouble.redirect_to + self.path})
+                return
             if trouble.status:
-                return self._send(trouble.status, trouble.body or b"{}", trouble.headers)
+                self._send(trouble.status, trouble.body or b"{}", trouble.headers)
+                return
             if trouble.body is not None:
-                return self._send(200, trouble.body, trouble.headers)
-        return self._answer()
+                self._send(200, trouble.body, trouble.headers)
+                return
+        self._answer()
+        return
 
     def _answer(self) -> None:
         url = urlsplit(self.path)
         path = unquote(url.path)
         if path == "/api/models":
-            return self._search(parse_qs(url.query))
+            self._search(parse_qs(url.query))
+            return
         if found := re.fullmatch(r"/api/models/(.+?)(/safetensors-metadata/.+|/auth-check)?", path):
-            return self._api(found[1], found[2] or "")
+            self._api(found[1], found[2] or "")
+            return
         if found := re.fullmatch(r"/(.+?)/resolve/([^/]+)/(.+)", path):
-            return self._file(found[1], found[3])
-        return self._send(404, b"not found")
+            self._file(found[1], found[3])
+            return
+        self._send(404, b"not found")
+        return
 
     def _refused(self, repo: Repo | None, *, file: bool) -> bool:
         """Answers for the repository when the token in the request may not see it."""
@@ -186,8 +196,10 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if rest.startswith("/safetensors-metadata"):
             if not repo.one_answer or len(repo.shards) < 2:
-                return self._send(404, b"{}", {"X-Error-Code": "EntryNotFound"})
-            return self._send(200, repo.headers_answer())
+                self._send(404, b"{}", {"X-Error-Code": "EntryNotFound"})
+                return
+            self._send(200, repo.headers_answer())
+            return
         info = {"id": name, "sha": repo.sha, "gated": repo.gated, "private": repo.private,
                 "siblings": [{"rfilename": file} for file in repo.names()]}
         self._send(200, json.dumps(info).encode())
@@ -198,14 +210,17 @@ class _Handler(BaseHTTPRequestHandler):
             return
         body = repo.body(file)
         if body is None:
-            return self._send(404, b"{}", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": repo.sha})
+            self._send(404, b"{}", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": repo.sha})
+            return
         about = {"ETag": f'"{hash(file)}"', "X-Repo-Commit": repo.sha}
         span = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
         if span is None or self.hub.trouble.ignores_ranges:
-            return self._send(200, body, about)
+            self._send(200, body.ljust(repo.size(file), b"\0"), about)
+            return
         begin, end, size = int(span[1]), int(span[2]), repo.size(file)
         if begin >= size:
-            return self._send(416, b"", {"Content-Range": f"bytes */{size}"})
+            self._send(416, b"", {"Content-Range": f"bytes */{size}"})
+            return
         end = min(end, size - 1)
         part = body[begin : end + 1].ljust(end + 1 - begin, b"\0")
         self._send(206, part, about | {"Content-Range": f"bytes {begin}-{end}/{size}"})
@@ -221,9 +236,11 @@ class _Handler(BaseHTTPRequestHandler):
             if self.hub.trouble.drip_s and self.hub.trouble.times > 0:
                 for byte in body:
                     self.wfile.write(bytes([byte]))
+                    self.wfile.flush()
                     time.sleep(self.hub.trouble.drip_s)
             else:
                 self.wfile.write(body)
+            self.wfile.flush()
         except OSError:
             self.close_connection = True   # the client has had enough
 

@@ -42,7 +42,7 @@ def shipped(
     plain = found or Shipped(_plain_format(kept), source="types in the safetensors headers")
     return replace(
         plain,
-        weight_bytes=resident_bytes(kept, quantised=found is not None),
+        weight_bytes=resident_bytes(kept),
         stored_bytes=sum(row.bytes for row in headers),
         bits_per_weight=bits_per_weight(kept, _value_bits(plain.format)) if found else None,
         source=f"{plain.source}; sizes from the safetensors headers",

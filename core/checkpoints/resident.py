@@ -51,11 +51,14 @@ def kept_rows(rows: Iterable[Tensors], layers: int, tied: bool) -> tuple[Tensors
     return tuple(row for row in rows if not dropped(row.name, layers, twice))
 
 
-def resident_bytes(rows: Sequence[Tensors], *, quantised: bool) -> int:
-    """Bytes of loaded rows [B]. Engines serve an FP32 checkpoint in 16 bits (vLLM `--dtype auto`)."""
-    if quantised:
-        return sum(row.bytes for row in rows)
-    return sum(row.bytes // 2 if row.dtype == "F32" else row.bytes for row in rows)
+def resident_bytes(rows: Sequence[Tensors]) -> int:
+    """Bytes of loaded rows [B]; a checkpoint in FP32 is served in 16 bits (vLLM 0.33 `--dtype auto`).
+
+    FP32 norms, decays and scales beside narrower weights stay as they are.
+    """
+    stored = sum(row.bytes for row in rows)
+    fp32 = sum(row.bytes for row in rows if row.dtype == "F32")
+    return stored - fp32 // 2 if 2 * fp32 > stored else stored
 
 
 def _matrix(name: str) -> str:

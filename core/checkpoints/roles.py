@@ -69,7 +69,7 @@ def kept(unquantised: Sequence[str]) -> Kept:
 def _compiled(text: str) -> re.Pattern[str] | None:
     """None for what does not compile and for expressions that could run for ever."""
     if not text.startswith("re:"):
-        return re.compile(translate(text))
+        return re.compile(translate(text) + "|" + translate(text + ".*"))   # and all inside it
     expression = text[3:]
     if len(expression) > 200 or len(re.findall(r"[*+{]", expression)) > 4 or re.search(r"\)[*+{]", expression):
         return None
@@ -116,5 +116,6 @@ def _mapped(declared: Declaration) -> tuple[tuple[Role, str], ...]:
         if role:
             votes.setdefault(role, Counter())[name] += 1
     named = {role: count.most_common(1)[0][0] for role, count in votes.items()}
-    roles = (*_MODULES, *([Role.HEAD] if Role.HEAD in named else []))
-    return tuple((role, named.get(role, "bf16")) for role in roles if named.get(role, "bf16") != declared.format)
+    head = [(Role.HEAD, named[Role.HEAD])] if Role.HEAD in named else []   # a head stays 16-bit unless named
+    apart = [(role, named.get(role, "bf16")) for role in _MODULES if named.get(role) != declared.format]
+    return (*apart, *head)
