@@ -73,7 +73,7 @@ def shape(keys: Keys) -> Shape:
         raise keys.fail("num_attention_heads", heads, f"no more than hidden_size ({hidden})")
     layers = keys.layers("num_hidden_layers", "n_layer", "num_layers")
     return Shape(hidden, layers, heads, kv_heads, head_dim,
-                 keys.size_or(0, "intermediate_size", "ffn_hidden_size"))
+                 keys.size_or(0, "intermediate_size", "ffn_hidden_size", "n_inner") or 4 * hidden * ("n_embd" in keys))
 
 
 def mixture(keys: Keys, traits: Traits, s: Shape) -> tuple[tuple[Linear, ...], int]:

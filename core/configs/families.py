@@ -59,7 +59,7 @@ FAMILIES: Final[Mapping[str, Traits]] = {
     "doge": Traits("attention_bias", "attention_bias", "mlp_bias", qk_norm="head", norms=4, extra=(("mask", 1),)),
     "granite_swa": Traits("attention_bias", "attention_bias", "mlp_bias", extra=(("heads", 1),)),
     "ernie4_5": Traits("use_bias", "use_bias", "use_bias"),
-    "ernie4_5_moe": Traits("use_bias", "use_bias", "use_bias", moe=True, shared="count"),
+    "ernie4_5_moe": Traits("use_bias", "use_bias", "use_bias", moe=True, shared="count", router_params=1),
     "hunyuan_v1_dense": Traits("attention_bias", "attention_bias", qk_norm="head"),
     "hunyuan_v1_moe": Traits("attention_bias", "attention_bias", qk_norm="head", moe=True,
                              expert_inner=_EXPERT_WIDTH, shared="one"),

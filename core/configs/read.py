@@ -103,4 +103,5 @@ def read_config(
     if text is None:
         sees = "vision_config" in top or top.family == "step3p7"
         return _text(name, top, None, _tower(top, top.size("hidden_size")) if sees else ())
-    return _text(name, text, top, _tower(top, text.size("hidden_size")))
+    text_only = any(said.endswith("ForCausalLM") for said in top.texts("architectures") or ())
+    return _text(name, text, top, () if text_only else _tower(top, text.size("hidden_size")))

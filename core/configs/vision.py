@@ -149,7 +149,7 @@ def qwen3(vision: Keys, top: Keys, text: int) -> int:
 
 def llama4(vision: Keys, top: Keys, text: int) -> int:
     if not vision.values:  # dropped from the file: what Scout and Maverick both ship (their model cards' tower)
-        vision = Keys({"hidden_size": 1408}, vision.family, vision.where)
+        vision = Keys({"hidden_size": 1408, "image_size": 336, "vision_output_dim": 4096}, vision.family, vision.where)
     h, inner = vision.size("hidden_size"), vision.size("intermediate_size")
     adapter_in, adapter_out = vision.size("projector_input_dim"), vision.size("projector_output_dim")
     adapter = inner * adapter_in + adapter_out * adapter_out
