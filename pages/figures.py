@@ -75,3 +75,8 @@ def whole(value: float) -> str:
 def opened(text: str) -> str:
     """A clause as the opening of a sentence: its first letter raised, the others left alone."""
     return text[:1].upper() + text[1:]
+
+
+def file_name(*names: str) -> str:
+    """A file's name out of names from strangers: letters, digits, points and dashes."""
+    return re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(name.rpartition("/")[2] for name in names)).strip("-.")[:80]

@@ -4,6 +4,7 @@
 is its name in the link, so a link opened elsewhere asks the same question.
 """
 
+import math
 from dataclasses import dataclass
 
 import streamlit as st
@@ -48,6 +49,7 @@ def asked() -> Asked:
 
 def ask() -> None:
     """Draws the shared inputs in the sidebar and remembers the answers for `asked()`."""
+    _drop_infinities()
     with st.sidebar, st.container(gap="small"):
         model = _model()
         gpu, counts = _gpu()
@@ -56,6 +58,22 @@ def ask() -> None:
             engine, price = _engine_and_price()
             weights, cache = _formats()
     st.session_state[SESSION] = Asked(model, gpu, workload, engine, counts, price, weights, cache)
+
+
+def _drop_infinities() -> None:
+    """Takes numbers like 1e999 out of the link: Streamlit 1.67 ignores other rubbish, but fails on int(inf)."""
+    infinite = [key for key, value in st.query_params.to_dict().items() if _is_infinite(value)]
+    for key in infinite:
+        del st.query_params[key]
+    if infinite:
+        st.rerun()
+
+
+def _is_infinite(text: str) -> bool:
+    try:
+        return math.isinf(float(text))
+    except ValueError:
+        return False
 
 
 # -- where things may come from: the administrator's settings -------------------------------------

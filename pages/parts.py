@@ -137,7 +137,7 @@ def _ways_on(error: SweetspotError) -> list[tuple[str, dict[str, object]]]:
         return [model]
     if isinstance(error, HardwareError):
         return [gpu]
-    return [model, gpu] if isinstance(error, InputError) else [again]
+    return [gpu, model] if isinstance(error, InputError) else [again]
 
 
 def apply(change: dict[str, object]) -> None:
@@ -218,6 +218,13 @@ def memory_metric(footprint: Footprint) -> None:
         "the KV cache gets the rest.",
         border=True,
         height="stretch",
+    )
+
+
+def download(label: str, make: Callable[[], str], file_name: str) -> None:
+    """A button that downloads what `make` writes, made only when it is clicked."""
+    st.download_button(
+        label, lambda: make().encode(), file_name=file_name, on_click="ignore", icon=":material/download:"
     )
 
 

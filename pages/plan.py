@@ -1,8 +1,10 @@
 """Plan: which precision and batch to deploy for one model, GPU and workload, and why."""
 
+from functools import partial
+
 import streamlit as st
 
-from core import charts
+from core import advice, charts, export
 from core.advice import Choice, Plan
 from core.formats import FORMATS
 from core.units import GIB, MS_PER_S
@@ -163,6 +165,32 @@ def runner_up(plan: Plan) -> None:
         )
 
 
+def sensitivity(plan: Plan) -> None:
+    """What the answer becomes when an input moves."""
+    with st.container(border=True, gap="small", height="stretch"):
+        parts.section("What it is sensitive to")
+        st.markdown(
+            "\n".join(
+                f"- **{figures.plain(move.what)}**: {figures.plain(move.effect)}"
+                + (" :orange-badge[changes the answer]" if move.changes_answer else "")
+                for move in advice.sensitivity(plan)
+            )
+        )
+
+
+def take_away(plan: Plan) -> None:
+    """The command that launches the plan, and the tables."""
+    with st.container(border=True, gap="small"):
+        parts.section("Take it away", "The address of this page holds every input: send it, and it opens this plan.")
+        if plan.best is not None and plan.engine in export.LAUNCHERS:
+            st.code(export.launch(plan, plan.engine).text(), language="bash", wrap_lines=True)
+        name = figures.file_name(plan.spec.name, plan.gpu.name)
+        with st.container(horizontal=True):
+            parts.download("Recommendation, CSV", partial(export.recommendation_csv, plan), f"{name}.csv")
+            parts.download("Whole sweep, CSV", partial(export.sweep_csv, plan), f"{name}-sweep.csv")
+            parts.download("Plan, JSON", partial(export.plan_json, plan), f"{name}.json")
+
+
 def others(plan: Plan) -> None:
     """Every other format: why it is not the answer."""
     with st.expander("Every format, and why not", icon=":material/list:"):
@@ -209,8 +237,10 @@ else:
     left, right = st.columns(2)
     with left:
         remedies(plan)
-    with right:
         runner_up(plan)
+    with right:
+        sensitivity(plan)
+    take_away(plan)
     others(plan)
     details = st.expander("Show the arithmetic", icon=":material/calculate:", on_change="rerun", key="arithmetic")
     if details.open:
