@@ -31,7 +31,7 @@ LAYERS = [
     ("efficiency.fit",),
     ("traffic", "curves", "quality_prior", "accuracy"),
     ("sweep",),
-    ("advice",),
+    ("advice", "regime"),
     ("charts", "export", "estimate"),
     ("probe", "quality"),
     ("__main__",),

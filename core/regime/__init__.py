@@ -1,0 +1,34 @@
+"""What limits each phase and why: the roofline, where the regime flips, and what would help."""
+
+from core.regime.answers import (
+    CacheWeight,
+    FormatRace,
+    MemoryBound,
+    Rival,
+    cache_outweighs,
+    format_race,
+    memory_bound,
+)
+from core.regime.gains import Gain, PhaseAdvice, advice
+from core.regime.roofline import Ceiling, Path, Roof, Share, decode_path, prefill_path, roof, shares
+
+__all__ = [
+    "CacheWeight",
+    "Ceiling",
+    "FormatRace",
+    "Gain",
+    "MemoryBound",
+    "Path",
+    "PhaseAdvice",
+    "Rival",
+    "Roof",
+    "Share",
+    "advice",
+    "cache_outweighs",
+    "decode_path",
+    "format_race",
+    "memory_bound",
+    "prefill_path",
+    "roof",
+    "shares",
+]
