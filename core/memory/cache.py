@@ -64,7 +64,7 @@ class Layout:
 def _group_blocks(group: Group, context: Tokens, in_flight: int) -> Tokens:
     """Blocks that one group takes: vLLM 0.33 kv_cache_interface `max_memory_usage_bytes` by kind."""
     if group.states:
-        return float(group.states)
+        return group.states + 0.0 * np.asarray(context, dtype=np.float64)
     if group.window is None:
         return np.ceil(np.asarray(context, dtype=np.float64) / group.block_tokens)
     return np.ceil(np.minimum(context, group.window - 1 + in_flight) / group.block_tokens) + 1
