@@ -92,9 +92,10 @@ def expected_bytes(table):
     return total
 
 
-@pytest.mark.parametrize(("kind", "bits"), [("Q4_0", 4.5), ("Q4_K", 4.5), ("Q5_K", 5.5), ("Q6_K", 6.5625),
-                                            ("Q8_0", 8.5), ("Q3_K", 3.4375), ("Q2_K", 2.625), ("IQ4_XS", 4.25), ("MXFP4", 4.25),
-                                            ("NVFP4", 4.5)])
+@pytest.mark.parametrize(("kind", "bits"), [
+    ("Q4_0", 4.5), ("Q4_K", 4.5), ("Q5_K", 5.5), ("Q6_K", 6.5625), ("Q8_0", 8.5), ("Q3_K", 3.4375), ("Q2_K", 2.625),
+    ("IQ4_XS", 4.25), ("MXFP4", 4.25), ("NVFP4", 4.5),
+])
 def test_bits_of_ggml_types(kind, bits):
     """ggml-common.h block layouts, as gguf 0.19 reports them."""
     _, block, size = TYPES[kind]

@@ -379,6 +379,13 @@ def test_a_local_folder_and_its_config(tmp_path):
     assert hub.resolve(str(place / "config.json")).shipped is None
 
 
+@pytest.mark.parametrize("name", ["/" + "x" * 5000, "~nobody-of-that-name/model", "/nul\0byte", "x" * 5000, "a\0b"])
+def test_impossible_paths(name):
+    with pytest.raises(ModelNotFound) as error:
+        hub.resolve(name, offline=True)
+    assert len(str(error.value)) < 350
+
+
 def test_local_paths_are_refused_unseen(tmp_path):
     place = folder(tmp_path)
     for name in (str(place), str(place / "config.json"), "./model", "~/model", "model.gguf"):

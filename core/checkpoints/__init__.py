@@ -102,6 +102,6 @@ def _average_bits(rows: Sequence[Tensors]) -> float | None:
 def _noted(spec: ModelSpec, stored: int) -> ModelSpec:
     if abs(stored - spec.total_params) <= _DISAGREEMENT * spec.total_params:
         return spec
-    note = (f"The checkpoint holds {stored / 1e9:,.2f} billion parameters where config.json describes"
-            f" {spec.total_params / 1e9:,.2f} billion; the weights are planned as stored.")
+    note = (f"The checkpoint holds {stored:,} parameters where its configuration describes {spec.total_params:,};"
+            " the weights are planned as stored.")
     return replace(spec, notes=(*spec.notes, note))

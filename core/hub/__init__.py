@@ -1,7 +1,5 @@
 """Finding a model: the bundled catalogue first, then this machine, then the Hugging Face Hub."""
 
-from pathlib import Path
-
 from core import catalogue
 from core.errors import ModelNotFound
 from core.hub import local, remote
@@ -26,7 +24,7 @@ def resolve(name: str, *, token: str | None = None, offline: bool = False, endpo
         raise ModelNotFound("Name a model: a Hub id such as Qwen/Qwen3-8B, or one from the catalogue.")
     if (spec := catalogue.load(name)) is not None:
         return spec
-    if local.names_a_path(name) or (allow_local and Path(name).is_dir()):
+    if local.names_a_path(name) or (allow_local and local.exists(name)):
         if not allow_local:
             raise ModelNotFound("Paths are not read here. Name a Hub id, or pick a model from the catalogue.")
         return local.load(name)

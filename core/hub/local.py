@@ -19,13 +19,21 @@ def names_a_path(name: str) -> bool:
         name.lower().endswith((".gguf", ".json")) and name.count("/") < 2)
 
 
+def exists(name: str) -> bool:
+    """Whether something on this machine has that name; never raises."""
+    try:
+        return Path(name).exists()
+    except (OSError, ValueError):   # too long, or a NUL in it
+        return False
+
+
 def load(name: str) -> ModelSpec:
     """The model in a folder, a config.json or a .gguf file.
 
     Raises: ModelNotFound when there is none; ConfigInvalid, ArchitectureUnknown, CheckpointInvalid.
     """
-    path = Path(name).expanduser()
     try:
+        path = Path(name).expanduser()
         if path.is_dir():
             return _folder(path, name)
         if path.suffix.lower() == ".gguf" and path.is_file():
@@ -33,7 +41,9 @@ def load(name: str) -> ModelSpec:
         if path.is_file():
             return _config(path, name, ())
     except OSError as error:
-        raise ModelNotFound(f"'{name}' cannot be read ({error.strerror}). Check its permissions.") from None
+        raise ModelNotFound(f"'{name[:200]}' cannot be read ({error.strerror}). Check the path.") from None
+    except RuntimeError:            # '~somebody' without such a user
+        raise ModelNotFound(f"There is no home folder for '{name[:200]}'. Write the path in full.") from None
     raise ModelNotFound(f"There is no '{name}'. Give a model folder, a config.json or a .gguf file.")
 
 
