@@ -36,6 +36,9 @@ class Steps:
     def seconds(self, decoding, context_tokens, prefill_tokens):
         return self.fixed + self.sequence * decoding + self.cached * context_tokens + self.prompt * prefill_tokens
 
+    def attention_s(self, start, end):
+        return 0.0
+
 
 def trace(arrivals, inputs, outputs):
     return Trace(np.asarray(arrivals, float), np.asarray(inputs, np.int64), np.asarray(outputs, np.int64))

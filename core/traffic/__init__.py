@@ -14,11 +14,11 @@ from core.traffic.fleet import (
     smallest_fleet,
 )
 from core.traffic.requests import PRESETS, Lengths, Trace, generate, read_trace
-from core.traffic.scheduler import Limits, Outcome, simulate
+from core.traffic.scheduler import Limits, Outcome, simulate, simulate_closed
 from core.traffic.steps import StepTable, step_table
 
 __all__ = [
     "PRESETS", "Bill", "Fleet", "Hour", "Lengths", "Limits", "Outcome", "Percentiles", "Service", "Slo", "StepTable",
-    "Trace", "autoscale", "bill", "generate", "read_trace", "serve", "serve_disaggregated", "simulate",
+    "Trace", "autoscale", "bill", "generate", "read_trace", "serve", "serve_disaggregated", "simulate", "simulate_closed",
     "smallest_fleet", "step_table",
 ]

@@ -29,6 +29,10 @@ class StepTimes(Protocol):
         """Step of `decoding` sequences holding `context_tokens` in all, and a share of prompts [s]."""
         ...
 
+    def attention_s(self, start: int, end: int) -> float:
+        """What tokens `start` to `end` of a prompt add to it by attending to all before them [s]."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -38,6 +42,10 @@ class Limits:
     max_num_seqs: int
     max_num_batched_tokens: int
     prefix_reuse: float = 0.0           # share of a prompt found in the prefix cache, 0..1
+    host_reuse: float = 0.0             # further share found in the host's memory, 0..1
+    host_s_per_token: float | None = None   # to load a cached token from the host; None: nothing is kept there
+    fill: float = 1.0                   # share of the cache up to which requests are admitted
+    request_s: float = 0.0              # a request's time outside of the engine: HTTP, tokenising
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +98,13 @@ class _Replica:
 class Simulation:
     """Runs a trace through one replica. Time O(events log running)."""
 
-    def __init__(self, trace: Trace, steps: StepTimes, limits: Limits) -> None:
+    def __init__(self, trace: Trace, steps: StepTimes, limits: Limits, in_flight: int | None = None) -> None:
+        """With `in_flight`, that many requests are kept in the system: one ends, the next arrives."""
         n = len(trace)
         self._r = _Replica(trace, steps, limits)
-        self._arrival: list[float] = trace.arrival_s.tolist()
+        self._released = n if in_flight is None else min(in_flight, n)
+        self._arrival: list[float] = (trace.arrival_s + limits.request_s).tolist()
+        self._arrival[self._released:] = [float("inf")] * (n - self._released)
         self._input: list[int] = trace.input_tokens.tolist()
         self._output: list[int] = trace.output_tokens.tolist()
         self._to_prefill = [0] * n      # prompt tokens still to compute
@@ -103,7 +114,7 @@ class Simulation:
         self._ttft = [float("nan")] * n
         self._latency = [float("nan")] * n
         self._preemptions = 0
-        self._busy_s = self._area = self._kv_area = 0.0
+        self._busy_s = self._area = self._kv_area = self._load_s = 0.0
         self._kv_peak = self._waiting_peak = 0
 
     def run(self) -> Outcome:
@@ -127,9 +138,11 @@ class Simulation:
         while r.next_arrival < len(self._arrival) and self._arrival[r.next_arrival] <= r.clock:
             request = r.next_arrival
             r.next_arrival += 1
-            if self._input[request] + self._output[request] <= r.limits.kv_tokens:
-                self._area += r.clock - self._arrival[request]          # it came while a step ran
-                r.waiting.append(request)
+            if self._input[request] + self._output[request] > r.limits.kv_tokens:
+                self._release()
+                continue
+            self._area += r.clock - self._arrival[request] + r.limits.request_s     # it came while a step ran
+            r.waiting.append(request)
         self._waiting_peak = max(self._waiting_peak, len(r.waiting))
 
     def _admit(self) -> None:
@@ -138,41 +151,53 @@ class Simulation:
         while r.waiting and r.decoding + len(r.prefilling) < r.limits.max_num_seqs:
             request = r.waiting[0]
             held = self._input[request] + self._generated[request] + 1
-            if r.kv_used + held > r.limits.kv_tokens:
+            busy = r.decoding or r.prefilling
+            if r.kv_used + held > r.limits.kv_tokens * (r.limits.fill if busy else 1.0):
                 return
             r.waiting.popleft()
             r.kv_used += held
-            reused = 0 if self._generated[request] else int(self._input[request] * r.limits.prefix_reuse)
-            self._to_prefill[request] = max(1, held - 1 - reused)
+            self._to_prefill[request] = max(1, held - 1 - self._found(request, held - 1))
             self._held[request] = held
             self._joined[request] = -1
             r.prefilling.append(request)
             r.admitted.append(request)
 
+    def _found(self, request: int, tokens: int) -> int:
+        """Of `tokens` to compute, those that a cache holds; loading them from the host takes its time."""
+        limits = self._r.limits
+        if self._generated[request]:                                    # comes back after a preemption
+            near, far = 0, tokens if limits.host_s_per_token is not None else 0
+        else:
+            near, far = int(tokens * limits.prefix_reuse), int(tokens * limits.host_reuse)
+        self._load_s += far * (limits.host_s_per_token or 0.0)
+        return near + far
+
     def _advance(self) -> None:
         """One step with prompts in it, or many that only decode."""
         r = self._r
         self._make_room()
-        prompt_tokens, done = self._take_prompts(max(1, r.limits.max_num_batched_tokens - r.decoding))
+        prompt_tokens, attention_s, done = self._take_prompts(max(1, r.limits.max_num_batched_tokens - r.decoding))
         steps = 1 if prompt_tokens else self._decode_steps()
-        self._spend(steps, prompt_tokens, len(done))
+        self._spend(steps, prompt_tokens, attention_s, len(done))
         self._end_decodes()
         for request in done:
             self._first_token(request)
 
-    def _take_prompts(self, budget: int) -> tuple[int, list[int]]:
-        """Chunks of the oldest prompts within the budget: tokens, and the prompts they finish."""
+    def _take_prompts(self, budget: int) -> tuple[int, float, list[int]]:
+        """Chunks of the oldest prompts within the budget: tokens, seconds of attention, prompts they finish."""
         r = self._r
-        taken, done = 0, []
+        taken, attention_s, done = 0, 0.0, []
         while r.prefilling and taken < budget:
             request = r.prefilling[0]
             chunk = min(self._to_prefill[request], budget - taken)
+            start = self._held[request] - 1 - self._to_prefill[request]
+            attention_s += r.steps.attention_s(start, start + chunk)
             self._to_prefill[request] -= chunk
             taken += chunk
             if self._to_prefill[request]:
                 break
             done.append(r.prefilling.popleft())
-        return taken, done
+        return taken, attention_s, done
 
     def _decode_steps(self) -> int:
         """Steps until something changes: an end, an arrival that could be admitted, a full cache."""
@@ -180,7 +205,7 @@ class Simulation:
         steps = min(r.ends[0][0] - r.step, _MAX_STEPS_AT_ONCE)
         room = (r.limits.kv_tokens - r.kv_used) // r.decoding
         steps = int(max(1, min(steps, room)))
-        if steps > 1 and not r.waiting and r.next_arrival < len(self._arrival):
+        if steps > 1 and not r.waiting and r.next_arrival < self._released:
             step_s = r.steps.seconds(r.decoding, r.decoding_context, 0)
             until_arrival = (self._arrival[r.next_arrival] - r.clock) / step_s
             steps = max(1, min(steps, int(until_arrival) + 1))
@@ -212,11 +237,12 @@ class Simulation:
         r.decoding_context -= held
         r.kv_used -= held
 
-    def _spend(self, steps: int, prompt_tokens: int, prompts_done: int) -> None:
+    def _spend(self, steps: int, prompt_tokens: int, attention_s: float, prompts_done: int) -> None:
         """Lets `steps` equal steps pass."""
         r = self._r
         middle = r.decoding_context + r.decoding * (steps - 1) / 2
-        seconds = steps * r.steps.seconds(r.decoding, middle, prompt_tokens)
+        seconds = steps * r.steps.seconds(r.decoding, middle, prompt_tokens) + attention_s + self._load_s
+        self._load_s = 0.0
         in_system = r.decoding + len(r.prefilling) + prompts_done + len(r.waiting)
         self._area += seconds * in_system
         self._kv_area += seconds * (r.kv_used + r.decoding * steps / 2)
@@ -233,7 +259,7 @@ class Simulation:
             end, request = heappop(r.ends)
             if self._joined[request] < 0 or end != self._end_step(request):
                 continue                                                # was preempted meanwhile
-            self._latency[request] = r.clock - self._arrival[request]
+            self._end(request)
             self._leave(request)
 
     def _end_step(self, request: int) -> int:
@@ -243,10 +269,10 @@ class Simulation:
         """The prompt is done: its last step gave a token; the rest is decoded from the next step on."""
         r = self._r
         if self._ttft[request] != self._ttft[request]:
-            self._ttft[request] = r.clock - self._arrival[request]
+            self._ttft[request] = r.clock - self._arrival[request] + r.limits.request_s
         self._generated[request] += 1
         if self._generated[request] >= self._output[request]:
-            self._latency[request] = r.clock - self._arrival[request]
+            self._end(request)
             r.kv_used -= self._held[request]
             return
         self._joined[request] = r.step
@@ -254,20 +280,31 @@ class Simulation:
         r.decoding_context += self._held[request]
         heappush(r.ends, (self._end_step(request), request))
 
+    def _end(self, request: int) -> None:
+        self._latency[request] = self._r.clock - self._arrival[request] + self._r.limits.request_s
+        self._release()
+
+    def _release(self) -> None:
+        """Lets the next request in where a number of them is kept in flight."""
+        if self._released < len(self._arrival):
+            self._arrival[self._released] = self._r.clock + self._r.limits.request_s
+            self._released += 1
+
     def _outcome(self) -> Outcome:
         r = self._r
         trace = r.trace
-        span = max(r.clock - (self._arrival[0] if self._arrival else 0.0), 1e-12)
+        arrived = np.array(self._arrival) - r.limits.request_s
+        span = max(r.clock - (arrived[0] if len(arrived) else 0.0), 1e-12)
         return Outcome(
-            arrival_s=trace.arrival_s,
+            arrival_s=arrived,
             ttft_s=np.array(self._ttft),
             latency_s=np.array(self._latency),
             output_tokens=trace.output_tokens,
             preemptions=self._preemptions,
             busy_s=self._busy_s,
             end_s=r.clock,
-            in_system=self._area / span,
-            kv_occupancy=self._kv_area / span / r.limits.kv_tokens,
+            in_system=float(self._area / span),
+            kv_occupancy=float(self._kv_area / span / r.limits.kv_tokens),
             kv_peak=self._kv_peak / r.limits.kv_tokens,
             waiting_peak=self._waiting_peak,
         )
@@ -276,3 +313,8 @@ class Simulation:
 def simulate(trace: Trace, steps: StepTimes, limits: Limits) -> Outcome:
     """What happens to every request of `trace` on one replica."""
     return Simulation(trace, steps, limits).run()
+
+
+def simulate_closed(trace: Trace, steps: StepTimes, limits: Limits, in_flight: int) -> Outcome:
+    """The requests of `trace`, `in_flight` at a time, as a benchmark with a fixed concurrency sends them."""
+    return Simulation(trace, steps, limits, in_flight).run()
