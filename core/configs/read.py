@@ -1,9 +1,12 @@
 """Which reader a config.json belongs to."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Final
 
+from core.checkpoints import shipped
 from core.configs import classic, decoder, gemma, hybrid, kimi, latent, seq2seq, sparse
+from core.configs.decoder import Traits
 from core.configs.families import FAMILIES
 from core.configs.keys import Keys
 from core.configs.latent import LatentTraits
@@ -75,8 +78,51 @@ def _text(name: str, keys: Keys, top: Keys | None, parts: tuple[Part, ...]) -> M
         return reader(name, keys, top, parts)
     if (traits := FAMILIES.get(family)) is not None:
         return decoder.read(name, keys, traits, top, parts)
-    raise ArchitectureUnknown(
-        f"The model type '{keys.family}' of {name} is not understood; use a listed family, or add its config keys.")
+    return _best_effort(name, keys, top, parts)
+
+
+ORDINARY: Final = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
+
+
+def _best_effort(name: str, keys: Keys, top: Keys | None, parts: tuple[Part, ...]) -> ModelSpec:
+    """An unknown family read as Llama, or Mixtral, when the ordinary keys are all there."""
+    missing = [key for key in ORDINARY if key not in keys]
+    recurs = [key for key in keys.values if key.startswith(("mamba", "ssm", "linear_", "kv_lora", "lru", "rwkv"))]
+    if missing or recurs:
+        why = f"it has '{recurs[0]}'" if recurs else f"it lacks '{missing[0]}'"
+        raise ArchitectureUnknown(
+            f"The family '{keys.family[:60]}' of {name} is not understood, and {why}, so it cannot be read as an ordinary "
+            "transformer; pick a model of the catalogue with the same shapes.")
+    bias = "attention_bias"
+    traits = Traits(bias, bias, "mlp_bias", moe=True, shared="count")
+    spec = decoder.read(name, keys, traits, top, parts)
+    note = f"'{keys.family[:60]}' is not a known family: read as an ordinary transformer, so parameters may be a little off."
+    return replace(spec, best_effort=True, notes=(*spec.notes, note))
+
+
+MTP_KEYS: Final = ("num_nextn_predict_layers", "num_mtp_modules", "mtp_num_hidden_layers", "num_mtp_layers")
+MTP_WITH_COPIES: Final = frozenset({"deepseek_v3", "deepseek_v32", "glm4_moe", "glm4_moe_lite", "glm_moe_dsa"})
+
+
+def _mtp(spec: ModelSpec, keys: Keys) -> ModelSpec:
+    """Multi-token prediction: a layer like the last, a 2h x h projection and three norms, dropped by loaders.
+
+    DeepSeek and GLM checkpoints store the embedding and the head once more with it: DeepSeek-V3.2's is
+    13,477,385,472 parameters, GLM-4.7-Flash's 1,278,094,592, Qwen3-Next's 1,650,471,424.
+    """
+    n = max((keys.size_or(0, key, high=64) for key in MTP_KEYS if key in keys), default=0)
+    if not n or not spec.layer_order:
+        return spec
+    h = spec.hidden_size
+    layer = spec.layers[spec.layer_order[-1]].params
+    copies = spec.embedding_params + spec.head.params if SAME_AS.get(keys.family, keys.family) in MTP_WITH_COPIES else 0
+    part = Part("multi-token prediction", n * (layer + 2 * h * h + 3 * h + copies), resident=False)
+    return replace(spec, parts=(*spec.parts, part))
+
+
+MAX_PARAMS: Final = 10**15
+REQUIRED: Final = ("hidden_size",)  # what no class default may fill in
+ALIASES: Final[Mapping[str, tuple[str, ...]]] = {"hidden_size": ("n_embd", "d_model", "embedding_dim", "encoder", "decoder")}
 
 
 def _tower(top: Keys, hidden: int) -> tuple[Part, ...]:
@@ -89,7 +135,7 @@ def _tower(top: Keys, hidden: int) -> tuple[Part, ...]:
 def read_config(
     config: Mapping[str, object], *, name: str, quant_config: Mapping[str, object] | None = None
 ) -> ModelSpec:
-    """The spec that a config.json describes.
+    """The spec that a config.json describes, with how its repository says it stores the weights.
 
     Raises: ConfigInvalid naming the key that is missing or absurd; ArchitectureUnknown naming the family.
     """
@@ -100,8 +146,23 @@ def read_config(
         raise ConfigInvalid("config.json lacks 'model_type'; it must name the model's family.")
     top = Keys(config, family)
     text = _nested(top)
-    if text is None:
-        sees = "vision_config" in top or top.family == "step3p7"
-        return _text(name, top, None, _tower(top, top.size("hidden_size")) if sees else ())
+    spec = _flat(name, top) if text is None else _composite(name, top, text)
+    spec = _mtp(spec, text or top)
+    if spec.total_params > MAX_PARAMS:
+        raise ConfigInvalid(f"config.json describes {spec.total_params:.1e} parameters; more than {MAX_PARAMS:.0e} is not believed.")
+    return replace(spec, shipped=shipped(config, quant_config))
+
+
+def _flat(name: str, top: Keys) -> ModelSpec:
+    """A file that does not nest its text model; it may still describe a tower (Qwen2.5-VL, Step 3.7)."""
+    for key in REQUIRED:
+        if all(alias not in top for alias in (key, *ALIASES.get(key, ()))):
+            raise ConfigInvalid(f"config.json lacks '{key}'; it must be a whole number.")
+    sees = "vision_config" in top or top.family == "step3p7"
+    return _text(name, top, None, _tower(top, top.size("hidden_size")) if sees else ())
+
+
+def _composite(name: str, top: Keys, text: Keys) -> ModelSpec:
+    """A file with a nested text model; one saved for a CausalLM class loads without its tower."""
     text_only = any(said.endswith("ForCausalLM") for said in top.texts("architectures") or ())
     return _text(name, text, top, () if text_only else _tower(top, text.size("hidden_size")))

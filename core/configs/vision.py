@@ -178,7 +178,7 @@ def kimi_k3(vision: Keys, top: Keys, text: int) -> int:
     kernel = vision.whole_numbers("merge_kernel_size") or [2, 2]
     wide = vision.size_or(h, "mm_hidden_size") * kernel[0] * kernel[-1]
     patch = linear(_pixels(vision), h, vision.flag("patch_embed_proj_bias"))
-    merger = h + linear(wide, wide, False) + linear(wide, text, False) + text
+    merger = linear(wide, wide, False) + linear(wide, text, False) + text
     return patch + grid * h + vision.layers("vt_num_hidden_layers") * layer + h + merger
 
 
