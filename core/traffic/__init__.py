@@ -19,6 +19,6 @@ from core.traffic.steps import StepTable, step_table
 
 __all__ = [
     "PRESETS", "Bill", "Fleet", "Hour", "Lengths", "Limits", "Outcome", "Percentiles", "Service", "Slo", "StepTable",
-    "Trace", "autoscale", "bill", "generate", "read_trace", "serve", "serve_disaggregated", "simulate", "simulate_closed",
-    "smallest_fleet", "step_table",
+    "Trace", "autoscale", "bill", "generate", "read_trace", "serve", "serve_disaggregated", "simulate",
+    "simulate_closed", "smallest_fleet", "step_table",
 ]
