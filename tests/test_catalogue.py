@@ -19,7 +19,11 @@ def test_cards_tell_what_the_architecture_has(card: catalogue.Card) -> None:
     spec = catalogue.load(card.name)
     assert spec is not None
     assert (spec.total_params, spec.active_params, spec.max_context, spec.family) == (
-        card.total_params, card.active_params, card.max_context, card.family)
+        card.total_params,
+        card.active_params,
+        card.max_context,
+        card.family,
+    )
     assert not spec.best_effort
     assert card.shipped == "" or card.shipped in FORMATS
 
@@ -33,11 +37,18 @@ def test_default_model_under_all_its_names() -> None:
     assert catalogue.load("meta-llama/Llama-3.1-8B-Instruct").name == "meta-llama/Llama-3.1-8B-Instruct"  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("name, shipped", [
-    ("Qwen/Qwen2.5-7B-Instruct-AWQ", "awq-int4"), ("nvidia/Llama-3.3-70B-Instruct-FP4", "nvfp4"),
-    ("RedHatAI/Meta-Llama-3.1-8B-Instruct-quantized.w8a8", "w8a8-int8"), ("Qwen/Qwen3-8B-FP8", "fp8"),
-    ("deepseek-ai/DeepSeek-V3", "fp8"), ("openai/gpt-oss-20b", "mxfp4"), ("unsloth/gpt-oss-20b-GGUF", "gguf-Q4_K_M"),
-])
+@pytest.mark.parametrize(
+    "name, shipped",
+    [
+        ("Qwen/Qwen2.5-7B-Instruct-AWQ", "awq-int4"),
+        ("nvidia/Llama-3.3-70B-Instruct-FP4", "nvfp4"),
+        ("RedHatAI/Meta-Llama-3.1-8B-Instruct-quantized.w8a8", "w8a8-int8"),
+        ("Qwen/Qwen3-8B-FP8", "fp8"),
+        ("deepseek-ai/DeepSeek-V3", "fp8"),
+        ("openai/gpt-oss-20b", "mxfp4"),
+        ("unsloth/gpt-oss-20b-GGUF", "gguf-Q4_K_M"),
+    ],
+)
 def test_quantised_names_carry_their_format(name: str, shipped: str) -> None:
     spec = catalogue.load(name)
     assert spec is not None and spec.shipped is not None

@@ -18,8 +18,16 @@ from core.models import Attention, CompressedAttention, LatentAttention, ModelSp
 
 DATA = Path(__file__).parent / "data"
 BF16 = KV_FORMATS["bf16"]
-LLAMA = {"model_type": "llama", "hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32,
-         "num_key_value_heads": 8, "intermediate_size": 14336, "vocab_size": 128256, "max_position_embeddings": 131072}
+LLAMA = {
+    "model_type": "llama",
+    "hidden_size": 4096,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "intermediate_size": 14336,
+    "vocab_size": 128256,
+    "max_position_embeddings": 131072,
+}
 
 
 def rows(name: str) -> list[dict[str, str]]:
@@ -105,7 +113,7 @@ def test_head_dim_is_not_always_hidden_over_heads() -> None:
 
 
 def test_null_differs_from_absent() -> None:
-    """Mistral slides over 4,096 tokens when the key is absent, not when it is null; DeepSeek-V2's q_lora_rank likewise."""
+    """Mistral slides over 4,096 tokens when the key is absent, not when it is null; so q_lora_rank."""
     mistral = {**LLAMA, "model_type": "mistral"}
     assert read_config(mistral, name="x").layer_kinds[0] == "sliding"
     assert read_config({**mistral, "sliding_window": None}, name="x").layer_kinds[0] == "full"
@@ -151,12 +159,30 @@ def test_kimi_k3_matches_its_tensor_list() -> None:
 
 
 def test_kimi_linear_counts_layers_from_one() -> None:
-    config = {"model_type": "kimi_linear", "hidden_size": 2304, "num_hidden_layers": 4, "num_attention_heads": 32,
-              "kv_lora_rank": 512, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128, "q_lora_rank": None,
-              "intermediate_size": 9216, "moe_intermediate_size": 1024, "num_experts": 8, "num_experts_per_token": 2,
-              "first_k_dense_replace": 1, "vocab_size": 1000,
-              "linear_attn_config": {"full_attn_layers": [4], "kda_layers": [1, 2, 3], "num_heads": 32, "head_dim": 128,
-                                     "short_conv_kernel_size": 4}}
+    config = {
+        "model_type": "kimi_linear",
+        "hidden_size": 2304,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 32,
+        "kv_lora_rank": 512,
+        "qk_nope_head_dim": 128,
+        "qk_rope_head_dim": 64,
+        "v_head_dim": 128,
+        "q_lora_rank": None,
+        "intermediate_size": 9216,
+        "moe_intermediate_size": 1024,
+        "num_experts": 8,
+        "num_experts_per_token": 2,
+        "first_k_dense_replace": 1,
+        "vocab_size": 1000,
+        "linear_attn_config": {
+            "full_attn_layers": [4],
+            "kda_layers": [1, 2, 3],
+            "num_heads": 32,
+            "head_dim": 128,
+            "short_conv_kernel_size": 4,
+        },
+    }
     assert read_config(config, name="x").layer_kinds == ("kimi delta",) * 3 + ("latent",)
 
 
@@ -203,12 +229,26 @@ def test_unknown_family_without_them_is_refused_by_name() -> None:
         read_config({**LLAMA, "model_type": "brand_new", "ssm_state": 3}, name="x")
 
 
-@pytest.mark.parametrize("key, value", [
-    ("num_hidden_layers", 10**30), ("num_hidden_layers", -1), ("num_hidden_layers", "many"), ("num_hidden_layers", True),
-    ("hidden_size", float("nan")), ("hidden_size", float("inf")), ("hidden_size", 0), ("hidden_size", None),
-    ("num_attention_heads", [32]), ("num_key_value_heads", 64), ("vocab_size", 2**40), ("intermediate_size", {"a": 1}),
-    ("head_dim", -128), ("tie_word_embeddings", "perhaps"), ("layer_types", ["full_attention"] * 10**6),
-])
+@pytest.mark.parametrize(
+    "key, value",
+    [
+        ("num_hidden_layers", 10**30),
+        ("num_hidden_layers", -1),
+        ("num_hidden_layers", "many"),
+        ("num_hidden_layers", True),
+        ("hidden_size", float("nan")),
+        ("hidden_size", float("inf")),
+        ("hidden_size", 0),
+        ("hidden_size", None),
+        ("num_attention_heads", [32]),
+        ("num_key_value_heads", 64),
+        ("vocab_size", 2**40),
+        ("intermediate_size", {"a": 1}),
+        ("head_dim", -128),
+        ("tie_word_embeddings", "perhaps"),
+        ("layer_types", ["full_attention"] * 10**6),
+    ],
+)
 def test_absurd_values_end_in_one_sentence_that_names_the_key(key: str, value: object) -> None:
     with pytest.raises(ConfigInvalid) as caught:
         read_config({**LLAMA, "model_type": "mistral", key: value}, name="x")
@@ -225,7 +265,11 @@ def test_missing_keys_are_named(key: str) -> None:
 
 
 JUNK = st.one_of(
-    st.none(), st.booleans(), st.integers(-(10**30), 10**30), st.floats(), st.text(max_size=8),
+    st.none(),
+    st.booleans(),
+    st.integers(-(10**30), 10**30),
+    st.floats(),
+    st.text(max_size=8),
     st.lists(st.one_of(st.integers(-5, 10**9), st.text(max_size=4), st.none()), max_size=4),
     st.dictionaries(st.text(max_size=4), st.integers(), max_size=3),
 )

@@ -79,6 +79,7 @@ def latent(
 ) -> tuple[Linear, ...]:
     """Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434), norms apart."""
     qk = nope + rope
+    query: tuple[Linear, ...]
     if q_rank:
         query = (
             Linear("q_a_proj", hidden, q_rank, A, Shard.REPLICATED, bias=bias),

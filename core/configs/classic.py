@@ -8,7 +8,6 @@ from typing import Final
 
 from core.configs import blocks
 from core.configs.keys import Keys
-from core.configs.patterns import windows
 from core.configs.stack import assemble
 from core.models import Attention, Layer, Linear, ModelSpec, Part
 
@@ -16,15 +15,40 @@ Parts = tuple[Part, ...]
 
 
 def _stack(
-    name: str, keys: Keys, hidden: int, heads: int, kv_heads: int, linears: tuple[Linear, ...], *,
-    small: int, other: int, n: int, parts: Parts = (), head_dim: int | None = None, tied: bool | None = None,
-    head_bias: bool = False, embedding: int | None = None, head_inputs: int | None = None, notes: tuple[str, ...] = (),
+    name: str,
+    keys: Keys,
+    hidden: int,
+    heads: int,
+    kv_heads: int,
+    linears: tuple[Linear, ...],
+    *,
+    small: int,
+    other: int,
+    n: int,
+    parts: Parts = (),
+    head_dim: int | None = None,
+    tied: bool | None = None,
+    head_bias: bool = False,
+    embedding: int | None = None,
+    head_inputs: int | None = None,
+    notes: tuple[str, ...] = (),
 ) -> ModelSpec:
     """`n` equal layers of full attention."""
     dim = head_dim or hidden // heads
     layer = Layer(1, (Attention(heads, kv_heads, dim, dim),), linears, small)
-    return assemble(name, keys, [layer] * n, hidden=hidden, other=other, parts=parts, tied=tied, head_bias=head_bias,
-                    embedding=embedding, head_inputs=head_inputs, notes=notes)
+    return assemble(
+        name,
+        keys,
+        [layer] * n,
+        hidden=hidden,
+        other=other,
+        parts=parts,
+        tied=tied,
+        head_bias=head_bias,
+        embedding=embedding,
+        head_inputs=head_inputs,
+        notes=notes,
+    )
 
 
 def _widths(keys: Keys) -> tuple[int, int, int]:
@@ -45,8 +69,18 @@ def read_gpt2(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpe
     inner = keys.size_or(4 * hidden, "n_inner", "intermediate_size")
     linears = blocks.qkv_o(hidden, heads, heads, hidden // heads, hidden // heads, bias=True, o_bias=True)
     positions = keys.size("n_positions", "max_position_embeddings", high=2**31)
-    return _stack(name, keys, hidden, heads, heads, linears + blocks.mlp(hidden, inner, bias=True), small=_norms(hidden, 2),
-                  other=_norms(hidden, 1) + positions * hidden, n=n, tied=keys.flag("tie_word_embeddings", default=True))
+    return _stack(
+        name,
+        keys,
+        hidden,
+        heads,
+        heads,
+        linears + blocks.mlp(hidden, inner, bias=True),
+        small=_norms(hidden, 2),
+        other=_norms(hidden, 1) + positions * hidden,
+        n=n,
+        tied=keys.flag("tie_word_embeddings", default=True),
+    )
 
 
 def read_gpt_bigcode(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpec:
@@ -56,8 +90,17 @@ def read_gpt_bigcode(name: str, keys: Keys, top: Keys | None, parts: Parts) -> M
     inner = keys.size_or(4 * hidden, "n_inner")
     linears = blocks.qkv_o(hidden, heads, kv_heads, dim, dim, bias=True, o_bias=True)
     positions = keys.size("n_positions", high=2**31)
-    return _stack(name, keys, hidden, heads, kv_heads, linears + blocks.mlp(hidden, inner, bias=True),
-                  small=_norms(hidden, 2), other=_norms(hidden, 1) + positions * hidden, n=n)
+    return _stack(
+        name,
+        keys,
+        hidden,
+        heads,
+        kv_heads,
+        linears + blocks.mlp(hidden, inner, bias=True),
+        small=_norms(hidden, 2),
+        other=_norms(hidden, 1) + positions * hidden,
+        n=n,
+    )
 
 
 def read_gptj(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpec:
@@ -65,8 +108,18 @@ def read_gptj(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpe
     hidden, heads, n = _widths(keys)
     inner = keys.size_or(4 * hidden, "n_inner")
     linears = blocks.qkv_o(hidden, heads, heads, hidden // heads, hidden // heads)
-    return _stack(name, keys, hidden, heads, heads, linears + blocks.mlp(hidden, inner, bias=True), small=_norms(hidden, 1),
-                  other=_norms(hidden, 1), n=n, head_bias=True)
+    return _stack(
+        name,
+        keys,
+        hidden,
+        heads,
+        heads,
+        linears + blocks.mlp(hidden, inner, bias=True),
+        small=_norms(hidden, 1),
+        other=_norms(hidden, 1),
+        n=n,
+        head_bias=True,
+    )
 
 
 def read_gpt_neo(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpec:
@@ -74,8 +127,17 @@ def read_gpt_neo(name: str, keys: Keys, top: Keys | None, parts: Parts) -> Model
     inner = keys.size_or(4 * hidden, "intermediate_size")
     linears = blocks.qkv_o(hidden, heads, heads, hidden // heads, hidden // heads, o_bias=True)
     positions = keys.size("max_position_embeddings", high=2**31)
-    return _stack(name, keys, hidden, heads, heads, linears + blocks.mlp(hidden, inner, bias=True), small=_norms(hidden, 2),
-                  other=_norms(hidden, 1) + positions * hidden, n=n)
+    return _stack(
+        name,
+        keys,
+        hidden,
+        heads,
+        heads,
+        linears + blocks.mlp(hidden, inner, bias=True),
+        small=_norms(hidden, 2),
+        other=_norms(hidden, 1) + positions * hidden,
+        n=n,
+    )
 
 
 def read_gpt_neox(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpec:
@@ -83,7 +145,9 @@ def read_gpt_neox(name: str, keys: Keys, top: Keys | None, parts: Parts) -> Mode
     bias = keys.flag("attention_bias", default=True)
     linears = blocks.qkv_o(hidden, heads, heads, hidden // heads, hidden // heads, bias=bias, o_bias=bias)
     mlp = blocks.mlp(hidden, keys.size("intermediate_size"), bias=True)
-    return _stack(name, keys, hidden, heads, heads, linears + mlp, small=_norms(hidden, 2), other=_norms(hidden, 1), n=n)
+    return _stack(
+        name, keys, hidden, heads, heads, linears + mlp, small=_norms(hidden, 2), other=_norms(hidden, 1), n=n
+    )
 
 
 def read_persimmon(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpec:
@@ -99,8 +163,17 @@ def read_bloom(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSp
     """Biases everywhere and a norm on the embeddings."""
     hidden, heads, n = _widths(keys)
     linears = blocks.qkv_o(hidden, heads, heads, hidden // heads, hidden // heads, bias=True, o_bias=True)
-    return _stack(name, keys, hidden, heads, heads, linears + blocks.mlp(hidden, 4 * hidden, bias=True),
-                  small=_norms(hidden, 2), other=_norms(hidden, 2), n=n)
+    return _stack(
+        name,
+        keys,
+        hidden,
+        heads,
+        heads,
+        linears + blocks.mlp(hidden, 4 * hidden, bias=True),
+        small=_norms(hidden, 2),
+        other=_norms(hidden, 2),
+        n=n,
+    )
 
 
 def read_opt(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpec:
@@ -114,8 +187,19 @@ def read_opt(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpec
     between = 2 * narrow * hidden if narrow != hidden else 0
     positions = (keys.size("max_position_embeddings", high=2**31) + 2) * hidden
     vocab = keys.size("vocab_size")
-    return _stack(name, keys, hidden, heads, heads, linears + mlp, small=2 * norm, other=final + between + positions, n=n,
-                  embedding=vocab * narrow, head_inputs=narrow)
+    return _stack(
+        name,
+        keys,
+        hidden,
+        heads,
+        heads,
+        linears + mlp,
+        small=2 * norm,
+        other=final + between + positions,
+        n=n,
+        embedding=vocab * narrow,
+        head_inputs=narrow,
+    )
 
 
 def read_mpt(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpec:
@@ -143,7 +227,9 @@ def read_falcon(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelS
     norms = 2 if new and keys.size_or(2, "num_ln_in_parallel_attn") == 2 else 1
     if not new and not keys.flag("parallel_attn", default=True):
         norms = 2
-    return _stack(name, keys, hidden, heads, kv_heads, linears + mlp, small=_norms(hidden, norms), other=_norms(hidden, 1), n=n)
+    return _stack(
+        name, keys, hidden, heads, kv_heads, linears + mlp, small=_norms(hidden, norms), other=_norms(hidden, 1), n=n
+    )
 
 
 def read_chatglm(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpec:
@@ -186,7 +272,11 @@ def read_decilm(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelS
     """
     hidden, heads, _ = _widths(keys)
     described = keys.values.get("block_configs")
-    if not isinstance(described, list) or not 0 < len(described) <= 4096 or not all(isinstance(b, dict) for b in described):
+    if (
+        not isinstance(described, list)
+        or not 0 < len(described) <= 4096
+        or not all(isinstance(b, dict) for b in described)
+    ):
         raise keys.fail("block_configs", described, "a list of objects, one a layer")
     order = [_decilm_block(Keys(block, "", f"block_configs[{i}]."), hidden, heads) for i, block in enumerate(described)]
     return assemble(name, keys, order, hidden=hidden, other=hidden)
@@ -217,7 +307,19 @@ def _decilm_block(block: Keys, hidden: int, heads: int) -> Layer:
 
 
 READERS: Final[Mapping[str, Callable[[str, Keys, Keys | None, Parts], ModelSpec]]] = {
-    "gpt2": read_gpt2, "gpt_bigcode": read_gpt_bigcode, "gptj": read_gptj, "codegen": read_gptj, "gpt_neo": read_gpt_neo,
-    "gpt_neox": read_gpt_neox, "persimmon": read_persimmon, "bloom": read_bloom, "opt": read_opt, "mpt": read_mpt,
-    "falcon": read_falcon, "chatglm": read_chatglm, "qwen": read_qwen1, "stablelm": read_stablelm, "nemotron-nas": read_decilm,
+    "gpt2": read_gpt2,
+    "gpt_bigcode": read_gpt_bigcode,
+    "gptj": read_gptj,
+    "codegen": read_gptj,
+    "gpt_neo": read_gpt_neo,
+    "gpt_neox": read_gpt_neox,
+    "persimmon": read_persimmon,
+    "bloom": read_bloom,
+    "opt": read_opt,
+    "mpt": read_mpt,
+    "falcon": read_falcon,
+    "chatglm": read_chatglm,
+    "qwen": read_qwen1,
+    "stablelm": read_stablelm,
+    "nemotron-nas": read_decilm,
 }

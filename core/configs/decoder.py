@@ -20,29 +20,39 @@ class Traits:
     o_bias: Flag = False
     mlp_bias: Flag = False
     gated: bool = True
-    norms: int = 2               # norm vectors a layer, biases counted
+    norms: int = 2  # norm vectors a layer, biases counted
     final_norms: int = 1
     qk_norm: Literal["", "head", "full", "heads"] = ""  # of d, of all heads' width, a d for every head
-    qk_norm_key: str = ""        # the key that turns it on, when it is a choice
-    square_o: bool = False       # o_proj is h x h whatever the heads
-    gate_proj: bool = False      # an output gate as wide as the heads (AFMoE)
-    extra: tuple[tuple[str, int], ...] = ()  # (unit, multiple): "layer" 1, "head_dim" d, "heads" H, "inner" I, "hidden" h
+    qk_norm_key: str = ""  # the key that turns it on, when it is a choice
+    square_o: bool = False  # o_proj is h x h whatever the heads
+    gate_proj: bool = False  # an output gate as wide as the heads (AFMoE)
+    extra: tuple[
+        tuple[str, int], ...
+    ] = ()  # (unit, multiple): "layer" 1, "head_dim" d, "heads" H, "inner" I, "hidden" h
     head_bias: Flag = False
-    every: int | None = None     # class rule: each such layer attends in full
-    window_gate: bool = False    # slides only if use_sliding_window
+    every: int | None = None  # class rule: each such layer attends in full
+    window_gate: bool = False  # slides only if use_sliding_window
     # mixture of experts
     moe: bool = False
     expert_inner: str = "moe_intermediate_size"  # "intermediate_size" where experts have that width
     shared: Literal["", "count", "size", "one"] = ""
     shared_gate: bool = False
     router_bias: Flag = False
-    router_params: int = 0       # parameters an expert adds to the router beside h (a balance bias)
+    router_params: int = 0  # parameters an expert adds to the router beside h (a balance bias)
     expert_bias: bool = False
 
 
 EXPERT_COUNT = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
-TOP_K = ("num_experts_per_tok", "num_experts_per_token", "experts_per_token", "top_k_experts", "moe_topk",
-         "moe_k", "moe_top_k", "num_selected_experts")
+TOP_K = (
+    "num_experts_per_tok",
+    "num_experts_per_token",
+    "experts_per_token",
+    "top_k_experts",
+    "moe_topk",
+    "moe_k",
+    "moe_top_k",
+    "num_selected_experts",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +82,23 @@ def shape(keys: Keys) -> Shape:
     if head_dim < 1:
         raise keys.fail("num_attention_heads", heads, f"no more than hidden_size ({hidden})")
     layers = keys.layers("num_hidden_layers", "n_layer", "num_layers")
-    return Shape(hidden, layers, heads, kv_heads, head_dim,
-                 keys.size_or(0, "intermediate_size", "ffn_hidden_size", "n_inner") or 4 * hidden * ("n_embd" in keys))
+    return Shape(
+        hidden,
+        layers,
+        heads,
+        kv_heads,
+        head_dim,
+        keys.size_or(0, "intermediate_size", "ffn_hidden_size", "n_inner") or 4 * hidden * ("n_embd" in keys),
+    )
+
+
+def _shared_inner(keys: Keys, traits: Traits, inner: int) -> int:
+    """Width of the experts every token visits, together."""
+    if traits.shared == "count":
+        return inner * keys.count(0, "n_shared_experts", "num_shared_experts", "moe_num_shared_experts")
+    if traits.shared == "size":
+        return keys.size_or(0, "shared_expert_intermediate_size", "shared_intermediate_size")
+    return inner if traits.shared == "one" else 0
 
 
 def mixture(keys: Keys, traits: Traits, s: Shape) -> tuple[tuple[Linear, ...], int]:
@@ -81,12 +106,7 @@ def mixture(keys: Keys, traits: Traits, s: Shape) -> tuple[tuple[Linear, ...], i
     n = keys.count(0, *EXPERT_COUNT)
     top_k = keys.count(1, *TOP_K)
     inner = s.inner if traits.expert_inner == "intermediate_size" else keys.size_or(s.inner, traits.expert_inner)
-    shared = {
-        "": lambda: 0,
-        "count": lambda: inner * keys.count(0, "n_shared_experts", "num_shared_experts", "moe_num_shared_experts"),
-        "size": lambda: keys.size_or(0, "shared_expert_intermediate_size", "shared_intermediate_size"),
-        "one": lambda: inner,
-    }[traits.shared]()
+    shared = _shared_inner(keys, traits, inner)
     linears = (
         blocks.router(s.hidden, n, bias=flag(keys, traits.router_bias)),
         *blocks.experts(s.hidden, inner, n, top_k, gated=traits.gated, bias=traits.expert_bias),
@@ -109,8 +129,15 @@ def _extra(traits: Traits, s: Shape) -> int:
 
 
 def attention_linears(keys: Keys, traits: Traits, s: Shape) -> tuple[Linear, ...]:
-    qkv, out = blocks.qkv_o(s.hidden, s.heads, s.kv_heads, s.head_dim, s.head_dim,
-                            bias=flag(keys, traits.qkv_bias), o_bias=flag(keys, traits.o_bias))
+    qkv, out = blocks.qkv_o(
+        s.hidden,
+        s.heads,
+        s.kv_heads,
+        s.head_dim,
+        s.head_dim,
+        bias=flag(keys, traits.qkv_bias),
+        o_bias=flag(keys, traits.o_bias),
+    )
     if traits.square_o:
         out = Linear("o_proj", s.hidden, s.hidden, out.role, out.shard, bias=out.bias)
     gate = (Linear("gate_proj", s.hidden, s.heads * s.head_dim, qkv.role),) if traits.gate_proj else ()
@@ -136,5 +163,13 @@ def read(name: str, keys: Keys, traits: Traits, top: Keys | None = None, parts: 
         mixer = Attention(s.heads, s.kv_heads, s.head_dim, s.head_dim, window)
         kinds[kind] = Layer(1, (mixer,), attention + matrices, small + more)
     order = [kinds[kind] for kind in zip(slides, sparse, strict=True)]
-    return assemble(name, keys, order, hidden=s.hidden, top=top, parts=parts,
-                    head_bias=flag(keys, traits.head_bias), other=traits.final_norms * s.hidden)
+    return assemble(
+        name,
+        keys,
+        order,
+        hidden=s.hidden,
+        top=top,
+        parts=parts,
+        head_bias=flag(keys, traits.head_bias),
+        other=traits.final_norms * s.hidden,
+    )

@@ -47,7 +47,11 @@ def read_gemma4(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelS
 
 
 def _gemma4_attention(keys: Keys, hidden: int, sliding: bool, owns: bool) -> tuple[Attention, tuple[Linear, ...], int]:
-    heads, kv_heads, dim = keys.size("num_attention_heads", high=2**16), keys.size("num_key_value_heads", high=2**16), keys.size("head_dim")
+    heads, kv_heads, dim = (
+        keys.size("num_attention_heads", high=2**16),
+        keys.size("num_key_value_heads", high=2**16),
+        keys.size("head_dim"),
+    )
     same = keys.flag("attention_k_eq_v") and not sliding  # the value is the key before its norm
     if not sliding:
         dim = keys.size_or(512, "global_head_dim")
@@ -78,7 +82,11 @@ def read_gemma3n(name: str, keys: Keys, top: Keys | None, parts: Parts) -> Model
     dim, streams, rank = keys.size("head_dim"), keys.size("altup_num_inputs", high=64), keys.size("laurel_rank")
     slides = sliding_layers(keys, n, every=5)
     shared_from = n - keys.size_or(0, "num_kv_shared_layers", high=n)
-    inners = keys.whole_numbers("intermediate_size") if keys.is_list("intermediate_size") else [keys.size("intermediate_size")]
+    inners = (
+        keys.whole_numbers("intermediate_size")
+        if keys.is_list("intermediate_size")
+        else [keys.size("intermediate_size")]
+    )
     if not inners or (len(inners) > 1 and len(inners) < n):
         raise keys.fail("intermediate_size", len(inners or ()), f"a list of {n} entries, one a layer")
     gates, norm, table, feed = _per_layer(keys, hidden, n)
@@ -102,5 +110,13 @@ def read_gemma3n(name: str, keys: Keys, top: Keys | None, parts: Parts) -> Model
     kinds = [(s, i < shared_from, pick(inners, i)) for i, s in enumerate(slides)]
     made = {kind: build(*kind) for kind in set(kinds)}
     projections = 2 * (streams - 1) * hidden * hidden
-    return assemble(name, keys, [made[kind] for kind in kinds], hidden=hidden, top=top, parts=parts,
-                    other=hidden + feed + projections, lookup=table)
+    return assemble(
+        name,
+        keys,
+        [made[kind] for kind in kinds],
+        hidden=hidden,
+        top=top,
+        parts=parts,
+        other=hidden + feed + projections,
+        lookup=table,
+    )

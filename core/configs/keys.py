@@ -12,10 +12,10 @@ from core.errors import ConfigInvalid
 _DEFAULTS: Final = Path(__file__).parent.parent.parent / "assets" / "models_defaults.csv"
 _MISSING: Final = object()
 
-MAX_SIZE: Final = 2**24     # largest width, vocabulary or rank that is believed
+MAX_SIZE: Final = 2**24  # largest width, vocabulary or rank that is believed
 MAX_CONTEXT: Final = 2**31  # tokens
 MAX_LAYERS: Final = 4096
-MAX_COUNT: Final = 2**20    # heads, experts
+MAX_COUNT: Final = 2**20  # heads, experts
 
 
 @cache

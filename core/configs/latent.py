@@ -17,12 +17,14 @@ from core.models import Indexer, LatentAttention, Layer, Linear, ModelSpec, Part
 class LatentTraits:
     """What differs between the families that share latent attention."""
 
-    routed: bool = True           # False: every MLP is dense (MiniCPM3, Youtu)
-    norms_if_moe: int = 0         # norm vectors a mixture adds
+    routed: bool = True  # False: every MLP is dense (MiniCPM3, Youtu)
+    norms_if_moe: int = 0  # norm vectors a mixture adds
     indexer: bool = False
-    index_from_hidden: bool = False  # index queries and their scales come from h, not the query latent (Mistral Large 4)
+    index_from_hidden: bool = (
+        False  # index queries and their scales come from h, not the query latent (Mistral Large 4)
+    )
     no_query_latent: bool = False
-    gated_norms: bool = False     # norms with a small gate MLP, output gate beside the queries (A.X K2)
+    gated_norms: bool = False  # norms with a small gate MLP, output gate beside the queries (A.X K2)
 
 
 def _indexer_types(keys: Keys, n: int) -> list[bool]:
@@ -64,8 +66,13 @@ class Latents:
 
 def widths(keys: Keys) -> Latents:
     return Latents(
-        keys.size("hidden_size"), keys.size("num_attention_heads", high=2**16), keys.optional("q_lora_rank", high=2**24) or None,
-        keys.size("kv_lora_rank"), keys.size("qk_nope_head_dim"), keys.size("qk_rope_head_dim", low=0), keys.size("v_head_dim"),
+        keys.size("hidden_size"),
+        keys.size("num_attention_heads", high=2**16),
+        keys.optional("q_lora_rank", high=2**24) or None,
+        keys.size("kv_lora_rank"),
+        keys.size("qk_nope_head_dim"),
+        keys.size("qk_rope_head_dim", low=0),
+        keys.size("v_head_dim"),
     )
 
 
@@ -154,5 +161,12 @@ def read_longcat(name: str, keys: Keys, top: Keys | None = None, parts: tuple[Pa
         + blocks.experts(w.hidden, inner, n, keys.count(1, *TOP_K)),
         2 * small + 4 * w.hidden,
     )
-    return assemble(name, keys, [layer] * keys.layers("num_layers", "num_hidden_layers"), hidden=w.hidden, top=top,
-                    parts=parts, other=w.hidden)
+    return assemble(
+        name,
+        keys,
+        [layer] * keys.layers("num_layers", "num_hidden_layers"),
+        hidden=w.hidden,
+        top=top,
+        parts=parts,
+        other=w.hidden,
+    )

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 from core.checkpoints import shipped
-from core.configs import classic, decoder, gemma, hybrid, kimi, latent, seq2seq, sparse
+from core.configs import classic, decoder, gemma, hybrid, kimi, latent, pure, seq2seq, sparse, state_space
 from core.configs.decoder import Traits
 from core.configs.families import FAMILIES
 from core.configs.keys import Keys
@@ -20,43 +20,92 @@ TEXT_KEYS: Final = ("text_config", "language_config", "llm_config", "thinker_con
 
 # names under which the same code travels
 SAME_AS: Final[Mapping[str, str]] = {
-    "gemma3_text": "gemma3", "qwen2_vl_text": "qwen2", "qwen2_vl": "qwen2", "qwen2_5_vl_text": "qwen2", "qwen2_5_vl": "qwen2",
-    "qwen3_vl_text": "qwen3", "qwen3_vl_moe_text": "qwen3_moe", "qwen3_5_text": "qwen3_5", "qwen3_5_moe_text": "qwen3_5",
-    "qwen3_5_moe": "qwen3_5", "kimi_k2": "deepseek_v3", "mistral_large4_text": "mistral_large4", "phi-msft": "phi",
-    "gemma3n_text": "gemma3n", "gemma4_text": "gemma4", "deepseek_ref": "deepseek_v4", "minimax_m3_vl_text": "minimax_m3",
-    "minimax_m3_vl": "minimax_m3", "step3p7": "step3p5", "step3p7_text": "step3p5", "llama4_text": "llama4",
-    "mllama_text_model": "mllama", "minimax_m1": "minimax", "minimax_text_01": "minimax",
-    "phi3_v": "phi3", "phi3small": "phi3",
+    "gemma3_text": "gemma3",
+    "qwen2_vl_text": "qwen2",
+    "qwen2_vl": "qwen2",
+    "qwen2_5_vl_text": "qwen2",
+    "qwen2_5_vl": "qwen2",
+    "qwen3_vl_text": "qwen3",
+    "qwen3_vl_moe_text": "qwen3_moe",
+    "qwen3_5_text": "qwen3_5",
+    "qwen3_5_moe_text": "qwen3_5",
+    "qwen3_5_moe": "qwen3_5",
+    "kimi_k2": "deepseek_v3",
+    "mistral_large4_text": "mistral_large4",
+    "phi-msft": "phi",
+    "gemma3n_text": "gemma3n",
+    "gemma4_text": "gemma4",
+    "deepseek_ref": "deepseek_v4",
+    "minimax_m3_vl_text": "minimax_m3",
+    "minimax_m3_vl": "minimax_m3",
+    "step3p7": "step3p5",
+    "step3p7_text": "step3p5",
+    "llama4_text": "llama4",
+    "mllama_text_model": "mllama",
+    "minimax_m1": "minimax",
+    "minimax_text_01": "minimax",
+    "phi3_v": "phi3",
+    "phi3small": "phi3",
 }
 
 
 def _latent(**traits: bool | int) -> Reader:
     def read(name: str, keys: Keys, top: Keys | None, parts: tuple[Part, ...]) -> ModelSpec:
-        return latent.read(name, keys, LatentTraits(**traits), top, parts)  # type: ignore[arg-type]  # names are checked by the class
+        return latent.read(name, keys, LatentTraits(**traits), top, parts)  # type: ignore[arg-type]  # bool or int
 
     return read
 
 
 READERS: Final[Mapping[str, Reader]] = {
-    "deepseek_v2": _latent(), "deepseek_v3": _latent(), "glm4_moe_lite": _latent(), "mistral4": _latent(),
-    "youtu": _latent(routed=False), "minicpm3": _latent(routed=False), "axk1": _latent(norms_if_moe=1),
-    "deepseek_v32": _latent(indexer=True), "glm_moe_dsa": _latent(indexer=True),
+    "deepseek_v2": _latent(),
+    "deepseek_v3": _latent(),
+    "glm4_moe_lite": _latent(),
+    "mistral4": _latent(),
+    "youtu": _latent(routed=False),
+    "minicpm3": _latent(routed=False),
+    "axk1": _latent(norms_if_moe=1),
+    "deepseek_v32": _latent(indexer=True),
+    "glm_moe_dsa": _latent(indexer=True),
     "mistral_large4": _latent(indexer=True, index_from_hidden=True),
     "longcat_flash": latent.read_longcat,
-    "qwen3_next": hybrid.read_qwen_next, "qwen3_5": hybrid.read_qwen_next, "olmo_hybrid": hybrid.read_olmo_hybrid,
-    "nemotron_h": hybrid.read_nemotron_h, "mamba": hybrid.read_mamba, "mamba2": hybrid.read_mamba2,
-    "falcon_mamba": hybrid.read_falcon_mamba, "jamba": hybrid.read_jamba, "bamba": hybrid.read_bamba,
-    "granitemoehybrid": hybrid.read_granite_hybrid, "falcon_h1": hybrid.read_falcon_h1,
-    "lfm2": hybrid.read_lfm2, "lfm2_moe": hybrid.read_lfm2, "lfm3": hybrid.read_lfm3,
-    "minimax": hybrid.read_minimax, "recurrent_gemma": hybrid.read_recurrent_gemma,
+    "qwen3_next": hybrid.read_qwen_next,
+    "qwen3_5": hybrid.read_qwen_next,
+    "olmo_hybrid": hybrid.read_olmo_hybrid,
+    "nemotron_h": state_space.read_nemotron_h,
+    "mamba": pure.read_mamba,
+    "mamba2": pure.read_mamba2,
+    "falcon_mamba": pure.read_falcon_mamba,
+    "jamba": state_space.read_jamba,
+    "bamba": state_space.read_bamba,
+    "granitemoehybrid": state_space.read_granite_hybrid,
+    "falcon_h1": state_space.read_falcon_h1,
+    "lfm2": hybrid.read_lfm2,
+    "lfm2_moe": hybrid.read_lfm2,
+    "lfm3": hybrid.read_lfm3,
+    "minimax": hybrid.read_minimax,
+    "recurrent_gemma": pure.read_recurrent_gemma,
     **classic.READERS,
-    "gemma3n": gemma.read_gemma3n, "gemma4": gemma.read_gemma4,
-    "whisper": seq2seq.read_whisper, "bart": seq2seq.read_bart, "mbart": seq2seq.read_bart, "t5": seq2seq.read_t5,
-    "mt5": seq2seq.read_t5, "moonshine": seq2seq.read_moonshine, "t5gemma": seq2seq.read_t5gemma,
-    "deepseek_v4": sparse.read_deepseek_v4, "minimax_m3": sparse.read_minimax_m3, "mimo_v2_flash": sparse.read_mimo_v2,
-    "step3p5": sparse.read_step, "llama4": sparse.read_llama4, "mllama": sparse.read_mllama,
+    "gemma3n": gemma.read_gemma3n,
+    "gemma4": gemma.read_gemma4,
+    "whisper": seq2seq.read_whisper,
+    "bart": seq2seq.read_bart,
+    "mbart": seq2seq.read_bart,
+    "t5": seq2seq.read_t5,
+    "mt5": seq2seq.read_t5,
+    "moonshine": seq2seq.read_moonshine,
+    "t5gemma": seq2seq.read_t5gemma,
+    "deepseek_v4": sparse.read_deepseek_v4,
+    "minimax_m3": sparse.read_minimax_m3,
+    "mimo_v2_flash": sparse.read_mimo_v2,
+    "step3p5": sparse.read_step,
+    "llama4": sparse.read_llama4,
+    "mllama": sparse.read_mllama,
     "kimi_linear": kimi.read_kimi_linear,
-    "zamba2": hybrid.read_zamba2, "rwkv": hybrid.read_rwkv, "rwkv5": hybrid.read_rwkv, "xlstm": hybrid.read_xlstm,
+    "glm5_next_text": kimi.read_glm5_next,
+    "zamba2": state_space.read_zamba2,
+    "rwkv": pure.read_rwkv,
+    "rwkv5": pure.read_rwkv,
+    "xlstm": pure.read_xlstm,
 }
 
 
@@ -91,12 +140,13 @@ def _best_effort(name: str, keys: Keys, top: Keys | None, parts: tuple[Part, ...
     if missing or recurs:
         why = f"it has '{recurs[0]}'" if recurs else f"it lacks '{missing[0]}'"
         raise ArchitectureUnknown(
-            f"The family '{keys.family[:60]}' of {name} is not understood, and {why}, so it cannot be read as an ordinary "
-            "transformer; pick a model of the catalogue with the same shapes.")
+            f"The family '{keys.family[:60]}' of {name} is not understood, and {why}, so it cannot be "
+            "read as an ordinary transformer; pick a model of the catalogue with the same shapes."
+        )
     bias = "attention_bias"
     traits = Traits(bias, bias, "mlp_bias", moe=True, shared="count")
     spec = decoder.read(name, keys, traits, top, parts)
-    note = f"'{keys.family[:60]}' is not a known family: read as an ordinary transformer, so parameters may be a little off."
+    note = f"'{keys.family[:60]}' is not a known family: read as an ordinary transformer, so it may be a little off."
     return replace(spec, best_effort=True, notes=(*spec.notes, note))
 
 
@@ -122,7 +172,9 @@ def _mtp(spec: ModelSpec, keys: Keys) -> ModelSpec:
 
 MAX_PARAMS: Final = 10**15
 REQUIRED: Final = ("hidden_size",)  # what no class default may fill in
-ALIASES: Final[Mapping[str, tuple[str, ...]]] = {"hidden_size": ("n_embd", "d_model", "embedding_dim", "encoder", "decoder")}
+ALIASES: Final[Mapping[str, tuple[str, ...]]] = {
+    "hidden_size": ("n_embd", "d_model", "embedding_dim", "encoder", "decoder")
+}
 
 
 def _tower(top: Keys, hidden: int) -> tuple[Part, ...]:
@@ -149,7 +201,9 @@ def read_config(
     spec = _flat(name, top) if text is None else _composite(name, top, text)
     spec = _mtp(spec, text or top)
     if spec.total_params > MAX_PARAMS:
-        raise ConfigInvalid(f"config.json describes {spec.total_params:.1e} parameters; more than {MAX_PARAMS:.0e} is not believed.")
+        raise ConfigInvalid(
+            f"config.json describes {spec.total_params:.1e} parameters; more than {MAX_PARAMS:.0e} is not believed."
+        )
     return replace(spec, shipped=shipped(config, quant_config))
 
 

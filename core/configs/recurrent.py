@@ -30,8 +30,18 @@ def mamba1(
 
 
 def mamba2(
-    hidden: int, heads: int, head_dim: int, groups: int, state: int, kernel: int, *,
-    conv_bias: bool, bias: bool, inner: int | None = None, gate_norm: bool = True, state_value_bytes: int | None = None,
+    hidden: int,
+    heads: int,
+    head_dim: int,
+    groups: int,
+    state: int,
+    kernel: int,
+    *,
+    conv_bias: bool,
+    bias: bool,
+    inner: int | None = None,
+    gate_norm: bool = True,
+    state_value_bytes: int | None = None,
 ) -> Block:
     """State space duality: heads·head_dim·state values of state; B and C come in groups."""
     inner = heads * head_dim if inner is None else inner
@@ -46,8 +56,14 @@ def mamba2(
 
 
 def delta_net(
-    hidden: int, key_heads: int, key_dim: int, value_heads: int, value_dim: int, kernel: int,
-    *, state_value_bytes: int | None = None,
+    hidden: int,
+    key_heads: int,
+    key_dim: int,
+    value_heads: int,
+    value_dim: int,
+    kernel: int,
+    *,
+    state_value_bytes: int | None = None,
 ) -> Block:
     """Gated delta net: a key_dim x value_dim state for every value head."""
     keys, values = key_heads * key_dim, value_heads * value_dim
@@ -116,14 +132,28 @@ def mamba1_of(keys: Keys, hidden: int, inner: int) -> Block:
     """The Mamba-1 layer of a Mamba or Falcon-Mamba configuration."""
     rank = keys.values.get("time_step_rank", "auto")
     width = ceil(hidden / 16) if rank in ("auto", None) else keys.size("time_step_rank")
-    return mamba1(hidden, inner, keys.size("state_size"), width, keys.size("conv_kernel", high=4096),
-                  conv_bias=keys.flag("use_conv_bias", default=True), bias=keys.flag("use_bias"))
+    return mamba1(
+        hidden,
+        inner,
+        keys.size("state_size"),
+        width,
+        keys.size("conv_kernel", high=4096),
+        conv_bias=keys.flag("use_conv_bias", default=True),
+        bias=keys.flag("use_bias"),
+    )
 
 
 def prefixed_mamba2(keys: Keys, hidden: int, *, inner: int, gate_norm: bool = True) -> Block:
     """The Mamba-2 layer of a configuration whose keys start with mamba_ (Bamba, Granite 4, Falcon-H1)."""
     return mamba2(
-        hidden, keys.size("mamba_n_heads", high=2**16), 0, keys.size("mamba_n_groups", high=2**16),
-        keys.size("mamba_d_state"), keys.size("mamba_d_conv", high=4096), conv_bias=keys.flag("mamba_conv_bias"),
-        bias=keys.flag("mamba_proj_bias"), inner=inner, gate_norm=gate_norm,
+        hidden,
+        keys.size("mamba_n_heads", high=2**16),
+        0,
+        keys.size("mamba_n_groups", high=2**16),
+        keys.size("mamba_d_state"),
+        keys.size("mamba_d_conv", high=4096),
+        conv_bias=keys.flag("mamba_conv_bias"),
+        bias=keys.flag("mamba_proj_bias"),
+        inner=inner,
+        gate_norm=gate_norm,
     )

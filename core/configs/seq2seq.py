@@ -13,8 +13,17 @@ from core.models import Attention, CrossAttention, Layer, Linear, ModelSpec, Par
 Parts = tuple[Part, ...]
 
 
-def cross(hidden: int, heads: int, kv_heads: int, dim: int, source: int, *, bias: bool = False, k_bias: bool = False,
-          source_width: int | None = None) -> tuple[CrossAttention, tuple[Linear, ...], int]:
+def cross(
+    hidden: int,
+    heads: int,
+    kv_heads: int,
+    dim: int,
+    source: int,
+    *,
+    bias: bool = False,
+    k_bias: bool = False,
+    source_width: int | None = None,
+) -> tuple[CrossAttention, tuple[Linear, ...], int]:
     """Attention over the encoder: keys and values are computed once a request."""
     width = source_width or hidden
     linears = (
@@ -37,8 +46,14 @@ def read_whisper(name: str, keys: Keys, top: Keys | None, parts: Parts) -> Model
     linears = (qkv, out, *cross_linears, *blocks.mlp(h, keys.size("decoder_ffn_dim"), bias=True))
     layer = Layer(1, (Attention(heads, heads, h // heads, h // heads), mixer), linears, 2 * h + small + 6 * h)
     positions = keys.size("max_target_positions", high=2**31) * h
-    return assemble(name, keys, [layer] * keys.layers("decoder_layers"), hidden=h, other=positions + 2 * h,
-                    parts=(Part("audio encoder", encoder, resident=True, text=True),))
+    return assemble(
+        name,
+        keys,
+        [layer] * keys.layers("decoder_layers"),
+        hidden=h,
+        other=positions + 2 * h,
+        parts=(Part("audio encoder", encoder, resident=True, text=True),),
+    )
 
 
 def read_bart(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpec:
@@ -47,14 +62,26 @@ def read_bart(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpe
     positions = (keys.size("max_position_embeddings", high=2**31) + 2) * h
     encoder = keys.layers("encoder_layers") * encoder_layer(h, keys.size("encoder_ffn_dim")) + positions + 2 * h
     dim = h // heads
-    mixer, cross_linears, small = cross(h, heads, heads, dim, keys.size("max_position_embeddings", high=2**31), bias=True, k_bias=True)
-    linears = (*blocks.qkv_o(h, heads, heads, dim, dim, bias=True, o_bias=True), *cross_linears,
-               *blocks.mlp(h, keys.size("decoder_ffn_dim"), bias=True))
+    mixer, cross_linears, small = cross(
+        h, heads, heads, dim, keys.size("max_position_embeddings", high=2**31), bias=True, k_bias=True
+    )
+    linears = (
+        *blocks.qkv_o(h, heads, heads, dim, dim, bias=True, o_bias=True),
+        *cross_linears,
+        *blocks.mlp(h, keys.size("decoder_ffn_dim"), bias=True),
+    )
     layer = Layer(1, (Attention(heads, heads, dim, dim), mixer), linears, small + 6 * h)
     alone = any(said.endswith("ForCausalLM") for said in keys.texts("architectures") or ())
     parts = () if alone else (Part("encoder", encoder, resident=True, text=True),)
-    return assemble(name, keys, [layer] * keys.layers("decoder_layers"), hidden=h, other=positions + 2 * h, parts=parts,
-                    tied=keys.flag("tie_word_embeddings", default=True))
+    return assemble(
+        name,
+        keys,
+        [layer] * keys.layers("decoder_layers"),
+        hidden=h,
+        other=positions + 2 * h,
+        parts=parts,
+        tied=keys.flag("tie_word_embeddings", default=True),
+    )
 
 
 def read_t5(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpec:
@@ -69,9 +96,15 @@ def read_t5(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpec:
     mixer, cross_linears, _ = cross(h, heads, heads, dim, keys.size_or(512, "n_positions"))
     linears = (*blocks.qkv_o(h, heads, heads, dim, dim), *cross_linears, *build(h, inner))
     layer = Layer(1, (Attention(heads, heads, dim, dim), mixer), linears, 3 * h)
-    return assemble(name, keys, [layer] * (keys.optional("num_decoder_layers", high=4096) or n), hidden=h, other=buckets + h,
-                    parts=(Part("encoder", encoder, resident=True, text=True),),
-                    tied=keys.flag("tie_word_embeddings", default=True))
+    return assemble(
+        name,
+        keys,
+        [layer] * (keys.optional("num_decoder_layers", high=4096) or n),
+        hidden=h,
+        other=buckets + h,
+        parts=(Part("encoder", encoder, resident=True, text=True),),
+        tied=keys.flag("tie_word_embeddings", default=True),
+    )
 
 
 def read_moonshine(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpec:
@@ -84,12 +117,22 @@ def read_moonshine(name: str, keys: Keys, top: Keys | None, parts: Parts) -> Mod
     bias, dim, e_dim = keys.flag("attention_bias"), h // heads, h // e_heads
     wave = 127 * h + (2 * h * h * 7 + 2 * h) + (2 * h * h * 3 + h) + 2 * h
     projections = 2 * h * e_heads * e_dim + 2 * h * e_kv * e_dim + bias * (e_heads + 2 * e_kv) * e_dim
-    encoder = wave + h + keys.layers("encoder_num_hidden_layers") * (projections + linear(h, inner) + linear(inner, h) + 2 * h)
+    encoder = (
+        wave
+        + h
+        + keys.layers("encoder_num_hidden_layers") * (projections + linear(h, inner) + linear(inner, h) + 2 * h)
+    )
     mixer, cross_linears, _ = cross(h, heads, kv_heads, dim, 1500)
     linears = (*blocks.qkv_o(h, heads, kv_heads, dim, dim, bias=bias), *cross_linears, *blocks.glu(h, inner, bias=True))
     layer = Layer(1, (Attention(heads, kv_heads, dim, dim), mixer), linears, 3 * h)
-    return assemble(name, keys, [layer] * keys.layers("decoder_num_hidden_layers"), hidden=h, other=h,
-                    parts=(Part("audio encoder", encoder, resident=True, text=True),))
+    return assemble(
+        name,
+        keys,
+        [layer] * keys.layers("decoder_num_hidden_layers"),
+        hidden=h,
+        other=h,
+        parts=(Part("audio encoder", encoder, resident=True, text=True),),
+    )
 
 
 def read_t5gemma(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpec:
@@ -98,17 +141,36 @@ def read_t5gemma(name: str, keys: Keys, top: Keys | None, parts: Parts) -> Model
     e_hidden, h = encoder.size("hidden_size"), decoder.size("hidden_size")
 
     def attention(part: Keys) -> tuple[int, int, int]:
-        return part.size("num_attention_heads", high=2**16), part.size("num_key_value_heads", high=2**16), part.size("head_dim")
+        return (
+            part.size("num_attention_heads", high=2**16),
+            part.size("num_key_value_heads", high=2**16),
+            part.size("head_dim"),
+        )
 
     e_heads, e_kv, e_dim = attention(encoder)
     e_layer = 2 * e_hidden * (e_heads + e_kv) * e_dim + 3 * e_hidden * encoder.size("intermediate_size") + 4 * e_hidden
     encoded = encoder.layers() * e_layer + encoder.size("vocab_size") * e_hidden + e_hidden
     heads, kv_heads, dim = attention(decoder)
-    mixer, cross_linears, _ = cross(h, heads, kv_heads, dim, decoder.size_or(8192, "max_position_embeddings", high=2**31),
-                                    source_width=e_hidden)
-    linears = (*blocks.qkv_o(h, heads, kv_heads, dim, dim), *cross_linears, *blocks.glu(h, decoder.size("intermediate_size")))
+    mixer, cross_linears, _ = cross(
+        h, heads, kv_heads, dim, decoder.size_or(8192, "max_position_embeddings", high=2**31), source_width=e_hidden
+    )
+    linears = (
+        *blocks.qkv_o(h, heads, kv_heads, dim, dim),
+        *cross_linears,
+        *blocks.glu(h, decoder.size("intermediate_size")),
+    )
     window, n = decoder.size("sliding_window", high=2**31), decoder.layers()
-    order = [Layer(1, (Attention(heads, kv_heads, dim, dim, window if slides else None), mixer), linears, 6 * h)
-             for slides in sliding_layers(decoder, n, every=2)]
-    return assemble(name, decoder, order, hidden=h, top=keys, other=h, vocab=keys.size_or(decoder.size("vocab_size"), "vocab_size"),
-                    parts=(Part("encoder", encoded, resident=True, text=True),))
+    order = [
+        Layer(1, (Attention(heads, kv_heads, dim, dim, window if slides else None), mixer), linears, 6 * h)
+        for slides in sliding_layers(decoder, n, every=2)
+    ]
+    return assemble(
+        name,
+        decoder,
+        order,
+        hidden=h,
+        top=keys,
+        other=h,
+        vocab=keys.size_or(decoder.size("vocab_size"), "vocab_size"),
+        parts=(Part("encoder", encoded, resident=True, text=True),),
+    )

@@ -8,7 +8,18 @@ from core.configs.decoder import EXPERT_COUNT, TOP_K, Traits, mixture, shape
 from core.configs.keys import MAX_COUNT, Keys
 from core.configs.patterns import layer_types, moe_layers, windows
 from core.configs.stack import assemble
-from core.models import Attention, CompressedAttention, CrossAttention, Indexer, Layer, Linear, ModelSpec, Part, Role, Shard
+from core.models import (
+    Attention,
+    CompressedAttention,
+    CrossAttention,
+    Indexer,
+    Layer,
+    Linear,
+    ModelSpec,
+    Part,
+    Role,
+    Shard,
+)
 
 Parts = tuple[Part, ...]
 OVERLAPPED_RATIO = 4  # DeepSeek-V4: at this ratio blocks overlap and an indexer picks among them
@@ -55,7 +66,9 @@ def _v4_attention(keys: Keys, hidden: int, ratio: int) -> tuple[CompressedAttent
         compress, more = _compressor(hidden, ratio, dim, "compressor.")
         linears, small = linears + compress, small + more
     if ratio == OVERLAPPED_RATIO:
-        index = Indexer(keys.size("index_n_heads", high=2**16), keys.size("index_head_dim"), keys.size("index_topk", high=2**31))
+        index = Indexer(
+            keys.size("index_n_heads", high=2**16), keys.size("index_head_dim"), keys.size("index_topk", high=2**31)
+        )
         compress, more = _compressor(hidden, ratio, index.dim, "indexer.")
         linears += (
             *compress,
@@ -67,7 +80,7 @@ def _v4_attention(keys: Keys, hidden: int, ratio: int) -> tuple[CompressedAttent
     return CompressedAttention(heads, dim, rope, window, ratio, index), linears, small
 
 
-def _hyper(hidden: int, streams: int) -> int:
+def hyper_connections(hidden: int, streams: int) -> int:
     """Manifold-constrained hyper-connections around one block: (m² + 2m)(m·h) weights, as many biases, 3 scales."""
     mixes = streams * streams + 2 * streams
     return mixes * streams * hidden + mixes + 3
@@ -81,9 +94,11 @@ def read_deepseek_v4(name: str, keys: Keys, top: Keys | None, parts: Parts) -> M
     ratios = _v4_ratios(keys, n)
     for ratio in set(ratios):
         mixer, linears, small = _v4_attention(keys, hidden, ratio)
-        made[ratio] = Layer(1, (mixer,), linears + experts, small + 2 * hidden + 2 * _hyper(hidden, streams))
+        made[ratio] = Layer(1, (mixer,), linears + experts, small + 2 * hidden + 2 * hyper_connections(hidden, streams))
     head = streams * streams * hidden + streams + 1
-    return assemble(name, keys, [made[ratio] for ratio in ratios], hidden=hidden, top=top, parts=parts, other=hidden + head)
+    return assemble(
+        name, keys, [made[ratio] for ratio in ratios], hidden=hidden, top=top, parts=parts, other=hidden + head
+    )
 
 
 def read_minimax_m3(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpec:
@@ -97,17 +112,32 @@ def read_minimax_m3(name: str, keys: Keys, top: Keys | None, parts: Parts) -> Mo
     source = sparse_config or keys
     heads = source.size_or(4, "sparse_num_index_heads", "index_n_heads", high=2**16)
     dim = source.size_or(128, "sparse_index_dim", "index_head_dim")
-    top_k = source.size_or(16, "sparse_topk_blocks", "index_topk_blocks") * source.size_or(128, "sparse_block_size", "index_block_size")
+    top_k = source.size_or(16, "sparse_topk_blocks", "index_topk_blocks") * source.size_or(
+        128, "sparse_block_size", "index_block_size"
+    )
     routed, _ = mixture(keys, Traits(moe=True, shared="count", expert_inner="moe_intermediate_size"), s)
     dense = blocks.glu(s.hidden, keys.size_or(s.inner, "dense_intermediate_size"))
 
     def build(sparse: int, moe: bool) -> Layer:
         index = (
-            Linear("index_q_proj", s.hidden, heads * dim, Role.ATTENTION, Shard.REPLICATED),
-            Linear("index_k_proj", s.hidden, dim, Role.ATTENTION, Shard.REPLICATED),
-        ) if sparse else ()
-        mixer = Attention(s.heads, s.kv_heads, s.head_dim, s.head_dim, None, True, heads * sparse, dim * sparse,
-                          top_k if sparse else None)
+            (
+                Linear("index_q_proj", s.hidden, heads * dim, Role.ATTENTION, Shard.REPLICATED),
+                Linear("index_k_proj", s.hidden, dim, Role.ATTENTION, Shard.REPLICATED),
+            )
+            if sparse
+            else ()
+        )
+        mixer = Attention(
+            s.heads,
+            s.kv_heads,
+            s.head_dim,
+            s.head_dim,
+            None,
+            True,
+            heads * sparse,
+            dim * sparse,
+            top_k if sparse else None,
+        )
         attention = blocks.qkv_o(s.hidden, s.heads, s.kv_heads, s.head_dim, s.head_dim)
         small = 2 * s.head_dim + 2 * dim * sparse + 2 * s.hidden
         return Layer(1, (mixer,), attention + index + (routed if moe else dense), small)
@@ -122,19 +152,31 @@ def read_mimo_v2(name: str, keys: Keys, top: Keys | None, parts: Parts) -> Model
     s, n = shape(keys), keys.layers()
     slides = windows(keys, n)
     inner = keys.size("moe_intermediate_size")
-    routed = (blocks.router(s.hidden, keys.size(*EXPERT_COUNT, high=MAX_COUNT)),
-              *blocks.experts(s.hidden, inner, keys.size(*EXPERT_COUNT, high=MAX_COUNT), keys.count(1, *TOP_K)),
-              *blocks.shared_expert(s.hidden, inner * keys.count(0, "n_shared_experts")))
+    routed = (
+        blocks.router(s.hidden, keys.size(*EXPERT_COUNT, high=MAX_COUNT)),
+        *blocks.experts(s.hidden, inner, keys.size(*EXPERT_COUNT, high=MAX_COUNT), keys.count(1, *TOP_K)),
+        *blocks.shared_expert(s.hidden, inner * keys.count(0, "n_shared_experts")),
+    )
     dense = blocks.glu(s.hidden, s.inner)
 
     def build(window: int | None, moe: bool) -> Layer:
         prefix = "swa_" if window else ""
         heads = keys.count(s.heads, f"{prefix}num_attention_heads") or s.heads
         kv_heads = keys.count(s.kv_heads, f"{prefix}num_key_value_heads") or s.kv_heads
-        qk, v = keys.size_or(s.head_dim, f"{prefix}head_dim"), keys.size_or(s.head_dim, f"{prefix}v_head_dim", "v_head_dim")
-        sinks = keys.flag("add_swa_attention_sink_bias" if window else "add_full_attention_sink_bias", default=bool(window))
+        qk, v = (
+            keys.size_or(s.head_dim, f"{prefix}head_dim"),
+            keys.size_or(s.head_dim, f"{prefix}v_head_dim", "v_head_dim"),
+        )
+        sinks = keys.flag(
+            "add_swa_attention_sink_bias" if window else "add_full_attention_sink_bias", default=bool(window)
+        )
         attention = blocks.qkv_o(s.hidden, heads, kv_heads, qk, v, bias=keys.flag("attention_bias"))
-        return Layer(1, (Attention(heads, kv_heads, qk, v, window),), attention + (routed if moe else dense), heads * sinks + 2 * s.hidden)
+        return Layer(
+            1,
+            (Attention(heads, kv_heads, qk, v, window),),
+            attention + (routed if moe else dense),
+            heads * sinks + 2 * s.hidden,
+        )
 
     kinds = list(zip(slides, moe_layers(keys, n), strict=True))
     made = {kind: build(*kind) for kind in set(kinds)}
@@ -159,18 +201,25 @@ def read_step(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpe
     heads = keys.size("num_attention_heads", high=2**16)
     kv_heads, dim = keys.size("num_key_value_heads", "num_attention_groups", high=2**16), keys.size("head_dim")
     other = keys.part("attention_other_setting")
-    sliding_heads = keys.count(0, "num_sliding_attention_heads") or (other.count(heads, "num_attention_heads") if other else heads)
+    sliding_heads = keys.count(0, "num_sliding_attention_heads") or (
+        other.count(heads, "num_attention_heads") if other else heads
+    )
     kv_sliding = other.count(kv_heads, "num_attention_groups", "num_key_value_heads") if other else kv_heads
     inner, count = keys.size("moe_intermediate_size"), keys.size("n_routed_experts", *EXPERT_COUNT, high=MAX_COUNT)
-    routed = (blocks.router(hidden, count), *blocks.experts(hidden, inner, count, keys.count(1, *TOP_K)),
-              *blocks.shared_expert(hidden, keys.size_or(inner, "share_expert_dim", "share_expert_dims")))
+    routed = (
+        blocks.router(hidden, count),
+        *blocks.experts(hidden, inner, count, keys.count(1, *TOP_K)),
+        *blocks.shared_expert(hidden, keys.size_or(inner, "share_expert_dim", "share_expert_dims")),
+    )
     dense = blocks.glu(hidden, keys.size("intermediate_size"))
 
     def build(window: int | None, moe: bool) -> Layer:
         h, k = (sliding_heads, kv_sliding) if window else (heads, kv_heads)
         gate = Linear("g_proj", hidden, h, Role.ATTENTION)
         attention = (*blocks.qkv_o(hidden, h, k, dim, dim), gate)
-        return Layer(1, (Attention(h, k, dim, dim, window),), attention + (routed if moe else dense), 2 * dim + 2 * hidden)
+        return Layer(
+            1, (Attention(h, k, dim, dim, window),), attention + (routed if moe else dense), 2 * dim + 2 * hidden
+        )
 
     kinds = list(zip(windows(keys, n), _step_moe(keys, n), strict=True))
     made = {kind: build(*kind) for kind in set(kinds)}
@@ -193,12 +242,24 @@ def read_llama4(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelS
     sparse = [i in listed for i in range(n)] if listed is not None else [(i + 1) % step == 0 for i in range(n)]
     routed, _ = mixture(keys, Traits(moe=True, expert_inner="intermediate_size", shared="one"), s)
     dense = blocks.glu(s.hidden, keys.size("intermediate_size_mlp"))
-    attention = blocks.qkv_o(s.hidden, s.heads, s.kv_heads, s.head_dim, s.head_dim,
-                             bias=keys.flag("attention_bias"), o_bias=keys.flag("attention_bias"))
+    attention = blocks.qkv_o(
+        s.hidden,
+        s.heads,
+        s.kv_heads,
+        s.head_dim,
+        s.head_dim,
+        bias=keys.flag("attention_bias"),
+        o_bias=keys.flag("attention_bias"),
+    )
     made = {
-        (c, m): Layer(1, (Attention(s.heads, s.kv_heads, s.head_dim, s.head_dim, chunk if c else None),),
-                      attention + (routed if m else dense), 2 * s.hidden)
-        for c in (True, False) for m in (True, False)
+        (c, m): Layer(
+            1,
+            (Attention(s.heads, s.kv_heads, s.head_dim, s.head_dim, chunk if c else None),),
+            attention + (routed if m else dense),
+            2 * s.hidden,
+        )
+        for c in (True, False)
+        for m in (True, False)
     }
     order = [made[kind] for kind in zip(chunked, sparse, strict=True)]
     return assemble(name, keys, order, hidden=s.hidden, top=top, parts=parts, other=s.hidden)
@@ -210,7 +271,17 @@ def read_mllama(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelS
     where = set(keys.whole_numbers("cross_attention_layers") or ())
     mlp, attention = blocks.glu(s.hidden, s.inner), blocks.qkv_o(s.hidden, s.heads, s.kv_heads, s.head_dim, s.head_dim)
     own = Layer(1, (Attention(s.heads, s.kv_heads, s.head_dim, s.head_dim),), attention + mlp, 2 * s.hidden)
-    image = Layer(1, (CrossAttention(s.heads, s.kv_heads, s.head_dim, 0),), attention + mlp, 2 * s.head_dim + 2 + 2 * s.hidden)
+    image = Layer(
+        1, (CrossAttention(s.heads, s.kv_heads, s.head_dim, 0),), attention + mlp, 2 * s.head_dim + 2 + 2 * s.hidden
+    )
     vocab = keys.size("vocab_size")
-    return assemble(name, keys, [image if i in where else own for i in range(n)], hidden=s.hidden, top=top, parts=parts,
-                    other=s.hidden, embedding=(vocab + 8) * s.hidden)
+    return assemble(
+        name,
+        keys,
+        [image if i in where else own for i in range(n)],
+        hidden=s.hidden,
+        top=top,
+        parts=parts,
+        other=s.hidden,
+        embedding=(vocab + 8) * s.hidden,
+    )

@@ -5,8 +5,17 @@ from collections.abc import Sequence
 from core.configs.keys import MAX_CONTEXT, Keys
 from core.models import Layer, Linear, ModelSpec, Part, Role, Shard
 
-_CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "max_sequence_length",
-                 "context_length", "n_ctx", "max_target_positions", "max_seq_length")
+_CONTEXT_KEYS = (
+    "max_position_embeddings",
+    "n_positions",
+    "max_seq_len",
+    "seq_length",
+    "max_sequence_length",
+    "context_length",
+    "n_ctx",
+    "max_target_positions",
+    "max_seq_length",
+)
 
 
 def dtype_of(*configs: Keys) -> str:

@@ -69,8 +69,14 @@ def _internvit(vision: Keys) -> int:
 
 def encoder(vision: Keys) -> int:
     """The bare tower, by the kind the vision config says it is."""
-    kinds = {"clip": _clip, "siglip": _siglip, "pixtral": _pixtral, "internvl": _internvit,
-             "idefics3": _siglip, "smolvlm": _siglip}
+    kinds = {
+        "clip": _clip,
+        "siglip": _siglip,
+        "pixtral": _pixtral,
+        "internvl": _internvit,
+        "idefics3": _siglip,
+        "smolvlm": _siglip,
+    }
     for kind, build in kinds.items():
         if vision.family.startswith(kind):
             return build(vision)
@@ -173,7 +179,9 @@ def kimi_k3(vision: Keys, top: Keys, text: int) -> int:
     h, inner = vision.size("vt_hidden_size"), vision.size("vt_intermediate_size")
     width = vision.size_or(h, "qkv_hidden_size")
     bias, more = vision.flag("attn_bias"), vision.flag("linear_bias")
-    layer = linear(h, 3 * width, bias) + linear(width, h, bias) + linear(h, inner, more) + linear(inner, h, more) + 2 * h
+    layer = (
+        linear(h, 3 * width, bias) + linear(width, h, bias) + linear(h, inner, more) + linear(inner, h, more) + 2 * h
+    )
     grid = vision.size("init_pos_emb_height") * vision.size("init_pos_emb_width")
     kernel = vision.whole_numbers("merge_kernel_size") or [2, 2]
     wide = vision.size_or(h, "mm_hidden_size") * kernel[0] * kernel[-1]
@@ -189,6 +197,17 @@ def gemma4(vision: Keys, top: Keys, text: int) -> int:
     bias = vision.flag("attention_bias") * (2 * (heads + kv_heads) * dim - heads * dim + h)
     layer = 2 * h * (heads + kv_heads) * dim + bias + 3 * h * inner + 2 * dim + 4 * h
     return 2 * vision.size("position_embedding_size") * h + _pixels(vision) * h + vision.layers() * layer + h * text
+
+
+def glm(vision: Keys, top: Keys, text: int) -> int:
+    """GLM-5-Next: gated MLPs, norms a head, a strided convolution and a gated merger."""
+    h, inner, out = vision.size("hidden_size"), vision.size("intermediate_size"), vision.size("out_hidden_size")
+    bias = vision.flag("attention_bias")
+    layer = linear(h, 3 * h, bias) + linear(h, h, bias) + 2 * linear(h, inner) + linear(inner, h) + 2 * h
+    layer += 2 * (h // vision.size("num_heads", high=2**16))
+    merge = vision.size("spatial_merge_size", high=256) ** 2
+    merger = out * out + 2 * out + 3 * out * vision.size("projection_intermediate_size")
+    return _qwen_patch(vision, h) + h + vision.layers("depth") * layer + linear(merge * h, out) + h + merger
 
 
 def step3(vision: Keys, top: Keys, text: int) -> int:
@@ -226,10 +245,31 @@ def minimax(vision: Keys, top: Keys, text: int) -> int:
 
 
 TOWERS: Final[Mapping[str, Tower]] = {
-    "llava": llava, "llava_next": llava, "vipllava": llava, "gemma3": gemma3, "paligemma": paligemma,
-    "mistral3": mistral3, "mistral_large4": mistral3,
-    "idefics3": idefics3, "smolvlm": idefics3, "internvl": internvl, "lfm2_vl": lfm2, "lfm3_vl": lfm2,
-    "qwen2_vl": qwen2, "qwen2_5_vl": qwen2_5, "qwen3_vl": qwen3, "qwen3_vl_moe": qwen3, "qwen3_5": qwen3,
-    "qwen3_5_moe": qwen3, "llama4": llama4, "kimi_k25": kimi, "kimi_k3": kimi_k3, "minimax_m3_vl": minimax,
-    "ministral3": mistral3, "gemma4": gemma4, "step3p7": step3, "mllama": mllama,
+    "llava": llava,
+    "llava_next": llava,
+    "vipllava": llava,
+    "gemma3": gemma3,
+    "paligemma": paligemma,
+    "mistral3": mistral3,
+    "mistral_large4": mistral3,
+    "idefics3": idefics3,
+    "smolvlm": idefics3,
+    "internvl": internvl,
+    "lfm2_vl": lfm2,
+    "lfm3_vl": lfm2,
+    "qwen2_vl": qwen2,
+    "qwen2_5_vl": qwen2_5,
+    "qwen3_vl": qwen3,
+    "qwen3_vl_moe": qwen3,
+    "qwen3_5": qwen3,
+    "qwen3_5_moe": qwen3,
+    "llama4": llama4,
+    "kimi_k25": kimi,
+    "kimi_k3": kimi_k3,
+    "minimax_m3_vl": minimax,
+    "ministral3": mistral3,
+    "gemma4": gemma4,
+    "step3p7": step3,
+    "glm5_next": glm,
+    "mllama": mllama,
 }
