@@ -117,7 +117,7 @@ def _resolve(name: str, offline: bool) -> ModelSpec:
 
 def _estimate(asked: argparse.Namespace) -> None:
     rows, failed = estimate.answer_file(
-        asked.cases, asked.out, lambda name: _resolve(name, asked.offline)
+        asked.cases, asked.out, lambda name: _resolve(name, asked.offline), measurements=asked.measurements
     )
     if asked.json:
         print(json.dumps({"rows": rows, "answered": rows - failed, "failed": failed, "out": str(asked.out)}))

@@ -1,5 +1,6 @@
 """What to deploy, and why: the recommendation under a service level and a tolerance for loss of quality."""
 
+from core.advice.fleet import Offer, best_over_gpus
 from core.advice.plan import (
     BatchCurve,
     Candidate,
@@ -12,6 +13,7 @@ from core.advice.plan import (
     Standing,
 )
 from core.advice.recommend import recommend
+from core.advice.remedies import sensitivity
 
 __all__ = [
     "BatchCurve",
@@ -19,9 +21,12 @@ __all__ = [
     "Choice",
     "FormatCurves",
     "Heat",
+    "Offer",
     "Plan",
     "Remedy",
     "Sensitivity",
     "Standing",
+    "best_over_gpus",
     "recommend",
+    "sensitivity",
 ]

@@ -71,6 +71,7 @@ class Remedy:
     gpus: int | None = None             # GPUs per replica
     replicas: int | None = None
     kv_formats: tuple[str, ...] | None = None
+    engine: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """The recommendation: the pick, its reasons, its limits and what else there is."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 import numpy as np
 
@@ -18,10 +19,19 @@ from core.advice.select import (
     refusals,
     select,
 )
+from core.errors import InputError
 from core.gpus import GpuSpec
 from core.models import ModelSpec
 from core.sweep import DEFAULT_ENGINE, DEFAULT_GPU_COUNTS, overflow_text
 from core.terms import Workload
+
+# Far beyond any deployment, near enough to catch a slip of the unit.
+_RANGES: Final[Mapping[str, tuple[float, float, str]]] = {
+    "input_tokens": (1, 100_000_000, "tokens"), "output_tokens": (1, 100_000_000, "tokens"),
+    "concurrency": (1, 100_000, "requests"), "ttft_slo_s": (1e-6, 1e5, "s"), "tpot_slo_s": (1e-6, 1e5, "s"),
+    "quality_loss": (0, 100, "(share)"),
+}
+_MOST_GPUS: Final = 1024
 
 
 def recommend(
@@ -38,8 +48,9 @@ def recommend(
 
     `tps` are the numbers of GPUs that one replica may take. Naming `formats` or `kv_formats` limits the
     choice to them and accepts those for which nobody has published a loss of quality; a published loss
-    beyond the tolerance stays refused. Raises InputError for an unknown format or engine.
+    beyond the tolerance stays refused. Raises InputError for a workload outside what it may be.
     """
+    _check(workload, tps)
     question = Question(
         spec, gpu, workload, engine, tuple(tps),
         None if formats is None else tuple(formats), None if kv_formats is None else tuple(kv_formats),
@@ -57,10 +68,21 @@ def recommend(
         best=best, nearest=None if best else shown, runner_up=runner_up,
         trade=sentences.trade(best, runner_up) if best and runner_up else "",
         sentence=sentences.verdict(spec, selection.standing, best, workload, limit, why),
-        reason=why, binding_limit=limit, knee=knee,
+        reason=why if best else "", binding_limit=limit, knee=knee,
         remedies=remedies(question, selection, shown),
         candidates=listed, refused=refusals(selection), at_context=selection.grid, tps=tuple(tps),
     )
+
+
+def _check(workload: Workload, tps: Sequence[int]) -> None:
+    """Raises InputError naming the first figure outside its range."""
+    for name, (low, high, unit) in _RANGES.items():
+        value = getattr(workload, name)
+        if not low <= value <= high:        # also false for NaN
+            raise InputError(f"{name} of {value:g} {unit} is outside {low:g} to {high:g}.")
+    if not tps or not all(1 <= count <= _MOST_GPUS for count in tps):
+        tried = ", ".join(map(str, tps)) or "none"
+        raise InputError(f"The numbers of GPUs to try ({tried}) are outside 1 to {_MOST_GPUS}.")
 
 
 def _shown(selection: Selection) -> Choice | None:

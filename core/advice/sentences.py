@@ -117,7 +117,8 @@ def why_chosen(chosen: Choice, baseline: Choice | None) -> str:
         return (f"{chosen.deployment.weights.label} takes {number(weights)} GiB a GPU at {loss(chosen.quality)}; "
                 f"at {requests(chosen.concurrency)} {phase}.")
     other = baseline.footprint.term("weights").bytes / GIB
-    holds = f"{chosen.deployment.weights.label} holds the weights in {number(weights)} instead of {number(other)} GiB a GPU"
+    label = chosen.deployment.weights.label
+    holds = f"{label} holds the weights in {number(weights)} instead of {number(other)} GiB a GPU"
     end = f"at {loss(chosen.quality)}; at {requests(chosen.concurrency)} {phase}."
     if not baseline.fits:
         return f"{holds}, where {baseline.deployment.weights.label} leaves no room for the load, {end}"

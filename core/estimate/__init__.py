@@ -9,6 +9,7 @@ from typing import Final
 
 from core import export
 from core.errors import InputError
+from core.estimate.anchors import anchored, measured
 from core.estimate.answer import Estimates, Resolve, columns, estimate
 from core.estimate.rows import COLUMNS, Row, Setup, Table, parse, read, row
 
@@ -22,8 +23,10 @@ OUTPUT: Final = (
 )
 
 
-def answer_file(cases: Path, out: Path, resolve: Resolve) -> tuple[int, int]:
+def answer_file(cases: Path, out: Path, resolve: Resolve, *, measurements: Path | None = None) -> tuple[int, int]:
     """Reads cases, writes estimates; the number of rows and of those that could not be answered.
+
+    `measurements` is a table with the same columns and what was measured; estimates nearby follow it.
 
     The output appears whole or not at all. Raises InputError for a file that is no table of cases or
     cannot be written.
@@ -31,6 +34,10 @@ def answer_file(cases: Path, out: Path, resolve: Resolve) -> tuple[int, int]:
     table = read(cases)
     names = case_names(table)
     estimates = estimate([checked(cells) for cells in table.rows], resolve)
+    if measurements is not None:
+        known = read(measurements)
+        references = estimate([checked(cells) for cells in known.rows], resolve)
+        estimates = anchored(estimates, references, measured(known))
     write(out, columns(estimates, names))
     return len(names), sum(1 for error in estimates.errors if error)
 

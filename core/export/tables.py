@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -14,12 +14,17 @@ from core.terms import Estimate
 from core.units import GIB, MS_PER_S
 
 # OWASP "CSV Injection": a cell that begins with one of these is run as a formula by spreadsheets.
-_FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA_STARTS: Final = ("=", "+", "-", "@")
 
 
 def safe(value: object) -> object:
-    """A cell that no spreadsheet takes for a formula: text that begins like one gets an apostrophe."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA_STARTS) else value
+    """A cell that no spreadsheet takes for a formula: text that begins like one gets an apostrophe.
+
+    Tabs and line ends, which also start one, become spaces."""
+    if not isinstance(value, str):
+        return value
+    line = "".join(letter if letter.isprintable() else " " for letter in value)
+    return f"'{line}" if line.lstrip().startswith(_FORMULA_STARTS) else line
 
 
 def recommendation_csv(plan: Plan) -> str:
@@ -82,7 +87,7 @@ def _row(plan: Plan, role: str, choice: Choice, note: str) -> dict[str, object]:
         ("usd_per_million_output_tokens", choice.cost_usd_per_million_output_tokens, 1.0),
         ("quality_loss", choice.quality, 1.0),
     ):
-        cells |= _spread(name, estimate, scale)
+        cells.update(_spread(name, estimate, scale))
     return cells | {
         "prefill_bound": str(choice.prefill_bound), "decode_bound": str(choice.decode_bound),
         "quality_source": choice.quality_note, "gpu_source": d.gpu.source, "price_source": d.gpu.price_source,
@@ -90,11 +95,11 @@ def _row(plan: Plan, role: str, choice: Choice, note: str) -> dict[str, object]:
     }
 
 
-def _spread(name: str, estimate: Estimate | None, scale: float) -> dict[str, object]:
+def _spread(name: str, estimate: Estimate | None, scale: float) -> Mapping[str, object]:
     """A figure with its range, basis and source; empty where there is none."""
     ends = ("", "_low", "_high")
     if estimate is None:
-        return {f"{name}{end}": "" for end in ends} | {f"{name}_basis": "", f"{name}_source": ""}
+        return dict.fromkeys((*(f"{name}{end}" for end in ends), f"{name}_basis", f"{name}_source"), "")
     values = (estimate.value, estimate.low, estimate.high)
     figures: dict[str, object] = {
         f"{name}{end}": float(f"{value * scale:.6g}") for end, value in zip(ends, values, strict=True)

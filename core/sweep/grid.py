@@ -182,10 +182,10 @@ def points(
     )
     outputs = np.maximum(1.0, np.round(context * workload.output_tokens / workload.context_tokens))
     inputs = np.maximum(1.0, context - outputs)
-    held = capacities(footprints, deployments, np.asarray(contexts, float))
-    at_workload = capacities(footprints, deployments, np.array([float(workload.context_tokens)]))[:, 0]
+    held = capacities(footprints, deployments, np.array([*contexts, workload.context_tokens], float))
+    held, at_workload = held[:, :-1], held[:, -1]
     replicas = np.array([d.dp for d in deployments], float)
-    prediction = speed.predict(Cases(
+    prediction = _nothing() if not deployments else speed.predict(Cases(
         pairs=tuple((spec, deployment) for deployment in deployments),
         which=layout,
         static=np.full(len(layout), workload.mode is Mode.STATIC),
@@ -203,6 +203,13 @@ def points(
         capacity=np.repeat(held.ravel(), len(batches)), prediction=prediction,
         usd_per_million=np.full(len(layout), np.nan) if price is None else cost.usd_per_million(price, rate),
     )
+
+
+def _nothing() -> Prediction:
+    """The prediction for no points at all."""
+    none, nobody = np.empty(0), np.empty(0, object)
+    empty = speed.Range(none, none, none)
+    return Prediction(empty, empty, empty, nobody, nobody, none)
 
 
 def capacities(footprints: Sequence[Footprint], deployments: Sequence[Deployment], contexts: Floats) -> Floats:

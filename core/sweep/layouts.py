@@ -6,7 +6,7 @@ from typing import Final
 
 from core.engines import ENGINES
 from core.engines import find as find_engine
-from core.formats import FORMATS, KV_FORMATS, Format, KvFormat, kv_unsupported, unsupported
+from core.formats import FORMATS, KV_FORMATS, Format, KvFormat, find, find_kv, kv_unsupported, unsupported
 from core.gpus import GpuSpec
 from core.models import Attention, ModelSpec, Shard
 from core.speed.work import LAYER_SPLIT
@@ -78,7 +78,7 @@ def weight_choices(
 ) -> tuple[Format, ...]:
     """Weight formats worth asking about: a repository that ships quantised is planned as shipped."""
     if formats is not None:
-        return tuple(FORMATS[name] for name in formats)
+        return tuple(find(name) for name in formats)
     if spec.shipped and FORMATS[spec.shipped.format].bits_per_weight < SIXTEEN_BIT:
         return (FORMATS[spec.shipped.format],)
     plain = _sixteen_bit(spec, gpu, engine)
@@ -93,7 +93,7 @@ def kv_choices(
 ) -> tuple[KvFormat, ...]:
     """KV cache formats worth asking about: 16 bits in the model's dtype, and the smaller ones."""
     if kv_formats is not None:
-        return tuple(KV_FORMATS[name] for name in kv_formats)
+        return tuple(find_kv(name) for name in kv_formats)
     own = _DTYPES.get(spec.dtype, "bf16")
     pair = (own, "fp16" if own == "bf16" else "bf16")
     plain = next((name for name in pair if not kv_unsupported(KV_FORMATS[name], gpu, engine)), own)

@@ -1,0 +1,192 @@
+"""One model over every accelerator: the best deployment on each, and the cheapest of all."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from core import cost, gpus, memory, quality_prior, speed
+from core.advice.plan import Choice, Standing
+from core.advice.select import Question, is_allowed
+from core.errors import SweetspotError
+from core.gpus import GpuSpec
+from core.memory import Footprint
+from core.models import ModelSpec
+from core.speed import Cases, Prediction, Range
+from core.sweep import DEFAULT_ENGINE, DEFAULT_GPU_COUNTS, SOURCE, capacities, layouts, overflow_text
+from core.terms import Basis, Deployment, Estimate, Mode, Workload
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """The best that one GPU type can do for the workload."""
+
+    gpu: GpuSpec
+    standing: Standing          # MET, LATE (fits, misses a target) or IMPOSSIBLE
+    choice: Choice | None       # None when nothing runs or fits
+    reason: str                 # why not; empty when met
+    miss: float = np.inf        # the worse of TPOT and TTFT over their targets
+    tried: int = 0              # GPUs of the largest layout that was tried in vain
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """Every allowed layout of every GPU, one row each."""
+
+    workload: Workload
+    deployments: tuple[Deployment, ...]
+    losses: tuple[Estimate | None, ...]
+    footprints: tuple[Footprint, ...]
+    held: np.ndarray
+    prediction: Prediction
+
+
+def best_over_gpus(
+    spec: ModelSpec,
+    workload: Workload,
+    *,
+    engine: str = DEFAULT_ENGINE,
+    tps: Sequence[int] = DEFAULT_GPU_COUNTS,
+    among: Sequence[GpuSpec] | None = None,
+) -> tuple[Offer, ...]:
+    """The best deployment on every catalogued GPU (or `among` some), in one call of the speed model.
+
+    Those that meet everything come first, cheapest an hour first, unpriced ones after them by GPUs
+    needed; then those that fit and miss a target; then the others with their reasons.
+    """
+    offered = gpus.catalogue() if among is None else tuple(among)
+    best: dict[str, Offer] = {}
+    for count in sorted(tps):
+        open_gpus = [gpu for gpu in offered if gpu.name not in best or best[gpu.name].standing is not Standing.MET]
+        for offer in _offers(spec, workload, engine, count, open_gpus):
+            known = best.get(offer.gpu.name)
+            if known is None or _closer(offer, known):
+                best[offer.gpu.name] = offer
+    return tuple(sorted(best.values(), key=_rank))
+
+
+def _offers(
+    spec: ModelSpec, workload: Workload, engine: str, count: int, offered: Sequence[GpuSpec]
+) -> list[Offer]:
+    """The best of each GPU with that many of it to a replica."""
+    rows: list[list[int]] = []
+    reasons: list[str] = []
+    deployments: list[Deployment] = []
+    losses: list[Estimate | None] = []
+    for gpu in offered:
+        allowed, reason = _allowed(spec, gpu, workload, engine, count)
+        rows.append(list(range(len(deployments), len(deployments) + len(allowed))))
+        reasons.append(reason)
+        deployments += [deployment for deployment, _ in allowed]
+        losses += [loss for _, loss in allowed]
+    if not deployments:
+        return [Offer(gpu, Standing.IMPOSSIBLE, None, reason) for gpu, reason in zip(offered, reasons, strict=True)]
+    field = _measured(spec, workload, deployments, losses)
+    return [_offer(gpu, field, own, reason) for gpu, own, reason in zip(offered, rows, reasons, strict=True)]
+
+
+def _closer(offer: Offer, known: Offer) -> bool:
+    """Whether an offer of more GPUs is nearer to what is asked."""
+    if offer.standing != known.standing:
+        return offer.standing > known.standing
+    return offer.miss < known.miss or offer.tried > known.tried
+
+
+def _allowed(
+    spec: ModelSpec, gpu: GpuSpec, workload: Workload, engine: str, count: int
+) -> tuple[list[tuple[Deployment, Estimate | None]], str]:
+    """Layouts that run on the GPU within the tolerance, and why there are none."""
+    question = Question(spec, gpu, workload, engine, (count,))
+    try:
+        found = layouts(spec, gpu, engine, tps=(count,))
+    except SweetspotError as error:
+        return [], str(error)
+    losses: dict[tuple[str, str], Estimate | None] = {}
+    allowed = []
+    for deployment in found.deployments:
+        key = (deployment.weights.name, deployment.kv_cache.name)
+        if key not in losses:
+            losses[key] = quality_prior.expected_loss(spec, deployment.weights, deployment.kv_cache)
+        if is_allowed(question, deployment, losses[key]):
+            allowed.append((deployment, losses[key]))
+    return allowed, found.refusals[0].reason if found.refusals else "Nothing runs here."
+
+
+def _measured(
+    spec: ModelSpec, workload: Workload, deployments: Sequence[Deployment], losses: Sequence[Estimate | None]
+) -> _Field:
+    """Memory and speed of every layout at the concurrency asked."""
+    count = len(deployments)
+    footprints = tuple(memory.footprint(spec, deployment) for deployment in deployments)
+    held = capacities(footprints, deployments, np.array([float(workload.context_tokens)]))[:, 0]
+    prediction = speed.predict(Cases(
+        pairs=tuple((spec, deployment) for deployment in deployments),
+        which=np.arange(count, dtype=np.intp),
+        static=np.full(count, workload.mode is Mode.STATIC),
+        concurrency=np.full(count, float(workload.concurrency)),
+        input_tokens=np.full(count, float(workload.input_tokens)),
+        output_tokens=np.full(count, float(workload.output_tokens)),
+        kv_tokens=np.maximum(held, 1.0) * workload.context_tokens,
+    ))
+    return _Field(workload, tuple(deployments), tuple(losses), footprints, held, prediction)
+
+
+def _offer(gpu: GpuSpec, field: _Field, own: Sequence[int], reason: str) -> Offer:
+    """The best of a GPU's own rows: fewest GPUs, then fastest."""
+    workload, p = field.workload, field.prediction
+    if not own:
+        return Offer(gpu, Standing.IMPOSSIBLE, None, reason)
+    fitting = [i for i in own if field.held[i] >= workload.concurrency and not _too_long(field, i)]
+    if not fitting:
+        last = min(own, key=lambda i: (field.footprints[i].overflow_bytes, -field.held[i]))
+        why = overflow_text(field.footprints[last]) or f"the KV cache holds {field.held[last]:,.0f} requests"
+        tried = field.deployments[last].gpus
+        return Offer(gpu, Standing.IMPOSSIBLE, None, f"on {tried} GPU{'s' * (tried > 1)}: {why}", tried=tried)
+    met = [i for i in fitting if _miss(field, i) <= 1]
+    if met:
+        rate = p.output_tokens_per_s_per_gpu.value
+        best = min(met, key=lambda i: (field.deployments[i].gpus, -float(rate[i])))
+        return Offer(gpu, Standing.MET, _choice(field, best, gpu, True), "", _miss(field, best))
+    best = min(fitting, key=lambda i: _miss(field, i))
+    return Offer(gpu, Standing.LATE, _choice(field, best, gpu, False), "a target is missed", _miss(field, best))
+
+
+def _too_long(field: _Field, row: int) -> bool:
+    longest = field.footprints[row].cache.chosen.max_model_len
+    return field.workload.context_tokens > longest
+
+
+def _miss(field: _Field, row: int) -> float:
+    """The worse of TPOT and TTFT over their targets; 1 and less is met."""
+    tpot, ttft = float(field.prediction.tpot_s.value[row]), float(field.prediction.ttft_s.value[row])
+    over = ttft / field.workload.ttft_slo_s
+    return over if np.isnan(tpot) else max(over, tpot / field.workload.tpot_slo_s)
+
+
+def _choice(field: _Field, row: int, gpu: GpuSpec, met: bool) -> Choice:
+    p, deployment, price = field.prediction, field.deployments[row], gpu.price_usd_per_hour
+    rate, loss = _estimate(p.output_tokens_per_s_per_gpu, row), field.losses[row]
+    asked = field.workload.concurrency
+    return Choice(
+        deployment=deployment, concurrency=asked, footprint=field.footprints[row],
+        ttft=_estimate(p.ttft_s, row), tpot=_estimate(p.tpot_s, row),
+        output_tokens_per_s=_estimate(p.output_tokens_per_s_per_gpu, row, deployment.gpus),
+        cost_usd_per_million_output_tokens=None if price is None else cost.usd_per_million_output_tokens(price, rate),
+        usd_per_hour=None if price is None else cost.usd_per_hour(price, deployment.gpus),
+        prefill_bound=p.prefill_bound[row], decode_bound=p.decode_bound[row],
+        quality=loss, quality_note=quality_prior.NO_FIGURE if loss is None else loss.source,
+        fits=True, meets_slo=met, memory_concurrency=int(min(field.held[row], 1e9)),
+        slo_concurrency=asked if met else 0, occupancy=asked / float(field.held[row]),
+    )
+
+
+def _estimate(column: Range, row: int, times: float = 1.0) -> Estimate:
+    value, low, high = (float(c[row]) * times for c in (column.value, column.low, column.high))
+    return Estimate(value, low, high, Basis.ESTIMATED, SOURCE)
+
+
+def _rank(offer: Offer) -> tuple[int, bool, float, int]:
+    choice = offer.choice
+    price = choice.usd_per_hour if choice else None
+    needed = choice.deployment.gpus if choice else 0
+    return -offer.standing, price is None, price or 0.0, needed
