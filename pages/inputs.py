@@ -117,6 +117,14 @@ def _model() -> str:
     )
     with st.popover("Search the Hub", icon=":material/search:", width="stretch"):
         _hub_search()
+        st.text_input(
+            "Access token",
+            type="password",
+            key="hub_token",
+            max_chars=200,
+            persist_state="session",
+            help="Only for private and gated models. It stays in this session: not in the link, not on disk.",
+        )
     return model or catalogue.DEFAULT_MODEL
 
 
@@ -131,14 +139,6 @@ def _hub_search() -> None:
         placeholder="qwen3 awq",
         key="hub_query",
         persist_state="session",
-    )
-    st.text_input(
-        "Access token",
-        type="password",
-        key="hub_token",
-        max_chars=200,
-        persist_state="session",
-        help="Only for private and gated models. It stays in this session: not in the link, not on disk.",
     )
     if not query or len(query.strip()) < 2:
         st.caption("Type at least two letters.")

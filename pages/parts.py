@@ -155,9 +155,9 @@ def verdict(plan: advice.Plan) -> None:
         st.markdown(" ".join(_claims(plan)))
         st.header(figures.plain(head), anchor=False)
         if tail:
-            st.markdown(f"**{figures.plain(figures.opened(tail))}**")
-        if plan.reason:
-            st.markdown(figures.plain(plan.reason))
+            st.markdown(figures.plain(figures.opened(tail)))
+        if plan.reason and plan.best is not None:
+            st.caption(figures.plain(plan.reason))
 
 
 def _claims(plan: advice.Plan) -> list[str]:
@@ -168,7 +168,8 @@ def _claims(plan: advice.Plan) -> list[str]:
     kept = {
         "TTFT": choice.ttft.value <= plan.workload.ttft_slo_s,
         "TPOT": not choice.tpot.value > plan.workload.tpot_slo_s,      # a single token has none
-        "all requests": choice.concurrency >= plan.workload.concurrency,
+        f"{choice.concurrency:,} of {plan.workload.concurrency:,} requests":
+            choice.concurrency >= plan.workload.concurrency,
     }
     return [
         ":green-badge[:material/check: fits]",

@@ -5,7 +5,7 @@ from functools import partial
 import streamlit as st
 
 from core import advice, charts, export
-from core.advice import Choice, Plan
+from core.advice import Choice, Plan, Standing
 from core.formats import FORMATS
 from core.units import GIB, MS_PER_S
 from pages import arithmetic, figures, inputs, parts
@@ -139,9 +139,11 @@ def heat(choice: Choice, plan: Plan) -> None:
 def remedies(plan: Plan) -> None:
     """The smallest changes that help; a click makes one."""
     with st.container(border=True, gap="small", height="stretch"):
-        parts.section("What would help" if plan.remedies else "Nothing needs to change")
         if not plan.remedies:
-            st.caption("Every target is met. Other GPUs may be cheaper.")
+            parts.section("Nothing needs to change" if plan.standing is Standing.MET else "Nothing close by would help")
+            st.caption(f"{figures.opened(plan.binding_limit)}." if plan.binding_limit else "Pick another model or GPU.")
+            return
+        parts.section("What would help", "Tried, not guessed; the smallest change first.")
         for number, remedy in enumerate(plan.remedies):
             change = inputs.changed_by(remedy)
             words, button = st.columns([4, 1], vertical_alignment="center")
@@ -219,21 +221,14 @@ def others(plan: Plan) -> None:
         )
 
 
-plan = parts.current_plan()
-shown = plan.shown
-parts.verdict(plan)
-if shown is None:
-    remedies(plan)
-    others(plan)
-else:
-    five_figures(shown, fits=plan.best is not None)
-    memory(shown, plan)
-    batching(shown, plan)
+def fitting(choice: Choice, plan: Plan) -> None:
+    """All that can be said of a deployment that fits."""
+    batching(choice, plan)
     left, right = st.columns(2)
     with left:
-        formats(shown, plan)
+        formats(choice, plan)
     with right:
-        heat(shown, plan)
+        heat(choice, plan)
     left, right = st.columns(2)
     with left:
         remedies(plan)
@@ -241,7 +236,20 @@ else:
     with right:
         sensitivity(plan)
     take_away(plan)
-    others(plan)
+
+
+plan = parts.current_plan()
+shown = plan.shown
+parts.verdict(plan)
+if shown is not None:
+    five_figures(shown, fits=plan.best is not None)
+    memory(shown, plan)
+if plan.best is not None:
+    fitting(plan.best, plan)
+else:
+    remedies(plan)
+others(plan)
+if shown is not None:
     details = st.expander("Show the arithmetic", icon=":material/calculate:", on_change="rerun", key="arithmetic")
     if details.open:
         with details:

@@ -12,14 +12,14 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.conftest import CHROMIUM_FLAGS, serve
 
-VERDICT = ".st-key-verdict h2"
+VERDICT = ".st-key-verdict"
 CHANGES = 30
 VISITORS = 20
 # Records in the page when the verdict's text changes, so that polling adds nothing to the time.
 WATCH = """() => {
   window.changed = 0;
   new MutationObserver(() => {
-    const now = document.querySelector('.st-key-verdict h2');
+    const now = document.querySelector('.st-key-verdict');
     if (now && now.innerText !== window.before) { window.before = now.innerText; window.changed = performance.now(); }
   }).observe(document.body, {subtree: true, childList: true, characterData: true});
 }"""

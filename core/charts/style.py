@@ -32,6 +32,7 @@ def figure(layers: Sequence[Spec], *, height: int, **more: Any) -> Spec:
     return {
         "layer": [layer for layer in layers if layer],
         "height": height,
+        "padding": {"left": 0, "right": 0, "top": 4, "bottom": 6},
         "config": {
             "view": {"stroke": None},
             "axis": {"labelFontSize": FONT_SIZE, "titleFontSize": FONT_SIZE, "titleFontWeight": "normal"},

@@ -1,0 +1,370 @@
+"""The regime in pictures: operators and whole steps on the roofline, what a step is spent on, what would help."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+
+from core.charts.style import BLUE, GREY, INK, ORANGE, ROSE, TEAL, VIOLET, Spec, figure, one, rows, tooltip
+from core.regime import Gain, Path, Roof, Share
+from core.speed import OperatorCost
+from core.units import MS_PER_S, TERA
+
+DECODE: Final = BLUE
+PREFILL: Final = ORANGE
+PARTS: Final[Mapping[str, str]] = {
+    "weights": BLUE, "KV cache": ORANGE, "compute": TEAL, "activations": GREY, "communication": VIOLET, "overhead": ROSE,
+}
+HEIGHT: Final = 430
+LABELLED_SHARE: Final = 0.11        # narrower parts of a bar have no room for their figure
+X_TITLE: Final = "Arithmetic intensity, FLOP per byte"
+Y_TITLE: Final = "TFLOP/s of one GPU"
+ROW_HEIGHT: Final = 54              # of a predicted gain: two lines and a bar [px]
+
+
+def roofline(
+    roof: Roof,
+    operators: Mapping[str, Sequence[OperatorCost]],
+    decode: Path,
+    prefill: Path,
+    *,
+    batch: int,
+) -> Spec:
+    """Log-log: ceilings of data sheet and practice, operators of both phases, whole steps over batch and prompt.
+
+    `operators`: "decode" and "prefill" -> costs of one step. `batch`: the one marked on the decode path.
+    """
+    frame = _Frame(roof, operators, decode, prefill)
+    layers = [*_ceilings(roof, frame), *_ridge(roof, frame)]
+    for phase, path, hue in (("decode", decode, DECODE), ("prefill", prefill, PREFILL)):
+        layers += _path(phase, path, hue, frame)
+        layers += _operators(phase, operators[phase], hue, frame)
+    layers += _here(decode, batch, f"decode, batch {batch:,}", DECODE, frame)
+    layers += _here(prefill, prefill.sizes[-1], f"prefill, {prefill.sizes[-1]:,} tokens", PREFILL, frame)
+    return figure(layers, height=HEIGHT)
+
+
+class _Frame:
+    """The axes: a little more than everything drawn."""
+
+    def __init__(self, roof: Roof, operators: Mapping[str, Sequence[OperatorCost]], *paths: Path) -> None:
+        dots = [cost for costs in operators.values() for cost in costs if cost.flops and cost.seconds]
+        xs = np.array([*(cost.intensity for cost in dots), *np.concatenate([p.intensity for p in paths])])
+        ys = np.array([*(cost.flops / cost.seconds for cost in dots), *np.concatenate([p.flops_per_s for p in paths])])
+        self.left = float(min(0.6, xs.min() / 1.6))
+        self.right = float(max(6 * roof.ridge_flops_per_byte, 2 * xs.max()))
+        self.top = 2.2 * max(ceiling.peak_flops_per_s for ceiling in roof.ceilings) / TERA
+        self.bottom = float(min(ys.min() / TERA / 1.8, self.left * roof.peak_bytes_per_s / TERA))
+
+    def x(self, field: str = "x") -> Spec:
+        return _log(field, X_TITLE, self.left, self.right)
+
+    def y(self, field: str = "y") -> Spec:
+        return _log(field, Y_TITLE, self.bottom, self.top)
+
+
+def _log(field: str, title: str, low: float, high: float) -> Spec:
+    """A logarithmic axis with a tick a decade and no grid."""
+    ticks = [10.0**power for power in range(int(np.ceil(np.log10(low))), int(np.floor(np.log10(high))) + 1)]
+    return {
+        "field": field,
+        "type": "quantitative",
+        "scale": {"type": "log", "domain": [low, high], "nice": False},
+        "axis": {
+            "title": title, "values": ticks, "grid": False, "tickOpacity": 0.4, "domainOpacity": 0.4,
+            "labelExpr": "datum.value >= 1 ? format(datum.value, ',d') : format(datum.value, '~g')",
+        },
+    }
+
+
+def _ceilings(roof: Roof, frame: _Frame) -> list[Spec]:
+    """The roof of the data sheet, solid; what is reached of it, dashed; a second tensor-core rate, thin."""
+    first = roof.ceilings[0]
+    achieved = first.achieved_flops_per_s or first.peak_flops_per_s
+    layers = [
+        _roof_line(roof.achieved_bytes_per_s, achieved, frame, width=1.5, dash=[5, 4], opacity=0.75),
+        _roof_line(roof.peak_bytes_per_s, first.peak_flops_per_s, frame, width=2.2, dash=[], opacity=0.85),
+    ]
+    for other in roof.ceilings[1:]:
+        layers.append(_roof_line(roof.peak_bytes_per_s, other.peak_flops_per_s, frame, width=1, dash=[], opacity=0.45))
+        layers.append(_ceiling_label(other.peak_flops_per_s, f"{other.dtype.upper()} peak {_tera(other.peak_flops_per_s)}",
+                                     frame, dy=-7, opacity=0.7))
+    layers.append(_ceiling_label(first.peak_flops_per_s,
+                                 f"{first.dtype.upper()} peak {_tera(first.peak_flops_per_s)} TFLOP/s", frame, dy=-8))
+    layers.append(_ceiling_label(achieved, f"matmuls reach {_tera(achieved)}", frame, dy=11, opacity=0.8))
+    at = float(np.sqrt(frame.left * roof.ridge_flops_per_byte)) / 1.5
+    peak, reached = roof.peak_bytes_per_s / TERA, roof.achieved_bytes_per_s / TERA
+    layers.append({
+        "data": one(x=at, y=at * peak, label=[f"{peak:.2f} TB/s peak,", f"{reached:.2f} reached"]),
+        "mark": {"type": "text", "align": "right", "dx": -8, "dy": -22, "color": INK, "lineHeight": 15},
+        "encoding": {"x": frame.x(), "y": frame.y(), "text": {"field": "label"}},
+    })
+    return layers
+
+
+def _roof_line(bandwidth: float, flops: float, frame: _Frame, *, width: float, dash: list[int], opacity: float) -> Spec:
+    xs = [frame.left, flops / bandwidth, frame.right]
+    ys = [frame.left * bandwidth / TERA, flops / TERA, flops / TERA]
+    return {
+        "data": rows(x=xs, y=ys),
+        "mark": {"type": "line", "color": INK, "strokeWidth": width, "strokeDash": dash, "opacity": opacity, "clip": True},
+        "encoding": {"x": frame.x(), "y": frame.y()},
+    }
+
+
+def _ceiling_label(flops: float, label: str, frame: _Frame, *, dy: int, opacity: float = 1.0) -> Spec:
+    return {
+        "data": one(x=frame.right, y=flops / TERA, label=label),
+        "mark": {"type": "text", "align": "right", "dx": -4, "dy": dy, "color": INK, "opacity": opacity},
+        "encoding": {"x": frame.x(), "y": frame.y(), "text": {"field": "label"}},
+    }
+
+
+def _ridge(roof: Roof, frame: _Frame) -> list[Spec]:
+    """The textbook ridge as a line down to the axis."""
+    ridge, peak = roof.ridge_flops_per_byte, roof.ceilings[0].peak_flops_per_s / TERA
+    return [
+        {
+            "data": one(x=ridge, y=frame.bottom, y2=peak),
+            "mark": {"type": "rule", "color": INK, "strokeDash": [2, 4], "opacity": 0.7},
+            "encoding": {"x": frame.x(), "y": frame.y(), "y2": {"field": "y2"}},
+        },
+        {
+            "data": one(x=ridge, y=frame.bottom, label=f"ridge {ridge:,.0f}"),
+            "mark": {"type": "text", "align": "left", "dx": 5, "dy": -10, "color": INK, "opacity": 0.9},
+            "encoding": {"x": frame.x(), "y": frame.y(), "text": {"field": "label"}},
+        },
+    ]
+
+
+def _path(phase: str, path: Path, hue: str, frame: _Frame) -> list[Spec]:
+    """Whole steps as a line with a dot a size, and its two ends named."""
+    size = "batch" if phase == "decode" else "prompt tokens"
+    data = rows(
+        x=path.intensity.tolist(), y=(path.flops_per_s / TERA).tolist(), size=list(path.sizes),
+        ms=(path.seconds * MS_PER_S).tolist(),
+    )
+    at = {"x": frame.x(), "y": frame.y()}
+    tips = tooltip(**{size.capitalize(): "size"}, Step_ms="ms|.2f", TFLOPs_per_s="y|.1f", FLOP_per_byte="x|.1f")
+    return [
+        {"data": data, "mark": {"type": "line", "color": hue, "strokeWidth": 2, "opacity": 0.65}, "encoding": at},
+        {
+            "data": data,
+            "mark": {"type": "point", "filled": True, "color": hue, "size": 22, "opacity": 0.8},
+            "encoding": at | {"tooltip": tips},
+        },
+    ]
+
+
+def _operators(phase: str, costs: Sequence[OperatorCost], hue: str, frame: _Frame) -> list[Spec]:
+    """A ring per operator, larger the longer it takes; matrices and attention are named once."""
+    total = sum(cost.seconds for cost in costs)
+    dots = [cost for cost in costs if cost.flops and cost.seconds]
+    data = rows(
+        x=[cost.intensity for cost in dots],
+        y=[cost.flops / cost.seconds / TERA for cost in dots],
+        name=[f"{cost.name}, {phase}" for cost in dots],
+        share=[100 * cost.seconds / total for cost in dots],
+        bound=[str(cost.bound) for cost in dots],
+        size=[60 + 600 * cost.seconds / total for cost in dots],
+    )
+    at = {"x": frame.x(), "y": frame.y()}
+    tips = tooltip(
+        Operator="name", FLOP_per_byte="x|.1f", TFLOPs_per_s="y|.1f", Share_of_the_step="share|.0f", Limited_by="bound"
+    )
+    ring: Spec = {
+        "data": data,
+        "mark": {"type": "point", "filled": True, "fillOpacity": 0.3, "stroke": hue, "color": hue, "strokeWidth": 1.8},
+        "encoding": at | {"size": {"field": "size", "type": "quantitative", "scale": None}, "tooltip": tips},
+    }
+    return [ring, *(_operator_label(cost, name, hue, frame) for cost, name in _named(dots))]
+
+
+def _named(dots: Sequence[OperatorCost]) -> list[tuple[OperatorCost, str]]:
+    """The longest matrix and attention: the others lie beside the former."""
+    matrices = [cost for cost in dots if cost.name != "attention"]
+    longest = max(matrices, key=lambda cost: cost.seconds, default=None)
+    named = [(longest, "matrices")] if longest else []
+    return named + [(cost, "attention") for cost in dots if cost.name == "attention"]
+
+
+def _operator_label(cost: OperatorCost, name: str, hue: str, frame: _Frame) -> Spec:
+    return {
+        "data": one(x=cost.intensity, y=cost.flops / cost.seconds / TERA, label=name),
+        "mark": {"type": "text", "align": "right", "dx": -14, "dy": -2, "color": hue},
+        "encoding": {"x": frame.x(), "y": frame.y(), "text": {"field": "label"}},
+    }
+
+
+def _here(path: Path, size: int, label: str, hue: str, frame: _Frame) -> list[Spec]:
+    """A filled dot on the path where the plan stands."""
+    logs = np.log(np.asarray(path.sizes, float))
+    x, y = (float(np.exp(np.interp(np.log(size), logs, np.log(line)))) for line in (path.intensity, path.flops_per_s))
+    data, at = one(x=x, y=y / TERA, label=label), {"x": frame.x(), "y": frame.y()}
+    return [
+        {
+            "data": data,
+            "mark": {"type": "point", "shape": "diamond", "filled": True, "color": hue, "size": 190, "opacity": 1,
+                     "stroke": INK, "strokeWidth": 1},
+            "encoding": at,
+        },
+        {
+            "data": data,
+            "mark": {"type": "text", "align": "left", "dx": 11, "dy": 11, "color": hue, "fontWeight": 600, "fontSize": 13},
+            "encoding": at | {"text": {"field": "label"}},
+        },
+    ]
+
+
+def _tera(flops_per_s: float) -> str:
+    value = flops_per_s / TERA
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
+
+
+def step_bars(steps: Mapping[str, Sequence[Share]]) -> Spec:
+    """One bar a phase, split by what its time is spent on, each as long as the other."""
+    data = []
+    for name, parts in steps.items():
+        total, start = sum(part.seconds for part in parts), 0.0
+        for part in parts:
+            share = part.seconds / total
+            label = f"{100 * share:.0f} %" if share >= LABELLED_SHARE else ""
+            data.append({
+                "step": name, "part": part.name, "start": start, "end": start + share, "middle": start + share / 2,
+                "label": label, "ms": part.seconds * MS_PER_S, "percent": 100 * share, "hue": PARTS[part.name],
+            })
+            start += share
+    y: Spec = {
+        "field": "step", "type": "nominal", "sort": list(steps),
+        "axis": {"title": None, "domain": False, "ticks": False, "labelLimit": 130},
+        "scale": {"paddingInner": 0.35},
+    }
+    x: Spec = {"type": "quantitative", "scale": {"domain": [0, 1]}, "axis": None}
+    return figure(
+        [
+            {
+                "data": {"values": data},
+                "mark": {"type": "bar", "cornerRadius": 2},
+                "encoding": {
+                    "x": {**x, "field": "start"}, "x2": {"field": "end"}, "y": y,
+                    "color": {"field": "hue", "type": "nominal", "scale": None},
+                    "tooltip": tooltip(Part="part", ms="ms|.3f", Share="percent|.0f"),
+                },
+            },
+            {
+                "data": {"values": data},
+                "mark": {"type": "text", "color": "#ffffff", "fontWeight": 600},
+                "encoding": {"x": {**x, "field": "middle"}, "y": y, "text": {"field": "label"}},
+            },
+        ],
+        height=46 * len(steps),
+    )
+
+
+def shares_over_batch(path: Path, *, chosen: int) -> Spec:
+    """What a decode step is spent on over the batch, as columns of equal height; `chosen` is framed."""
+    data, tops = [], []
+    for size, parts, seconds in zip(path.sizes, path.shares, path.seconds, strict=True):
+        total, start = sum(part.seconds for part in parts), 0.0
+        for part in parts:
+            share = 100 * part.seconds / total
+            data.append({"batch": size, "part": part.name, "start": start, "end": start + share, "share": share,
+                         "ms": part.seconds * MS_PER_S, "hue": PARTS[part.name]})
+            start += share
+        tops.append({"batch": size, "y": 100, "label": _ms(float(seconds) * MS_PER_S)})
+    x: Spec = {
+        "field": "batch", "type": "ordinal",
+        "axis": {"title": "Requests in flight", "labelAngle": 0, "domain": False, "ticks": False},
+        "scale": {"paddingInner": 0.12},
+    }
+    y: Spec = {
+        "type": "quantitative", "scale": {"domain": [0, 100], "nice": False},
+        "axis": {"title": "Share of the step, %", "tickCount": 4, "grid": False, "domain": False, "tickOpacity": 0.4},
+    }
+    nearest = min(path.sizes, key=lambda size: abs(np.log(size / chosen)))
+    return figure(
+        [
+            {
+                "data": {"values": data},
+                "mark": {"type": "bar"},
+                "encoding": {
+                    "x": x, "y": {**y, "field": "start"}, "y2": {"field": "end"},
+                    "color": {"field": "hue", "type": "nominal", "scale": None},
+                    "tooltip": tooltip(Batch="batch", Part="part", ms="ms|.2f", Share="share|.0f"),
+                },
+            },
+            {
+                "data": {"values": [{"batch": nearest, "start": 0, "end": 100}]},
+                "mark": {"type": "bar", "filled": False, "stroke": INK, "strokeWidth": 2},
+                "encoding": {"x": x, "y": {**y, "field": "start"}, "y2": {"field": "end"}},
+            },
+            {
+                "data": {"values": tops},
+                "mark": {"type": "text", "dy": -8, "color": INK, "fontSize": 11},
+                "encoding": {"x": x, "y": {**y, "field": "y"}, "text": {"field": "label"}},
+            },
+        ],
+        height=230,
+    )
+
+
+def _ms(value: float) -> str:
+    return f"{value:.0f}" if value >= 9.95 else f"{value:.1f}"
+
+
+def gain_bars(gains: Sequence[Gain], hue: str) -> Spec:
+    """A change a row: its name and factor, what it costs and the figure it moves, and a bar as long as the gain."""
+    data = rows(
+        row=list(range(len(gains))),
+        label=[gain.label for gain in gains],
+        factor=[f"{gain.factor:.2f} ×" for gain in gains],
+        note=[gain.note for gain in gains],
+        moves=[moves(gain) for gain in gains],
+        gain=[gain.factor - 1 for gain in gains],
+        zero=[0.0] * len(gains),
+        span=[span(gain) for gain in gains],
+    )
+    top = max(gain.factor - 1 for gain in gains)
+    y: Spec = {"field": "row", "type": "ordinal", "axis": None, "scale": {"padding": 0}}
+    x: Spec = {"field": "gain", "type": "quantitative", "axis": None, "scale": {"domain": [0, top], "nice": False}}
+    tips = tooltip(Change="label", Needs="note", Predicted="moves", Range="span", Factor="factor")
+
+    def text(field: str, side: str, dy: int, **style: object) -> Spec:
+        end = {"value": 0} if side == "left" else {"value": "width"}
+        return {
+            "data": data,
+            "mark": {"type": "text", "align": side, "dy": dy, "color": INK, "baseline": "middle", **style},
+            "encoding": {"y": y, "x": end, "text": {"field": field}},
+        }
+
+    return figure(
+        [
+            {
+                "data": data,
+                "mark": {"type": "bar", "height": 5, "color": hue, "yOffset": 18, "cornerRadius": 2},
+                "encoding": {"y": y, "x": x, "x2": {"field": "zero"}, "tooltip": tips},
+            },
+            text("label", "left", -13, fontWeight=600),
+            text("factor", "right", -13, fontWeight=600),
+            text("note", "left", 3, opacity=0.75, fontSize=11.5),
+            text("moves", "right", 3, opacity=0.75, fontSize=11.5),
+        ],
+        height=ROW_HEIGHT * len(gains),
+    )
+
+
+def moves(gain: Gain) -> str:
+    """ "TTFT 124 → 82 ms", "1,510 → 3,814 tokens/s"."""
+    if gain.figure == "tokens/s":
+        return f"{gain.before:,.0f} → {gain.after:,.0f} tokens/s"
+    return f"{gain.figure} {_three(gain.before * MS_PER_S)} → {_three(gain.after * MS_PER_S)} ms"
+
+
+def span(gain: Gain) -> str:
+    """The 80 % range of what the change leads to."""
+    scale, unit = (1.0, "tokens/s") if gain.figure == "tokens/s" else (MS_PER_S, "ms")
+    return f"{_three(gain.low * scale)} – {_three(gain.high * scale)} {unit}"
+
+
+def _three(value: float) -> str:
+    return f"{value:,.0f}" if value >= 99.5 else f"{value:.1f}" if value >= 9.95 else f"{value:.2f}"

@@ -1,0 +1,204 @@
+"""The main job in a real Chromium against a real server."""
+
+import csv
+import io
+import re
+
+import pytest
+
+from tests.conftest import serve
+from tests.hub_server import demo
+
+VERDICT = ".st-key-verdict"
+
+
+def verdict(page):
+    """The verdict's sentence, once there is one."""
+    page.wait_for_selector(VERDICT)
+    return page.inner_text(VERDICT)
+
+
+def changed(page, before):
+    """The verdict's sentence once it differs from `before`."""
+    page.wait_for_function(
+        "([css, before]) => { const now = document.querySelector(css); return now && now.innerText !== before }",
+        arg=[VERDICT, before],
+    )
+    return page.inner_text(VERDICT)
+
+
+def choose(page, label, typed):
+    """Types into one of the sidebar's select boxes and takes the first match."""
+    box = page.get_by_role("combobox", name=re.compile(f"^{label}"))
+    box.click()
+    box.fill(typed)
+    page.wait_for_timeout(250)
+    box.press("Enter")
+
+
+def sentence(page):
+    """The one sentence an error is shown as."""
+    page.wait_for_selector("[data-testid=stAlert]")
+    assert page.locator("[data-testid=stAlert]").count() == 1
+    assert page.locator("[data-testid=stException]").count() == 0
+    text = page.inner_text("[data-testid=stAlert]")
+    assert "Traceback" not in text
+    return text
+
+
+def test_a_first_visit_answers_without_a_click(page, app_url):
+    page.goto(app_url)
+    assert "Llama-3.1-8B" in verdict(page)
+    page.wait_for_selector("[data-testid=stVegaLiteChart] svg")
+    metrics = page.locator("[data-testid=stMetric]").all_inner_texts()
+    assert len(metrics) == 5
+    assert all("estimated" in text or "measured" in text or "published" in text for text in metrics)
+
+
+def test_another_bundled_model_and_another_gpu(page, app_url):
+    page.goto(app_url)
+    first = verdict(page)
+    choose(page, "Model", "Qwen/Qwen3-32B")
+    second = changed(page, first)
+    assert "Qwen3-32B" in second
+    choose(page, "GPU", "L40S")
+    assert "L40S" in changed(page, second)
+    assert "model=Qwen" in page.url and "gpu=L40S" in page.url
+
+
+def test_a_link_gives_the_same_plan_on_a_restarted_server(chromium):
+    def visit(url):
+        context = chromium.new_context()
+        page = context.new_page()
+        page.goto(url)
+        said = verdict(page)
+        page.wait_for_timeout(300)
+        return page, said
+
+    with serve() as app:
+        page, first = visit(app.url)
+        choose(page, "Model", "Qwen/Qwen3-32B")
+        second = changed(page, first)
+        page.get_by_role("spinbutton", name="Requests in flight").fill("48")
+        page.get_by_role("spinbutton", name="Requests in flight").press("Enter")
+        said = changed(page, second)
+        link = page.url.removeprefix(app.url)
+        page.context.close()
+    assert "users=48" in link
+    with serve() as fresh:
+        page, again = visit(fresh.url + link)
+        assert again == said
+        assert page.get_by_role("spinbutton", name="Requests in flight").input_value() == "48"
+        page.context.close()
+
+
+def test_the_recommendation_downloads_as_csv(page, app_url):
+    page.goto(app_url)
+    verdict(page)
+    with page.expect_download() as caught:
+        page.get_by_role("button", name="Recommendation, CSV").click()
+    rows = list(csv.DictReader(io.StringIO(caught.value.path().read_text())))
+    assert rows and any("Llama-3.1-8B" in value for value in rows[0].values())
+
+
+def test_the_whole_sweep_downloads_as_csv(page, app_url):
+    page.goto(app_url)
+    verdict(page)
+    with page.expect_download() as caught:
+        page.get_by_role("button", name="Whole sweep, CSV").click()
+    rows = list(csv.reader(io.StringIO(caught.value.path().read_text())))
+    assert len(rows) > 1000
+    assert {len(row) for row in rows} == {len(rows[0])}
+
+
+def test_a_narrow_screen_shows_the_verdict_first(chromium, app_url):
+    context = chromium.new_context(viewport={"width": 390, "height": 844})
+    page = context.new_page()
+    page.goto(app_url)
+    verdict(page)
+    box = page.locator(f"{VERDICT} h2").bounding_box()
+    assert box["y"] < 300 and box["x"] >= 0 and box["x"] + box["width"] <= 390
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    context.close()
+
+
+# -- bad input --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("query", "says", "way_on"),
+    [
+        ("model=nobody/no-such-model", "Hub", "Plan meta-llama"),
+        ("gpu=No+Such+GPU", "No Such GPU", "Use H100"),
+        ("gpu=Custom+GPU&gpu_gib=0", "memory", "Use H100"),
+        ("gpu=Custom+GPU&gpu_gib=1e30", "memory", "Use H100"),
+        ("model=../../etc/passwd", "passwd", "Plan meta-llama"),
+    ],
+)
+def test_a_bad_link_ends_in_one_sentence_and_a_way_on(page, app_url, query, says, way_on):
+    page.goto(f"{app_url}/?{query}")
+    assert says.lower() in sentence(page).lower()
+    page.get_by_role("button", name=way_on).click()
+    page.wait_for_selector(VERDICT)
+
+
+def test_rubbish_in_the_link_is_left_out(page, app_url):
+    page.goto(f"{app_url}/?users=-5&in=nan&out=1e999&ttft=abc&tpot=&gpus=9&engine=rm+-rf&loss=777&x=%00%ff")
+    assert "Llama-3.1-8B" in verdict(page)
+    page.wait_for_timeout(300)
+    assert page.get_by_role("spinbutton", name="Requests in flight").input_value() == "16"
+
+
+def test_a_name_cannot_draw_on_the_page(page, app_url):
+    page.goto(f"{app_url}/?model=![x](https://example.org/x.png)**bold**<img src=x onerror=alert(1)>")
+    text = sentence(page)
+    assert "![x]" in text or "**bold**" in text
+    assert page.locator("[data-testid=stMain] img").count() == 0
+
+
+def test_a_model_that_fits_nowhere_is_said_so(page, app_url):
+    page.goto(f"{app_url}/?model=meta-llama/Llama-3.1-70B&gpu=L4&gpus=1")
+    before = verdict(page)
+    assert "cannot be served" in before and "over the memory" in before
+    page.get_by_role("button", name="Apply").first.click()
+    assert "Deploy Llama-3.1-70B" in changed(page, before)
+
+
+# -- the Hub ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def hub():
+    """A stand-in Hub with one open and one gated model."""
+    with demo() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def hub_app(hub, tmp_path_factory):
+    """The app with that Hub and an empty cache."""
+    with serve(SWEETSPOT_HUB_ENDPOINT=hub.url, SWEETSPOT_DATA=str(tmp_path_factory.mktemp("data"))) as app:
+        yield app.url
+
+
+def test_a_model_is_searched_and_fetched_from_the_hub(page, hub_app):
+    page.goto(hub_app)
+    first = verdict(page)
+    page.get_by_role("button", name="Search the Hub").click()
+    page.get_by_role("searchbox", name="Search Hugging Face").fill("demo")
+    page.get_by_role("button", name="sweetspot/demo-1b").click()
+    assert "demo-1b" in changed(page, first)
+    page.wait_for_timeout(300)
+    assert "model=sweetspot" in page.url
+
+
+def test_a_gated_model_needs_a_token_that_stays_out_of_the_link(page, hub_app):
+    page.goto(f"{hub_app}/?model=sweetspot/demo-gated")
+    assert "token" in sentence(page)
+    page.get_by_role("button", name="Search the Hub").click()
+    field = page.get_by_label("Access token", exact=True)
+    field.fill("hf_demo")
+    field.press("Enter")
+    assert "demo-gated" in verdict(page)
+    assert "hf_demo" not in page.url
+    assert "hf_demo" not in page.locator("[data-testid=stMain]").inner_html()
