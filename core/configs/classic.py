@@ -306,8 +306,20 @@ def _decilm_block(block: Keys, hidden: int, heads: int) -> Layer:
     return Layer(1, mixers, linears, norms)
 
 
+def read_dbrx(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpec:
+    """DBRX: grouped queries, norms without bias, gated experts in every layer."""
+    hidden, heads, n = _widths(keys)
+    attention, ffn = keys.part_or_default("attn_config"), keys.part_or_default("ffn_config")
+    kv_heads, dim = attention.count(heads, "kv_n_heads") or heads, hidden // heads
+    experts, inner = ffn.size("moe_num_experts", high=2**20), ffn.size("ffn_hidden_size")
+    routed = blocks.experts(hidden, inner, experts, ffn.size("moe_top_k", high=2**20))
+    linears = (*blocks.qkv_o(hidden, heads, kv_heads, dim, dim), blocks.router(hidden, experts), *routed)
+    return _stack(name, keys, hidden, heads, kv_heads, linears, small=2 * hidden, other=hidden, n=n)
+
+
 READERS: Final[Mapping[str, Callable[[str, Keys, Keys | None, Parts], ModelSpec]]] = {
     "gpt2": read_gpt2,
+    "dbrx": read_dbrx,
     "gpt_bigcode": read_gpt_bigcode,
     "gptj": read_gptj,
     "codegen": read_gptj,

@@ -212,7 +212,7 @@ def _flat(name: str, top: Keys) -> ModelSpec:
     for key in REQUIRED:
         if all(alias not in top for alias in (key, *ALIASES.get(key, ()))):
             raise ConfigInvalid(f"config.json lacks '{key}'; it must be a whole number.")
-    sees = "vision_config" in top or top.family == "step3p7"
+    sees = "vision_config" in top or top.family in ("step3p7", "phi3_v")
     return _text(name, top, None, _tower(top, top.size("hidden_size")) if sees else ())
 
 

@@ -115,7 +115,7 @@ def read_minimax_m3(name: str, keys: Keys, top: Keys | None, parts: Parts) -> Mo
     top_k = source.size_or(16, "sparse_topk_blocks", "index_topk_blocks") * source.size_or(
         128, "sparse_block_size", "index_block_size"
     )
-    routed, _ = mixture(keys, Traits(moe=True, shared="count", expert_inner="moe_intermediate_size"), s)
+    routed, _ = mixture(keys, Traits(moe=True, shared="count"), s)
     dense = blocks.glu(s.hidden, keys.size_or(s.inner, "dense_intermediate_size"))
 
     def build(sparse: int, moe: bool) -> Layer:

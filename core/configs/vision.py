@@ -210,6 +210,22 @@ def glm(vision: Keys, top: Keys, text: int) -> int:
     return _qwen_patch(vision, h) + h + vision.layers("depth") * layer + linear(merge * h, out) + h + merger
 
 
+CLIP_LARGE_336: Final = {  # openai/clip-vit-large-patch14-336 config.json
+    "hidden_size": 1024,
+    "intermediate_size": 4096,
+    "num_hidden_layers": 24,
+    "image_size": 336,
+    "patch_size": 14,
+}
+
+
+def phi3(vision: Keys, top: Keys, text: int) -> int:
+    """Phi-3.5-vision: CLIP-L/336, two separators between crops, four patches projected as one."""
+    clip = Keys(CLIP_LARGE_336, "clip_vision_model")
+    wide = 4 * clip.size("hidden_size")
+    return _clip(clip) + 2 * wide + linear(wide, text) + linear(text, text)
+
+
 def step3(vision: Keys, top: Keys, text: int) -> int:
     """A ViT with layer scales, then two strided convolutions that double the width."""
     h, n = vision.size("hidden_size", "width"), vision.layers("num_hidden_layers", "layers")
@@ -271,5 +287,6 @@ TOWERS: Final[Mapping[str, Tower]] = {
     "gemma4": gemma4,
     "step3p7": step3,
     "glm5_next": glm,
+    "phi3_v": phi3,
     "mllama": mllama,
 }
