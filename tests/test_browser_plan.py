@@ -5,6 +5,7 @@ import io
 import re
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.conftest import serve
 from tests.hub_server import demo
@@ -88,7 +89,7 @@ def test_a_link_gives_the_same_plan_on_a_restarted_server(chromium):
     with serve() as fresh:
         page, again = visit(fresh.url + link)
         assert again == said
-        assert page.get_by_role("spinbutton", name="Requests in flight").input_value() == "48"
+        expect(page.get_by_role("spinbutton", name="Requests in flight")).to_have_value("48")
         page.context.close()
 
 
@@ -146,7 +147,7 @@ def test_rubbish_in_the_link_is_left_out(page, app_url):
     page.goto(f"{app_url}/?users=-5&in=nan&out=1e999&ttft=abc&tpot=&gpus=9&engine=rm+-rf&loss=777&x=%00%ff")
     assert "Llama-3.1-8B" in verdict(page)
     page.wait_for_timeout(300)
-    assert page.get_by_role("spinbutton", name="Requests in flight").input_value() == "16"
+    expect(page.get_by_role("spinbutton", name="Requests in flight")).to_have_value("16")
 
 
 def test_a_name_cannot_draw_on_the_page(page, app_url):
