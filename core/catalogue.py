@@ -40,6 +40,7 @@ class _Alias:
     model: str
     shipped: str               # empty: as the model itself
     kv_format: str
+    roles: str                 # JSON: role -> format, where it is not `shipped`
     source: str
 
 
@@ -90,18 +91,19 @@ def models(query: str = "") -> tuple[Card, ...]:
     )
 
 
-def _shipped(row: dict[str, str]) -> Shipped | None:
-    if not row["shipped"]:
+def _shipped(name: str, kv_format: str, roles: str, source: str) -> Shipped | None:
+    if not name:
         return None
-    roles = tuple((Role(role), name) for role, name in json.loads(row["roles"] or "{}").items())
-    return Shipped(row["shipped"], row["kv_format"] or None, source=row["source"], role_formats=roles)
+    role_formats = tuple((Role(role), fmt) for role, fmt in json.loads(roles or "{}").items())
+    return Shipped(name, kv_format or None, source=source, role_formats=role_formats)
 
 
 @cache
 def _architecture(key: str) -> ModelSpec:
     row = _models()[key]
     spec = read_config(json.loads(row["config"]), name=row["name"])
-    return replace(spec, shipped=_shipped(row), source=row["source"])
+    shipped = _shipped(row["shipped"], row["kv_format"], row["roles"], row["source"])
+    return replace(spec, shipped=shipped, source=row["source"])
 
 
 @cache
@@ -116,7 +118,7 @@ def _load(key: str) -> ModelSpec | None:
         return spec
     if alias.shipped == UNQUANTISED:
         return replace(spec, shipped=None)
-    return replace(spec, shipped=Shipped(alias.shipped, alias.kv_format or None, source=alias.source))
+    return replace(spec, shipped=_shipped(alias.shipped, alias.kv_format, alias.roles, alias.source))
 
 
 def load(name: str) -> ModelSpec | None:

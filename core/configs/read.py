@@ -199,12 +199,20 @@ def read_config(
     top = Keys(config, family)
     text = _nested(top)
     spec = _flat(name, top) if text is None else _composite(name, top, text)
-    spec = _mtp(spec, text or top)
+    spec = _mtp(_uncounted(spec, top), text or top)
     if spec.total_params > MAX_PARAMS:
         raise ConfigInvalid(
             f"config.json describes {spec.total_params:.1e} parameters; more than {MAX_PARAMS:.0e} is not believed."
         )
     return replace(spec, shipped=shipped(config, quant_config))
+
+
+def _uncounted(spec: ModelSpec, top: Keys) -> ModelSpec:
+    """Say so where the file describes a tower no reader counts."""
+    seen = top.family in TOWERS
+    left = [key for key in ("vision_config", "audio_config") if key in top and not (seen and key == "vision_config")]
+    note = "The {} of this family is not counted: weights are larger by it."
+    return replace(spec, notes=(*spec.notes, *(note.format(key.replace("_config", " tower")) for key in left)))
 
 
 def _flat(name: str, top: Keys) -> ModelSpec:
