@@ -31,7 +31,8 @@ def write_cases(path: Path) -> None:
     """Mixed deployments: models x GPUs x formats x layouts x loads."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["case", "model", "gpu", "tp", "weights", "mode", "concurrency", "input_tokens", "output_tokens"])
+        writer.writerow(["case", "model", "gpu", "tp", "weights", "mode", "concurrency",
+                         "input_tokens", "output_tokens"])
         for n in range(CASES):
             writer.writerow((
                 n, MODELS[n % 4], GPUS[n // 4 % 5], 2 ** (n // 20 % 4), ("bf16", "fp8", "int8")[n // 80 % 3],

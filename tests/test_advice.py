@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core import catalogue, gpus
-from core.advice import Standing, best_over_gpus, recommend, sensitivity
+from core.advice import Standing, best_over_gpus, recommend
 from core.errors import InputError
 from core.formats import FORMATS, KV_FORMATS, kv_unsupported, unsupported
 from core.models import ModelSpec
@@ -145,7 +145,7 @@ def test_pictures_hold_the_plan(plan):
 
 
 def test_sensitivity_is_computed(plan):
-    moved = {entry.what: entry for entry in sensitivity(plan)}
+    moved = {entry.what: entry for entry in plan.sensitivity}
     assert moved["Twice the requests"].effect.startswith("the same deployment")
     assert len(moved) == 4
 

@@ -30,10 +30,11 @@ LAYERS = [
     ("speed", "serving"),                   # serving is speed's steady state, seen as one module from outside
     ("efficiency.published",),              # fitting runs the whole model against published figures
     ("efficiency.fit",),
-    ("traffic", "curves", "quality_prior", "accuracy"),
+    ("traffic", "curves", "quality_prior", "track_record", "accuracy"),
     ("sweep",),
     ("advice", "regime"),
-    ("charts", "export", "estimate"),
+    ("charts", "export"),
+    ("estimate",),                          # writes its tables as export does
     ("probe", "quality"),
     ("__main__",),
 ]

@@ -13,7 +13,6 @@ from core.advice.plan import (
     Standing,
 )
 from core.advice.recommend import recommend
-from core.advice.remedies import sensitivity
 
 __all__ = [
     "BatchCurve",
@@ -28,5 +27,4 @@ __all__ = [
     "Standing",
     "best_over_gpus",
     "recommend",
-    "sensitivity",
 ]

@@ -1,5 +1,6 @@
 """What a recommendation is: the choice, its figures, what limits it, and what would help."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
@@ -138,11 +139,22 @@ class Plan:
     reason: str                         # why this choice, plain text
     binding_limit: str                  # what stops a larger batch, plain text
     knee: float | None                  # batch at which decode turns compute-bound
-    remedies: tuple[Remedy, ...]
     candidates: tuple[Candidate, ...]   # one per runnable weight format, best first
     refused: tuple[Refusal, ...]        # what does not run here, and why
     at_context: Sweep = field(repr=False)   # every layout over the batch, at the workload's context
-    tps: tuple[int, ...] = ()
+    tps: tuple[int, ...]
+    seek_remedies: Callable[[], tuple[Remedy, ...]] = field(repr=False)
+    seek_sensitivity: Callable[["Plan"], tuple[Sensitivity, ...]] = field(repr=False)
+
+    @cached_property
+    def remedies(self) -> tuple[Remedy, ...]:
+        """Changes that bring the plan nearer to what was asked, smallest first; sought when first read."""
+        return self.seek_remedies()
+
+    @cached_property
+    def sensitivity(self) -> tuple[Sensitivity, ...]:
+        """What the answer becomes when one input moves; sought when first read, empty when nothing fits."""
+        return () if self.best is None else self.seek_sensitivity(self)
 
     @property
     def shown(self) -> Choice | None:

@@ -1,6 +1,7 @@
 """The recommendation: the pick, its reasons, its limits and what else there is."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -8,7 +9,7 @@ import numpy as np
 from core import speed
 from core.advice import sentences
 from core.advice.plan import Candidate, Choice, Plan, Standing
-from core.advice.remedies import remedies
+from core.advice.remedies import remedies, sensitivity
 from core.advice.select import (
     Question,
     Selection,
@@ -69,8 +70,8 @@ def recommend(
         trade=sentences.trade(best, runner_up) if best and runner_up else "",
         sentence=sentences.verdict(spec, selection.standing, best, workload, limit, why),
         reason=why if best else "", binding_limit=limit, knee=knee,
-        remedies=remedies(question, selection, shown),
         candidates=listed, refused=refusals(selection), at_context=selection.grid, tps=tuple(tps),
+        seek_remedies=partial(remedies, question, selection, shown), seek_sensitivity=sensitivity,
     )
 
 

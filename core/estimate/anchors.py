@@ -26,7 +26,8 @@ _TO_UNIT: Final = {"ttft_s": 1e-3, "tpot_s": 1e-3, "output_tokens_per_s_per_gpu"
 def measured(table: Table) -> list[dict[str, float]]:
     """The measured figures of each row, in seconds and tokens/s; cells that are no positive number are left out."""
     return [
-        {name: value * _TO_UNIT[name] for name, column in _COLUMNS.items() if (value := _positive(cells.get(column, "")))}
+        {name: value * _TO_UNIT[name]
+         for name, column in _COLUMNS.items() if (value := _positive(cells.get(column, "")))}
         for cells in table.rows
     ]
 
@@ -46,8 +47,9 @@ def anchored(estimates: Estimates, references: Estimates, figures: Sequence[Mapp
     groups: dict[tuple[object, ...], list[int]] = {}
     for n, index in enumerate(references.loaded.tolist()):
         groups.setdefault(_group(references.cases[index]), []).append(n)
-    changed = {name: _shifted(estimates, references, figures, groups, name) for name in _COLUMNS}
-    return replace(estimates, prediction=replace(estimates.prediction, **changed))
+    ttft, tpot, rate = (_shifted(estimates, references, figures, groups, name) for name in _COLUMNS)
+    prediction = replace(estimates.prediction, ttft_s=ttft, tpot_s=tpot, output_tokens_per_s_per_gpu=rate)
+    return replace(estimates, prediction=prediction)
 
 
 def _group(case: Row | None) -> tuple[object, ...]:

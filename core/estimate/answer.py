@@ -29,6 +29,7 @@ GENERIC: Final = "generic"
 _SPARE_POOL: Final = 0.05
 _SAME_CAPACITY: Final = 0.02     # capacities closer than this share one column of the speed model
 _NO_TOKENS: Final = 1024.0
+SIXTEEN_BIT: Final = 16.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,6 @@ class Built:
     deployment: Deployment
     footprint: Footprint
     has_gpu: bool              # False: only what needs no GPU can be said
-    has_memory: bool           # False: neither a GPU nor its memory is named
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ def _build(setup: Setup, models: dict[str, ModelSpec | str], resolve: Resolve) -
     except Exception:        # one odd row must not take the others' answers along
         log.exception("case of %s on %s", setup.model, setup.gpu)
         return f"Internal error on {setup.model}: please report this row."
-    return Built(spec, deployment, footprint, has_gpu, has_gpu or setup.reported_gib is not None)
+    return Built(spec, deployment, footprint, has_gpu)
 
 
 def _resolved(name: str, resolve: Resolve) -> ModelSpec | str:
@@ -111,9 +111,7 @@ def _deployment(setup: Setup, spec: ModelSpec) -> tuple[Deployment, bool]:
         gpu = replace(gpu, memory_bytes=int(setup.reported_gib * GIB))
     engine = setup.engine or GENERIC
     weights = formats.find(setup.weights or (spec.shipped.format if spec.shipped else "bf16"))
-    as_shipped = spec.shipped is not None and spec.shipped.format == weights.name
-    declared = spec.shipped.kv_format if spec.shipped and as_shipped else None
-    kv_cache = formats.find_kv(setup.kv_cache or declared or assumed_kv_format(weights.name, engine))
+    kv_cache = formats.find_kv(setup.kv_cache or _kv_format(setup, spec, weights.name, engine))
     ranks = setup.tp * setup.dp
     if setup.ep > ranks:
         raise InputError(f"ep is {setup.ep}: experts cannot spread over more than tp x dp = {ranks} GPUs.")
@@ -124,6 +122,20 @@ def _deployment(setup: Setup, spec: ModelSpec) -> tuple[Deployment, bool]:
         max_num_seqs=setup.max_num_seqs,
     )
     return deployment, bool(setup.gpu)
+
+
+def _kv_format(setup: Setup, spec: ModelSpec, weights: str, engine: str) -> str:
+    """The KV cache of a row that does not state it.
+
+    Only an engine that applies declared scales caches FP8 by itself; the others' start-up logs show 16 bits
+    for such checkpoints too (vLLM on nvidia/Gemma-4-31B-IT-NVFP4), though benchmarks of NVFP4 turn it on.
+    """
+    applies_declared = assumed_kv_format("fp8", engine) == "fp8"
+    if applies_declared and spec.shipped and spec.shipped.format == weights and spec.shipped.kv_format:
+        return spec.shipped.kv_format
+    if not setup.has_load and not applies_declared and formats.find(weights).bits_per_weight < SIXTEEN_BIT:
+        return "bf16"
+    return assumed_kv_format(weights, engine)
 
 
 def _predict(
@@ -197,7 +209,7 @@ def _memory_cells(one: Built, case: Row) -> dict[str, object]:
         "active_params": one.spec.active_params,
         "state_bytes_per_sequence": one.spec.state_bytes(2.0, d.tp),
     }
-    if one.has_memory:
+    if one.has_gpu:
         load = _NO_TOKENS if math.isnan(case.input_tokens) else case.input_tokens + case.output_tokens
         length = float(d.max_model_len or (load if not math.isnan(case.input_tokens) else one.spec.max_context or load))
         cells |= {

@@ -44,6 +44,7 @@ class Setup:
     max_num_batched_tokens: int | None = None
     max_num_seqs: int | None = None
     reported_gib: float | None = None      # memory the driver of this very card reports, where known
+    has_load: bool = False                 # False: a start-up log, say; nothing is served
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,8 @@ def row(cells: Mapping[str, str]) -> Row:
     mode = cells.get("mode", "").lower() or "serving"
     if mode not in MODES:
         raise InputError(f"mode is '{cells['mode'][:40]}': use static or serving.")
+    concurrency = _whole(cells, "concurrency")
+    inputs, outputs = _whole(cells, "input_tokens"), _whole(cells, "output_tokens")
     utilisation = _number(cells, "gpu_memory_utilization", 0.01, 1.0)
     setup = Setup(
         model=cells["model"],
@@ -128,9 +131,8 @@ def row(cells: Mapping[str, str]) -> Row:
         max_num_batched_tokens=_whole(cells, "max_num_batched_tokens"),
         max_num_seqs=_whole(cells, "max_num_seqs"),
         reported_gib=_number(cells, "gpu_total_gib", 0.5, 8192),
+        has_load=inputs is not None or outputs is not None,
     )
-    concurrency = _whole(cells, "concurrency")
-    inputs, outputs = _whole(cells, "input_tokens"), _whole(cells, "output_tokens")
     return Row(
         setup=setup,
         static=mode == "static",
