@@ -62,7 +62,7 @@ def _step(spec: ModelSpec, choice: Choice, workload: Workload, phase: str) -> No
         else (1, workload.input_tokens)
     )
     costs = speed.breakdown(spec, choice.deployment, phase, batch, context)
-    _operators(costs)
+    operators(costs)
     total = sum(cost.seconds for cost in costs)
     largest = max(costs, key=lambda cost: cost.seconds)
     intensity = sum(cost.flops for cost in costs) / sum(cost.bytes for cost in costs)
@@ -75,7 +75,8 @@ def _step(spec: ModelSpec, choice: Choice, workload: Workload, phase: str) -> No
     )
 
 
-def _operators(costs: Sequence[OperatorCost]) -> None:
+def operators(costs: Sequence[OperatorCost]) -> None:
+    """Operators of one step as a table: FLOPs, bytes, intensity, time, share and what limits each."""
     total = sum(cost.seconds for cost in costs)
     table = pd.DataFrame(
         {

@@ -21,6 +21,8 @@ PAGES = [
         default=True,
         help="Which precision and batch size to deploy for this model, GPU and load, and why.",
     ),
+    st.Page("regime.py", title="Regime", icon=":material/stacked_line_chart:",
+            help="What limits prefill and decode, where that flips, and what would help each."),
 ]
 
 st.set_page_config(

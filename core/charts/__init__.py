@@ -3,18 +3,27 @@
 from core.charts.batch import formats_over_batch, leaders, pays_less_from, throughput_over_batch, tpot_over_batch
 from core.charts.heat import batch_by_context
 from core.charts.memory import Segment, footprint_segments, memory_bar
+from core.charts.roofline import DECODE, PARTS, PREFILL, gain_bars, moves, roofline, shares_over_batch, step_bars
 from core.charts.style import Spec, colour
 
 __all__ = [
+    "DECODE",
+    "PARTS",
+    "PREFILL",
     "Segment",
     "Spec",
     "batch_by_context",
     "colour",
     "footprint_segments",
     "formats_over_batch",
+    "gain_bars",
     "leaders",
     "memory_bar",
+    "moves",
     "pays_less_from",
+    "roofline",
+    "shares_over_batch",
+    "step_bars",
     "throughput_over_batch",
     "tpot_over_batch",
 ]

@@ -41,6 +41,7 @@ class MemoryBound:
     token_compute_s: float          # arithmetic one more request adds, at the achieved rate
     cache_bytes: float              # one request's cache
     cache_s: float                  # reading it, which one more request adds too
+    cache_flops_per_byte: float     # of decode attention, whatever the batch
     free_context: float             # tokens of context at which both are equal
     bound: Bound                    # what takes the largest part of a step at the plan's batch
 
@@ -71,6 +72,7 @@ def memory_bound(spec: ModelSpec, deployment: Deployment, batch: float, context:
         token_compute_s=token_s,
         cache_bytes=attention.bytes,
         cache_s=attention.seconds,
+        cache_flops_per_byte=attention.intensity,
         free_context=context * token_s / attention.seconds if attention.seconds else float("inf"),
         bound=max(by_bound, key=lambda bound: by_bound[bound]),
     )
