@@ -4,7 +4,7 @@ from functools import partial
 
 import streamlit as st
 
-from core import advice, charts, export
+from core import charts, export
 from core.advice import Choice, Plan, Standing
 from core.formats import FORMATS
 from core.units import GIB, MS_PER_S
@@ -94,7 +94,7 @@ def formats(choice: Choice, plan: Plan) -> None:
     names = dict.fromkeys([curves.baseline, curves.chosen, *(FORMATS[kind].label for kind in KINDS)])
     held = [n for n, batch in enumerate(curves.batch) if batch <= max(16, choice.memory_concurrency)]
     batches = [curves.batch[n] for n in held]
-    lines = {name: curves.relative[name][held] for name in names if name in curves.relative}
+    lines = {_short(name): curves.relative[name][held] for name in names if name in curves.relative}
     leads = [
         f"**{name}** " + (f"from about {batch:,}" if n else "leads at one request")
         for n, (batch, name) in enumerate(charts.leaders(batches, lines))
@@ -106,11 +106,16 @@ def formats(choice: Choice, plan: Plan) -> None:
         )
         parts.chart(
             charts.formats_over_batch(
-                batches, lines, baseline=curves.baseline, chosen=curves.chosen, at=choice.concurrency
+                batches, lines, baseline=_short(curves.baseline), chosen=_short(curves.chosen), at=choice.concurrency
             ),
             alt="Decode speed of each weight format relative to 16 bits, by batch",
             key="formats",
         )
+
+
+def _short(label: str) -> str:
+    """A format's name as it fits beside a line on a phone."""
+    return label.replace("weight-only", "weights")
 
 
 @st.fragment
@@ -175,7 +180,7 @@ def sensitivity(plan: Plan) -> None:
             "\n".join(
                 f"- **{figures.plain(move.what)}**: {figures.plain(move.effect)}"
                 + (" :orange-badge[changes the answer]" if move.changes_answer else "")
-                for move in advice.sensitivity(plan)
+                for move in plan.sensitivity
             )
         )
 

@@ -33,8 +33,7 @@ def choose(page, label, typed):
     box = page.get_by_role("combobox", name=re.compile(f"^{label}"))
     box.click()
     box.fill(typed)
-    page.wait_for_timeout(250)
-    box.press("Enter")
+    page.get_by_role("option", name=typed, exact=True).first.click()
 
 
 def sentence(page):

@@ -37,8 +37,8 @@ def batch_by_context(
             "label": _short(values[row, column]) if fit[row, column] else "–",
             "says": _says(bool(fit[row, column]), bool(meet[row, column])),
             "rank": float(rank[row, column]),
-            "ink": INK if not fit[row, column] else "#ffffff" if rank[row, column] > 0.4 else "#12233d",
-            "opacity": 0.0 if not fit[row, column] else 1.0 if meet[row, column] else 0.38,
+            "ink": _ink(float(rank[row, column]), dimmed=not meet[row, column]),
+            "opacity": 0.0 if not fit[row, column] else 1.0 if meet[row, column] else 0.3,
             "text": 0.5 if not fit[row, column] else 1.0,
             "framed": (row, column) == near,
         }
@@ -109,6 +109,13 @@ def _short(value: float) -> str:
     if value >= 999.5:
         return f"{value / 1000:.1f}k"
     return f"{value:.0f}" if value >= 99.5 else f"{value:.1f}" if value >= 0.995 else f"{value:.2f}"
+
+
+def _ink(rank: float, *, dimmed: bool) -> str:
+    """Text that stands out on its cell; a dimmed cell lets the page's background through."""
+    if dimmed:
+        return INK
+    return "#ffffff" if rank > 0.4 else "#12233d"
 
 
 def _says(fits: bool, meets: bool) -> str:
