@@ -14,7 +14,7 @@ from core import catalogue
 from core.configs import read_config
 from core.errors import ArchitectureUnknown, ConfigInvalid, ModelError
 from core.formats import KV_FORMATS
-from core.models import Attention, CompressedAttention, LatentAttention, ModelSpec, Recurrence
+from core.models import Attention, CompressedAttention, LatentAttention, ModelSpec, Recurrence, distinct_experts
 
 DATA = Path(__file__).parent / "data"
 BF16 = KV_FORMATS["bf16"]
@@ -300,3 +300,18 @@ def test_any_damage_is_answered_or_refused(model: str, data: st.DataObject) -> N
     else:
         assert spec.total_params > 0
     assert time.perf_counter() - start < 2
+
+
+def test_towers_are_counted_or_named() -> None:
+    """Gemma 4 with its default audio tower: 5,385,541,408 parameters (transformers 5.23.0, meta device)."""
+    config = {"model_type": "gemma4", "text_config": {"hidden_size": 2304}, "audio_config": {}}
+    assert read_config(config, name="x").total_params == 5_385_541_408
+    unknown = {"model_type": "aya_vision", "text_config": {**LLAMA, "model_type": "cohere2"}, "vision_config": {}}
+    assert any("vision tower" in note for note in read_config(unknown, name="x").notes)
+
+
+def test_distinct_experts_saturate() -> None:
+    """E(1 − (1 − k/E)^B): 8 experts, 2 a token."""
+    assert distinct_experts(8, 2, 1) == pytest.approx(2)
+    assert distinct_experts(8, 2, 2) == pytest.approx(3.5)
+    assert distinct_experts(8, 2, 64) == pytest.approx(8, rel=1e-6)

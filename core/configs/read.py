@@ -10,7 +10,7 @@ from core.configs.decoder import Traits
 from core.configs.families import FAMILIES
 from core.configs.keys import Keys
 from core.configs.latent import LatentTraits
-from core.configs.vision import TOWERS
+from core.configs.vision import TOWERS, gemma4_audio
 from core.errors import ArchitectureUnknown, ConfigInvalid
 from core.models import ModelSpec, Part
 
@@ -178,10 +178,15 @@ ALIASES: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 def _tower(top: Keys, hidden: int) -> tuple[Part, ...]:
+    """The towers beside the text model, in full and resident."""
+    towers: list[Part] = []
     build = TOWERS.get(top.family)
-    if build is None or (top.family in OPTIONAL_TOWERS and "vision_config" not in top):
-        return ()
-    return (Part("vision tower", build(top.part_or_default("vision_config"), top, hidden), resident=True),)
+    if build is not None and (top.family not in OPTIONAL_TOWERS or "vision_config" in top):
+        size = build(top.part_or_default("vision_config"), top, hidden)
+        towers.append(Part("vision tower", size, resident=True))
+    if top.family == "gemma4" and (audio := top.part("audio_config")) is not None:
+        towers.append(Part("audio tower", gemma4_audio(audio, hidden), resident=True))
+    return tuple(towers)
 
 
 def read_config(
@@ -209,8 +214,8 @@ def read_config(
 
 def _uncounted(spec: ModelSpec, top: Keys) -> ModelSpec:
     """Say so where the file describes a tower no reader counts."""
-    seen = top.family in TOWERS
-    left = [key for key in ("vision_config", "audio_config") if key in top and not (seen and key == "vision_config")]
+    counted = {"vision_config": top.family in TOWERS, "audio_config": top.family == "gemma4"}
+    left = [key for key, is_counted in counted.items() if key in top and not is_counted]
     note = "The {} of this family is not counted: weights are larger by it."
     return replace(spec, notes=(*spec.notes, *(note.format(key.replace("_config", " tower")) for key in left)))
 

@@ -210,6 +210,21 @@ def glm(vision: Keys, top: Keys, text: int) -> int:
     return _qwen_patch(vision, h) + h + vision.layers("depth") * layer + linear(merge * h, out) + h + merger
 
 
+MEL_BANDS_LEFT: Final = 32  # 128 mel bands, halved by each of two strided convolutions
+
+
+def gemma4_audio(audio: Keys, text: int) -> int:
+    """A conformer: two half-step MLPs, attention with relative keys and a gated convolution a layer."""
+    h, out = audio.size("hidden_size"), audio.size("output_proj_dims")
+    wide, narrow = (audio.whole_numbers("subsampling_conv_channels") or [128, 32])[:2]
+    front = 9 * wide + wide + 9 * wide * narrow + narrow + narrow * MEL_BANDS_LEFT * h
+    mlps = 2 * (8 * h * h + 2 * h)
+    attention = 5 * h * h + h // audio.size("num_attention_heads", high=2**16)
+    convolution = 3 * h * h + audio.size("conv_kernel_size", high=4096) * h + 2 * h
+    layers = audio.layers() * (mlps + attention + convolution + 3 * h)
+    return front + layers + linear(h, out) + out * text
+
+
 CLIP_LARGE_336: Final = {  # openai/clip-vit-large-patch14-336 config.json
     "hidden_size": 1024,
     "intermediate_size": 4096,
