@@ -240,6 +240,8 @@ def test_unknown_family_without_them_is_refused_by_name() -> None:
         ("hidden_size", float("inf")),
         ("hidden_size", 0),
         ("hidden_size", None),
+        ("hidden_size", 10**5000),
+        ("hidden_size", "x" * 10**6),
         ("num_attention_heads", [32]),
         ("num_key_value_heads", 64),
         ("vocab_size", 2**40),

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import reprlib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -76,8 +77,8 @@ class Keys:
 
     def fail(self, name: str, value: object, wanted: str) -> ConfigInvalid:
         """The error for a key whose value cannot be used."""
-        shown = repr(value)
-        shown = shown if len(shown) <= 40 else shown[:37] + "..."
+        huge = isinstance(value, int) and value.bit_length() > 128
+        shown = "an enormous number" if huge else reprlib.repr(value)[:80]
         return ConfigInvalid(f"config.json: '{self.where}{name}' is {shown}; it must be {wanted}.")
 
     def _whole(self, name: str, value: object, low: int, high: int) -> int:
