@@ -29,7 +29,7 @@ GENERIC: Final = "generic"
 _SPARE_POOL: Final = 0.05
 _SAME_CAPACITY: Final = 0.02     # capacities closer than this share one column of the speed model
 _NO_TOKENS: Final = 1024.0
-SIXTEEN_BIT: Final = 16.0
+DECLARED_BY: Final = "trtllm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,17 +125,16 @@ def _deployment(setup: Setup, spec: ModelSpec) -> tuple[Deployment, bool]:
 
 
 def _kv_format(setup: Setup, spec: ModelSpec, weights: str, engine: str) -> str:
-    """The KV cache of a row that does not state it.
+    """The KV cache of a row that does not state it: what benchmarks use under a load, else the engine's own.
 
-    Only an engine that applies declared scales caches FP8 by itself; the others' start-up logs show 16 bits
-    for such checkpoints too (vLLM on nvidia/Gemma-4-31B-IT-NVFP4), though benchmarks of NVFP4 turn it on.
+    By itself only TensorRT-LLM applies the scales a checkpoint declares; vLLM's and SGLang's start-up logs
+    show 16 bits for such checkpoints too (vLLM on nvidia/Gemma-4-31B-IT-NVFP4).
     """
-    applies_declared = assumed_kv_format("fp8", engine) == "fp8"
-    if applies_declared and spec.shipped and spec.shipped.format == weights and spec.shipped.kv_format:
+    if setup.has_load:
+        return assumed_kv_format(weights, engine)
+    if engine == DECLARED_BY and spec.shipped and spec.shipped.format == weights and spec.shipped.kv_format:
         return spec.shipped.kv_format
-    if not setup.has_load and not applies_declared and formats.find(weights).bits_per_weight < SIXTEEN_BIT:
-        return "bf16"
-    return assumed_kv_format(weights, engine)
+    return "fp32" if weights == "fp32" else "bf16"
 
 
 def _predict(
