@@ -16,6 +16,7 @@ from core.formats import ENGINES, FORMATS, KV_FORMATS
 from core.gpus import GpuSpec
 from core.settings import is_public, setting
 from core.terms import Workload
+from pages import keeping
 
 CUSTOM_GPU = "Custom GPU"
 GENERATIONS = {"other": "", "Volta": "7.0", "Turing": "7.5", "Ampere A100": "8.0", "Ampere": "8.6", "Ada": "8.9",
@@ -104,7 +105,7 @@ def _bundled_models() -> list[str]:
 
 
 def _model() -> str:
-    names = _bundled_models()
+    names = list(dict.fromkeys([*keeping.own_models(), *_bundled_models()]))
     folder = ", or a folder with a config.json" if local_files_allowed() else ""
     model = st.selectbox(
         "Model",
@@ -113,7 +114,7 @@ def _model() -> str:
         key="model",
         bind="query-params",
         accept_new_options=True,
-        help=f"Pick one of {len(names)} bundled models, or type any Hugging Face id{folder}.",
+        help=f"Pick one of {len(names)} models, your own first, or type any Hugging Face id{folder}.",
     )
     with st.popover("Search the Hub", icon=":material/search:", width="stretch"):
         _hub_search()
@@ -180,7 +181,7 @@ def _listed_gpus() -> list[str]:
 
 def _gpu() -> tuple[str, tuple[int, ...]]:
     local = list(dict.fromkeys(found.spec.name for found in local_gpus()))
-    names = [*local, *(name for name in _listed_gpus() if name not in local), CUSTOM_GPU]
+    names = [*dict.fromkeys([*local, *keeping.own_gpus(), *_listed_gpus()]), CUSTOM_GPU]
     default = local[0] if local else gpus.DEFAULT_GPU
     gpu = st.selectbox(
         "GPU",

@@ -18,7 +18,7 @@ from core.gpus import GpuSpec
 from core.memory import Footprint
 from core.models import ModelSpec
 from core.terms import Estimate, Workload
-from pages import figures, inputs
+from pages import figures, inputs, keeping
 
 log = logging.getLogger("sweetspot")
 UNEXPECTED = (
@@ -32,8 +32,11 @@ UNEXPECTED = (
 
 def current_model() -> ModelSpec:
     """The model asked for. Raises ModelError or HubError when there is none to plan."""
+    name = inputs.asked().model
+    if (own := keeping.own_model(name)) is not None:
+        return own
     found = _resolved(
-        inputs.asked().model,
+        name,
         inputs.hub_token(),
         inputs.hub_endpoint(),
         inputs.local_files_allowed(),
@@ -54,13 +57,13 @@ def current_gpu() -> GpuSpec:
 
 
 def _gpu(name: str) -> GpuSpec:
-    """A GPU of this machine, of the catalogue, or typed in."""
+    """A GPU of this machine, of the visitor's own, of the catalogue, or typed in."""
     if name == inputs.CUSTOM_GPU:
         return inputs.custom_gpu()
     for local in inputs.local_gpus():
         if local.spec.name == name:
             return local.spec
-    return gpus.find(name)
+    return keeping.own_gpus().get(name) or gpus.find(name)
 
 
 def current_plan() -> advice.Plan:

@@ -8,7 +8,7 @@ from core import charts, export
 from core.advice import Choice, Plan, Standing
 from core.formats import FORMATS
 from core.units import GIB, MS_PER_S
-from pages import arithmetic, figures, inputs, parts
+from pages import arithmetic, figures, inputs, keeping, parts
 
 HEAT_VIEWS = {"Throughput": "output tokens/s of the whole deployment", "TPOT": "ms per output token"}
 # One format of each kind, in the order people ask; the others differ by their scales only.
@@ -193,6 +193,7 @@ def take_away(plan: Plan) -> None:
             st.code(export.launch(plan, plan.engine).text(), language="bash", wrap_lines=True)
         name = figures.file_name(plan.spec.name, plan.gpu.name)
         with st.container(horizontal=True):
+            keeping.save_plan(plan)
             parts.download("Recommendation, CSV", partial(export.recommendation_csv, plan), f"{name}.csv")
             parts.download("Whole sweep, CSV", partial(export.sweep_csv, plan), f"{name}-sweep.csv")
             parts.download("Plan, JSON", partial(export.plan_json, plan), f"{name}.json")
