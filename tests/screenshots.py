@@ -21,9 +21,9 @@ README_IMAGE = ROOT / "assets" / "screenshot.png"
 
 def settled(page: Page) -> None:
     """Waits until the script has run and every chart is drawn."""
-    page.wait_for_selector("[data-testid=stSidebar], [data-testid=stExpandSidebarButton]")
+    page.wait_for_selector("[data-testid=stVegaLiteChart] svg")
     page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
-    page.wait_for_timeout(900)
+    page.wait_for_timeout(1200)
 
 
 def whole(page: Page, width: int) -> None:
