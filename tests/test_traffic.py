@@ -202,7 +202,7 @@ def test_traces_are_sorted_and_start_at_zero():
     ("arrival_s,input_tokens,output_tokens\n1,x,2\n", "Line 2"),
     ("arrival_s,input_tokens,output_tokens\n1,5,2\n1,-5,2\n", "Line 3"),
     ("arrival_s,input_tokens,output_tokens\nnan,5,2\n", "out of range"),
-    ("arrival_s,input_tokens,output_tokens\n1,5\n", "not a number"),
+    ("arrival_s,input_tokens,output_tokens\n1,5\n", "neither a number nor"),
 ])
 def test_a_bad_trace_is_refused_in_one_sentence(text, says):
     with pytest.raises(InputError, match=says):

@@ -13,12 +13,17 @@ from core.traffic.fleet import (
     serve_disaggregated,
     smallest_fleet,
 )
-from core.traffic.requests import PRESETS, Lengths, Trace, generate, read_trace
+from core.traffic.replica import Options, Replica, replica
+from core.traffic.requests import MAX_REQUESTS, PRESETS, Lengths, Trace, generate, read_trace
 from core.traffic.scheduler import Limits, Outcome, simulate, simulate_closed
+from core.traffic.speculation import ACCEPTANCES, LAW, Acceptance, Speculation, SpeculativeSteps
 from core.traffic.steps import StepTable, step_table
+from core.traffic.study import Effect, Part, Question, RatePoint, Split, first_look, study
 
 __all__ = [
-    "PRESETS", "Bill", "Fleet", "Hour", "Lengths", "Limits", "Outcome", "Percentiles", "Service", "Slo", "StepTable",
-    "Trace", "autoscale", "bill", "generate", "read_trace", "serve", "serve_disaggregated", "simulate",
-    "simulate_closed", "smallest_fleet", "step_table",
+    "ACCEPTANCES", "LAW", "MAX_REQUESTS", "PRESETS", "Acceptance", "Bill", "Effect", "Fleet", "Hour", "Lengths",
+    "Limits", "Options", "Outcome", "Part", "Percentiles", "Question", "RatePoint", "Replica", "Service", "Slo",
+    "Speculation", "SpeculativeSteps", "Split", "StepTable", "Trace", "autoscale", "bill", "first_look", "generate",
+    "read_trace", "replica", "serve", "serve_disaggregated", "simulate", "simulate_closed", "smallest_fleet",
+    "step_table", "study",
 ]

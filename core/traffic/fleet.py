@@ -8,12 +8,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from core import cost
 from core.errors import InputError
 from core.traffic.requests import Trace
 from core.traffic.scheduler import Limits, Outcome, StepTimes, simulate
 
-SECONDS_PER_HOUR: Final = 3600.0
-HOURS_PER_MONTH: Final = 730.0      # 365 * 24 / 12
 MAX_REPLICAS: Final = 4096
 
 
@@ -109,36 +108,38 @@ def serve_disaggregated(
     transfer_s_per_token: float,
     slo: Slo,
 ) -> Service:
-    """Prompts computed on some replicas, answers decoded on others, the cache sent between them."""
-    answered = replace(trace, output_tokens=np.ones_like(trace.output_tokens))
+    """Prompts computed on some replicas, answers decoded on others, the cache sent between them.
+
+    The first token comes from where the prompt was computed; the others follow once the cache arrived.
+    """
+    prompts = replace(trace, output_tokens=np.ones_like(trace.output_tokens))
     ttft = np.full(len(trace), np.nan)
     prefills = []
     for i in range(prefill_replicas):
-        outcome = simulate(answered.every(prefill_replicas, i), steps, limits)
+        outcome = simulate(prompts.every(prefill_replicas, i), steps, limits)
         ttft[i::prefill_replicas] = outcome.ttft_s
         prefills.append(outcome)
     moved = ttft + transfer_s_per_token * trace.input_tokens
-    kept = np.flatnonzero(~np.isnan(moved))
-    order = kept[np.argsort(trace.arrival_s[kept] + moved[kept], kind="stable")]
-    arrived = Trace((trace.arrival_s + moved)[order], trace.input_tokens[order], trace.output_tokens[order])
-    decodes = [
-        simulate(arrived.every(decode_replicas, i), steps, replace(limits, prefix_reuse=1.0))
-        for i in range(decode_replicas)
-    ]
-    latency = np.full(len(trace), np.nan)
+    decoded = np.flatnonzero(~np.isnan(moved) & (trace.output_tokens > 1))
+    order = decoded[np.argsort(trace.arrival_s[decoded] + moved[decoded], kind="stable")]
+    arrived = Trace((trace.arrival_s + moved)[order], trace.input_tokens[order] + 1, trace.output_tokens[order] - 1)
+    held = replace(limits, prefix_reuse=1.0, host_reuse=0.0, request_s=0.0)
+    decodes = [simulate(arrived.every(decode_replicas, i), steps, held) for i in range(decode_replicas)]
+    latency = np.where(trace.output_tokens == 1, ttft, np.nan)
     for i, outcome in enumerate(decodes):
         chosen = order[i::decode_replicas]
         latency[chosen] = moved[chosen] + outcome.latency_s
-    decoded = summary(decodes, slo)
+    answers = summary(decodes, slo)
     whole = replace(
         prefills[0], arrival_s=trace.arrival_s, ttft_s=ttft, latency_s=latency, output_tokens=trace.output_tokens,
-        end_s=max(o.end_s for o in decodes), in_system=decoded.in_system + sum(o.in_system for o in prefills),
+        end_s=max(o.end_s for o in [*prefills, *decodes]),
+        in_system=answers.in_system + sum(o.in_system for o in prefills),
     )
     return replace(
         summary([whole], slo),
         replicas=prefill_replicas + decode_replicas,
-        kv_occupancy=decoded.kv_occupancy, kv_peak=decoded.kv_peak, waiting_peak=decoded.waiting_peak,
-        utilisation=decoded.utilisation, preemptions=decoded.preemptions,
+        kv_occupancy=answers.kv_occupancy, kv_peak=answers.kv_peak, waiting_peak=answers.waiting_peak,
+        utilisation=answers.utilisation, preemptions=answers.preemptions,
     )
 
 
@@ -160,13 +161,14 @@ def smallest_fleet(
     slo: Slo,
     *,
     headroom: float = 0.2,
+    guess: int = 1,
     on_try: Callable[[Service], None] | None = None,
 ) -> Fleet:
-    """Doubles, then halves the gap. Raises InputError where no number of replicas can hold the SLO.
+    """Gallops from `guess`, then halves the gap. Raises InputError where no number of replicas can hold the SLO.
 
-    `on_try` sees every fleet tried; raise from it to stop. Time about 2 log2(replicas) simulations.
+    `on_try` sees every fleet tried; raise from it to stop. Time about 2 log2(replicas / guess) simulations.
     """
-    _check_single_request(trace, steps, slo)
+    check_single_request(trace, steps, slo)
     tried: dict[int, Service] = {}
 
     def holds(replicas: int) -> bool:
@@ -175,14 +177,12 @@ def smallest_fleet(
             on_try(tried[replicas])
         return tried[replicas].holds(slo)
 
-    low, high = 0, 1
-    while not holds(high):
-        low, high = high, high * 2
-        if high > min(MAX_REPLICAS, 2 * len(trace)):
-            raise InputError(
-                f"Even {low:,} replicas keep only {tried[low].within_slo:.0%} of requests within the SLO: loosen "
-                "the SLO, shorten the prompts, or choose a faster deployment."
-            )
+    low, high = _bracket(holds, guess, min(MAX_REPLICAS, 2 * len(trace)))
+    if high is None:
+        raise InputError(
+            f"Even {low:,} replicas keep only {tried[low].within_slo:.0%} of requests within the SLO: loosen "
+            "the SLO, shorten the prompts, or choose a faster deployment."
+        )
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if holds(middle) else (middle, high)
@@ -190,7 +190,25 @@ def smallest_fleet(
     return Fleet(high, with_headroom, with_headroom + 1, tried[high], tuple(tried[n] for n in sorted(tried)))
 
 
-def _check_single_request(trace: Trace, steps: StepTimes, slo: Slo) -> None:
+def _bracket(holds: Callable[[int], bool], guess: int, most: int) -> tuple[int, int | None]:
+    """(most replicas known not to hold, fewest known to hold or None), found in doubling strides from a guess."""
+    at, stride = max(1, min(guess, most)), 1
+    if holds(at):
+        while at > 1:
+            lower = max(1, at - stride)
+            if not holds(lower):
+                return lower, at
+            at, stride = lower, 2 * stride
+        return 0, 1
+    while at < most:
+        higher = min(most, at + stride)
+        if holds(higher):
+            return at, higher
+        at, stride = higher, 2 * stride
+    return at, None
+
+
+def check_single_request(trace: Trace, steps: StepTimes, slo: Slo) -> None:
     """A request alone on a GPU must meet the SLO, or no fleet will."""
     if not len(trace):
         raise InputError("The trace holds no request: raise the rate or the duration.")
@@ -220,14 +238,35 @@ class Hour:
 
 
 def autoscale(
-    trace: Trace, steps: StepTimes, limits: Limits, slo: Slo, *, windows: int = 24, floor: int = 1
+    trace: Trace,
+    steps: StepTimes,
+    limits: Limits,
+    slo: Slo,
+    *,
+    windows: int = 24,
+    most: int = MAX_REPLICAS,
+    on_window: Callable[[Hour], None] | None = None,
 ) -> tuple[Hour, ...]:
-    """The smallest fleet of each window of the trace, as an autoscaler that foresees would run."""
-    hours = []
+    """The smallest fleet of each window of the trace, as an autoscaler that foresees would run.
+
+    A window too short or too hard for any fleet up to `most` runs them all; an empty one runs one replica.
+    """
+    hours: list[Hour] = []
     for start, part in _windows(trace, windows):
-        needed = smallest_fleet(part, steps, limits, slo).needed if len(part) else 0
-        hours.append(Hour(start, part.requests_per_s, max(floor, needed)))
+        guess = hours[-1].replicas if hours else 1
+        needed = _smallest_up_to(most, guess, part, steps, limits, slo) if len(part) else 1
+        hours.append(Hour(start, len(part) * windows / max(trace.duration_s, 1e-9), needed))
+        if on_window:
+            on_window(hours[-1])
     return tuple(hours)
+
+
+def _smallest_up_to(most: int, guess: int, part: Trace, steps: StepTimes, limits: Limits, slo: Slo) -> int:
+    low, high = _bracket(lambda n: serve(part, steps, limits, n, slo).holds(slo), guess, most)
+    while high is not None and high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if serve(part, steps, limits, middle, slo).holds(slo) else (middle, high)
+    return high or most
 
 
 def _windows(trace: Trace, windows: int) -> Iterator[tuple[float, Trace]]:
@@ -250,5 +289,5 @@ class Bill:
 def bill(replicas: float, gpus_per_replica: int, usd_per_gpu_hour: float, output_tokens_per_s: float) -> Bill:
     """Cost of a fleet at its real traffic, idle time paid for."""
     per_hour = replicas * gpus_per_replica * usd_per_gpu_hour
-    tokens_per_hour = output_tokens_per_s * SECONDS_PER_HOUR
-    return Bill(per_hour, per_hour * HOURS_PER_MONTH, per_hour / tokens_per_hour * 1e6 if tokens_per_hour else np.inf)
+    per_million = cost.usd_per_million(per_hour, output_tokens_per_s)
+    return Bill(per_hour, per_hour * cost.HOURS_PER_MONTH, float(per_million) if output_tokens_per_s else np.inf)

@@ -3,6 +3,7 @@
 import csv
 import io
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 import numpy as np
@@ -26,6 +27,7 @@ class Trace:
     arrival_s: NDArray[np.float64]
     input_tokens: NDArray[np.int64]
     output_tokens: NDArray[np.int64]
+    was_in_order: bool = True       # False: its lines had to be sorted
 
     def __len__(self) -> int:
         return len(self.arrival_s)
@@ -39,6 +41,22 @@ class Trace:
     def requests_per_s(self) -> float:
         """Mean arrival rate [1/s]."""
         return (len(self) - 1) / self.duration_s if self.duration_s > 0 else 0.0
+
+    def at_rate(self, factor: float) -> "Trace":
+        """The same requests, arriving `factor` times as fast."""
+        return Trace(self.arrival_s / factor, self.input_tokens, self.output_tokens)
+
+    def first(self, n: int) -> "Trace":
+        """Its first `n` requests."""
+        return Trace(self.arrival_s[:n], self.input_tokens[:n], self.output_tokens[:n])
+
+    def busiest(self, n: int) -> "Trace":
+        """The `n` consecutive requests that arrive within the shortest time."""
+        if len(self) <= n:
+            return self
+        start = int(np.argmin(self.arrival_s[n - 1:] - self.arrival_s[:len(self) - n + 1]))
+        part = slice(start, start + n)
+        return Trace(self.arrival_s[part], self.input_tokens[part], self.output_tokens[part])
 
     def every(self, n: int, offset: int) -> "Trace":
         """What round-robin over `n` replicas sends to replica `offset`."""
@@ -55,6 +73,7 @@ class Lengths:
     output_median: float
     output_spread: float
     source: str
+    prefix_reuse: float = 0.0  # share of prompts that a prefix cache without bounds finds, by the source
 
 
 def _spread(median: float, p90: float) -> float:
@@ -64,9 +83,23 @@ def _spread(median: float, p90: float) -> float:
 
 _AZURE: Final = "Azure LLM inference trace 2023, as processed in microsoft/vidur (MIT)"
 _NVIDIA_RAG: Final = "NVIDIA Enterprise RAG sizing guide, use cases (input/output lengths)"
+_KIMI: Final = "arXiv 2407.00079, Mooncake"
 PRESETS: Final = (
     Lengths("chat", 1020, _spread(1020, 2735), 129, _spread(129, 424), f"{_AZURE}: conversation, 19,366 requests"),
     Lengths("code completion", 1469, _spread(1469, 5194), 13, _spread(13, 55), f"{_AZURE}: code, 8,819 requests"),
+    Lengths(
+        "retrieval (RAG)", 3181, _spread(3181, 3683), 176, _spread(176, 412),
+        "RAGPulse trace, flashserve/RAGPulse@99a6276 (arXiv 2511.12979): 59 consecutive requests of its 7,106",
+    ),
+    Lengths(
+        "agents", 7590, 0.0, 182, 0.0,
+        f"{_KIMI}, section 4.2: means of 23,608 requests of Kimi, up to half of them found in a prefix cache", 0.5,
+    ),
+    Lengths(
+        "long conversations", 6909, 0.0, 350, 0.0,
+        "Mooncake conversation trace (FAST 2025), 12,031 requests: medians and hits by llmtrafficlens 0.11",
+        0.398,
+    ),
     Lengths("summarising", 4096, 0.0, 512, 0.0, _NVIDIA_RAG),
     Lengths("analysis", 128, 0.0, 2048, 0.0, _NVIDIA_RAG),
 )
@@ -161,16 +194,30 @@ def read_trace(text: str) -> Trace:
         rows.append(_trace_row(line, [row[column] for column in columns.values() if column]))
     if not rows:
         raise InputError("The trace holds no request: it needs a header line and at least one row.")
-    table = np.array(sorted(rows))
-    return Trace(table[:, 0] - table[0, 0], table[:, 1].astype(np.int64), table[:, 2].astype(np.int64))
+    read = np.array(rows)
+    table = read[np.argsort(read[:, 0], kind="stable")]
+    return Trace(
+        table[:, 0] - table[0, 0], table[:, 1].astype(np.int64), table[:, 2].astype(np.int64),
+        was_in_order=bool(np.all(np.diff(read[:, 0]) >= 0)),
+    )
+
+
+def _time_s(cell: str) -> float:
+    """Seconds, as a number or as a date and time."""
+    try:
+        return float(cell)
+    except ValueError:
+        moment = datetime.fromisoformat(cell.strip())
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def _trace_row(line: int, cells: list[str | None]) -> tuple[float, float, float]:
     """One request; raises InputError naming the line."""
     try:
-        arrival, prompt, answer = (float(cell or "") for cell in cells)
+        arrival = _time_s(cells[0] or "")
+        prompt, answer = (float(cell or "") for cell in cells[1:])
     except ValueError:
-        raise InputError(f"Line {line} of the trace holds something that is not a number.") from None
+        raise InputError(f"Line {line} of the trace holds something that is neither a number nor a time.") from None
     if not (np.isfinite(arrival) and 1 <= prompt <= MAX_TOKENS and 1 <= answer <= MAX_TOKENS):
         raise InputError(f"Line {line} of the trace is out of range: tokens lie between 1 and {MAX_TOKENS:,}.")
     return arrival, prompt, answer

@@ -37,7 +37,7 @@ class StepTable:
 
     def seconds(self, decoding: int, context_tokens: float, prefill_tokens: int) -> float:
         """Step of `decoding` sequences holding `context_tokens` in all, and a share of prompts [s]."""
-        prompt_s = self._prompt_s(decoding, prefill_tokens) if prefill_tokens else 0.0
+        prompt_s = self.prompts_s(decoding, prefill_tokens) if prefill_tokens else 0.0
         if not decoding:
             return prompt_s
         row = self.decode_s[min(decoding, len(self.decode_s)) - 1]
@@ -48,7 +48,8 @@ class StepTable:
         whole = end * _interpolate(CONTEXTS, self.attention, end)
         return whole - start * _interpolate(CONTEXTS, self.attention, start) if start else whole
 
-    def _prompt_s(self, decoding: int, tokens: int) -> float:
+    def prompts_s(self, decoding: int, tokens: int) -> float:
+        """What prompt tokens add to a step of `decoding` sequences, without their attention [s]."""
         high = min(bisect_right(self.beside, decoding), len(self.beside) - 1)
         low = high - 1
         if not decoding:

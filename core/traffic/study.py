@@ -1,0 +1,183 @@
+"""Everything the traffic of one replica type tells: its fleet, rates around it, hours, and other ways to run it.
+
+Parts come one by one, the first answer first, so that a page can show them as they are found.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+from core.errors import InputError
+from core.models import ModelSpec
+from core.terms import Deployment
+from core.traffic.fleet import (
+    Fleet,
+    Hour,
+    Service,
+    Slo,
+    autoscale,
+    serve,
+    serve_disaggregated,
+    smallest_fleet,
+)
+from core.traffic.replica import Options, Replica, replica
+from core.traffic.requests import Trace
+
+FACTORS: Final = (0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0)     # of the rate asked
+HOURS: Final = 24
+MOST_SPLITS: Final = 5
+QUICK_REQUESTS: Final = 1_500       # of the first look: about half a second
+CURVE_REQUESTS: Final = 6_000       # of every point around the answer
+
+Report = Callable[[float, str], None]       # share of the work done, what it does now
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked: requests, a replica type, targets. `replicas` are what the user has; None: as few as hold."""
+
+    spec: ModelSpec
+    deployment: Deployment
+    options: Options
+    trace: Trace
+    slo: Slo
+    headroom: float = 0.2
+    replicas: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RatePoint:
+    """The fleet at another rate, and the fleet that rate would need."""
+
+    requests_per_s: float
+    service: Service        # of the fleet of the answer
+    needed: int | None      # replicas that hold the SLO at this rate; None: not looked for, or none do
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A way to share the same replicas between prompts and answers; no prefill replicas: every one does both."""
+
+    prefill: int
+    decode: int
+    service: Service
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What one option does to the fleet of the answer."""
+
+    name: str
+    without: Service
+    service: Service
+    note: str               # the law or the source behind it
+
+
+Part = Fleet | RatePoint | tuple[Hour, ...] | tuple[Split, ...] | Effect
+
+
+def first_look(question: Question) -> Fleet:
+    """The answer from the first requests of the trace. Raises InputError where no fleet can hold the targets."""
+    one = _replica(question)
+    return smallest_fleet(question.trace.first(QUICK_REQUESTS), one.steps, one.limits, question.slo,
+                          headroom=question.headroom)
+
+
+def study(question: Question, report: Report) -> Iterator[Part]:
+    """The whole answer, part by part. `report` is called between simulations; raise from it to stop."""
+    one, trace, slo = _replica(question), question.trace, question.slo
+    report(0.0, "the smallest fleet")
+    guess = first_look(question).needed
+    fleet = smallest_fleet(
+        trace, one.steps, one.limits, slo, headroom=question.headroom, guess=guess,
+        on_try=lambda tried: report(0.1, f"{tried.replicas:,} replicas"),
+    )
+    yield fleet
+    yield from _rates(question, one, fleet, report)
+    report(0.7, "hour by hour")
+    yield autoscale(trace, one.steps, one.limits, slo, windows=HOURS, most=fleet.needed,
+                    on_window=lambda _: report(0.7, "hour by hour"))
+    report(0.8, "prompts and answers apart")
+    yield _splits(one, trace, slo, max(2, fleet.needed), report)
+    report(0.9, "what each option does")
+    yield from _effects(question, fleet.needed, report)
+
+
+def _replica(question: Question) -> Replica:
+    return replica(question.spec, question.deployment, question.options)
+
+
+def _rates(question: Question, one: Replica, fleet: Fleet, report: Report) -> Iterator[RatePoint]:
+    """The busiest requests of the trace, faster and slower, called by the rate of the whole trace."""
+    shown = question.replicas or fleet.needed
+    busiest = question.trace.busiest(CURVE_REQUESTS)
+    guess = 1
+    for i, factor in enumerate(FACTORS):
+        rate = question.trace.requests_per_s * factor
+        done = 0.2 + 0.5 * i / len(FACTORS)
+        report(done, f"{rate:,.3g} requests/s")
+        trace = busiest.at_rate(factor)
+        service = serve(trace, one.steps, one.limits, shown, question.slo)
+        needed = _needed(trace, one, question.slo, max(guess, round(fleet.needed * factor)))
+        guess = needed or guess
+        yield RatePoint(rate, service, needed)
+
+
+def _needed(trace: Trace, one: Replica, slo: Slo, guess: int) -> int | None:
+    try:
+        return smallest_fleet(trace, one.steps, one.limits, slo, guess=guess).needed
+    except InputError:
+        return None
+
+
+def _splits(one: Replica, trace: Trace, slo: Slo, replicas: int, report: Report) -> tuple[Split, ...]:
+    """The same replicas together, and shared out in up to five ways."""
+    stride = max(1, (replicas - 1) // MOST_SPLITS)
+    splits = [Split(0, replicas, serve(trace, one.steps, one.limits, replicas, slo))]
+    for prefill in range(1, replicas, stride):
+        report(0.8, f"{prefill} replicas for prompts, {replicas - prefill} for answers")
+        service = serve_disaggregated(
+            trace, one.steps, one.limits, prefill, replicas - prefill, one.transfer_s_per_token, slo
+        )
+        splits.append(Split(prefill, replicas - prefill, service))
+    return tuple(splits)
+
+
+def _effects(question: Question, replicas: int, report: Report) -> Iterator[Effect]:
+    """Every option that is on against the same fleet without it."""
+    options = question.options
+    one = _replica(question)
+    whole = serve(question.trace, one.steps, one.limits, replicas, question.slo)
+    for name, plain, note in _without(options):
+        report(0.9, name)
+        other = replica(question.spec, question.deployment, plain)
+        yield Effect(name, serve(question.trace, other.steps, other.limits, replicas, question.slo), whole, note)
+
+
+def _without(options: Options) -> Iterator[tuple[str, Options, str]]:
+    """(name of an option that is on, the options without it, its law or source)."""
+    if options.speculation:
+        spec = options.speculation
+        yield (
+            "Speculative decoding", replace(options, speculation=None),
+            f"{spec.tokens_per_step:.2f} tokens per check of {spec.draft_tokens} drafted at {spec.acceptance:.0%}: "
+            "(1 − aᵍ⁺¹)/(1 − a), Leviathan et al. 2023, arXiv 2211.17192",
+        )
+    if options.prefix_reuse:
+        yield (
+            "Prefix caching", replace(options, prefix_reuse=0.0),
+            f"{options.prefix_reuse:.0%} of each prompt is not computed again: vLLM, SGLang and TensorRT-LLM keep "
+            "the cache of finished requests until its space is needed",
+        )
+    if options.offload:
+        yield (
+            "KV offload", replace(options, offload=False, host_reuse=0.0),
+            "evicted caches come back over PCIe instead of being computed again: vLLM blog, KV offloading connector, "
+            "2026-01-08",
+        )
+    if options.chunk_tokens:
+        yield (
+            "Chunk size", replace(options, chunk_tokens=None),
+            f"a step takes up to {options.chunk_tokens:,} tokens: smaller chunks disturb answers less and "
+            "prompts take longer (Sarathi-Serve, OSDI 2024)",
+        )
