@@ -172,3 +172,24 @@ def test_the_memory_figures_are_those_of_the_footprint(answers):
 
 def test_every_error_is_ours():
     assert issubclass(ModelNotFound, SweetspotError)
+
+
+def test_a_measurement_pulls_its_neighbours_and_narrows_their_range(tmp_path):
+    """Measured 30 % slower at 8 requests: the same case follows it, a far one less, another model not at all."""
+    head = "case,model,gpu,engine,weights,concurrency,input_tokens,output_tokens"
+    cases, known, out = tmp_path / "cases.csv", tmp_path / "known.csv", tmp_path / "out.csv"
+    cases.write_text(f"{head}\na,{LLAMA},H100,vllm,fp8,8,1024,256\nb,{LLAMA},H100,vllm,fp8,256,8192,2048\n"
+                     "c,Qwen/Qwen3-32B,H100,vllm,fp8,8,1024,256\n")
+
+    def tpot(measurements=None):
+        answer_file(cases, out, resolve, measurements=measurements)
+        with out.open(encoding="utf-8", newline="") as file:
+            names = ("tpot_ms", "tpot_low_ms", "tpot_high_ms")
+            return [{name: float(line[name]) for name in names} for line in csv.DictReader(file)]
+
+    plain = tpot()
+    known.write_text(f"{head},measured_tpot_ms\nm,{LLAMA},H100,vllm,fp8,8,1024,256,{1.3 * plain[0]['tpot_ms']}\n")
+    near, far, other = (after["tpot_ms"] / before["tpot_ms"] for after, before in zip(tpot(known), plain, strict=True))
+    assert 1.2 < near <= 1.3 and 1.0 < far < near and other == 1.0
+    width = [line[0]["tpot_high_ms"] / line[0]["tpot_low_ms"] for line in (tpot(known), plain)]
+    assert width[0] < width[1]
