@@ -142,5 +142,5 @@ def read(path: Path = PATH) -> TrackRecord:
 
 
 def _points(metric: str, table: Mapping[str, Names]) -> Points:
-    numbers = (table[name].astype(np.float64) for name in ("measured", "predicted", "in_sample"))
-    return Points(metric, *numbers, *(table[name] for name in _COLUMNS[4:]))
+    measured, predicted, in_sample = (table[name].astype(np.float64) for name in _COLUMNS[1:4])
+    return Points(metric, measured, predicted, in_sample, *(table[name] for name in _COLUMNS[4:]))

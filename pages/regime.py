@@ -18,10 +18,10 @@ def headline(plan: Plan, choice: Choice, answer: MemoryBound) -> None:
     d, workload = choice.deployment, plan.workload
     decode = (
         "Decode is memory-bound at any batch" if answer.batch is None
-        else f"Decode is memory-bound below about {figures.three(answer.batch)} requests"
+        else f"Decode is memory-bound below about {answer.batch:,.0f} requests"
     )
     prefill = (
-        f"prefill is compute-bound from about {figures.three(answer.matrices_batch)} prompt tokens"
+        f"prefill is compute-bound from about {answer.matrices_batch:,.0f} prompt tokens"
         if answer.matrices_batch else "so is prefill, at any length"
     )
     with st.container(border=True, key="regime", gap="small"):
@@ -52,7 +52,8 @@ def roofline(plan: Plan, choice: Choice, context: float) -> regime.Path:
             "Where both phases stand under the roof of one GPU",
             "Rings: operators, larger the longer they take. Lines: whole steps, decode from batch 1 to "
             f"{decode.sizes[-1]:,}, prefill from {prefill.sizes[0]:,} to {prefill.sizes[-1]:,} tokens; "
-            "they run lower because a step also launches kernels. Left of the ridge memory limits, right of it compute.",
+            "they run lower because a step also launches kernels. Left of the ridge memory limits, right of it "
+            "compute.",
         )
         parts.chart(
             charts.roofline(roof, operators, decode, prefill, batch=choice.concurrency),
@@ -80,16 +81,16 @@ def answers(plan: Plan, choice: Choice, bound: MemoryBound) -> None:
 def memory_bound(answer: MemoryBound) -> None:
     """Up to which batch a decode step is memory-bound."""
     parts.section("Up to which batch is decode memory-bound?")
-    st.markdown("### " + ("Any batch" if answer.batch is None else f"About {figures.three(answer.batch)} requests"))
+    st.markdown("### " + ("Any batch" if answer.batch is None else f"About {answer.batch:,.0f} requests"))
     matrices = (
-        f"**{figures.three(answer.matrices_batch)}** by the rates that are reached "
+        f"**{answer.matrices_batch:,.0f}** by the rates that are reached "
         f"({figures.three(answer.achieved_ridge_flops_per_byte)} FLOP/B)"
         if answer.matrices_batch else "never, by the rates that are reached"
     )
     lines = [
         f"**Textbook**, peaks and no cache: ridge {figures.three(answer.ridge_flops_per_byte)} FLOP/B × "
         f"{figures.three(answer.weight_bytes / GB)} GB ÷ {figures.three(answer.flops_per_token / 1e9)} GFLOP a token = "
-        f"**{figures.three(answer.textbook_batch)}** requests.",
+        f"**{answer.textbook_batch:,.0f}** requests.",
         f"**Matrices alone** turn at {matrices}.",
         f"**With the cache**: a request's {figures.three(answer.cache_bytes / 1e6)} MB at "
         f"{answer.context:,.0f} tokens take {figures.three(answer.cache_s / US)} µs to read, its arithmetic "
@@ -117,24 +118,17 @@ def int4_pays(race: FormatRace, choice: Choice, margin: float) -> None:
         for refusal in race.left_out[:1]:
             st.markdown(f"{figures.plain(refusal.choice)}: {figures.plain(refusal.reason)}")
         return
-    st.markdown("### " + ", ".join(_stops(rival) for rival in race.rivals))
-    st.dataframe(
-        [_race_row(rival, choice.concurrency, race.batches[-1]) for rival in race.rivals],
-        hide_index=True,
-        alt=f"{race.format.label} against other formats: decode and prefill speed, and where it stops paying",
-        column_config={
-            name: st.column_config.NumberColumn(format="%.2f ×")
-            for name in ("At 1", f"At {choice.concurrency}", "Prefill")
-        },
-    )
+    st.markdown("### " + figures.opened(", ".join(_stops(rival) for rival in race.rivals)))
     own = race.own
     others = ", ".join(f"{rival.format.label} {figures.three(rival.weight_bytes / GB)}" for rival in race.rivals)
     turns = ", ".join(f"{r.format.label} {_turn(r)}" for r in race.rivals)
-    lines = [
-        f"**Why it leads at 1**: {race.format.label} streams {figures.three(own.weight_bytes / GB)} GB a step; {others}.",
+    lines = [_against(rival, choice.concurrency, race.batches[-1]) for rival in race.rivals]
+    lines += [
+        f"**Why it leads**: {race.format.label} streams {figures.three(own.weight_bytes / GB)} GB a step; {others}.",
         f"**Why it stops**: it is unpacked and multiplied in 16 bits. Its matrices turn compute-bound at batch "
         f"{_turn(own)}; {turns}. In brackets the textbook ridge.",
-        f"**Range**: 8 of 10 ratios between two formats came within ×÷ {math.exp(margin):.2f} of published ones.",
+        f"**Range**: 8 of 10 ratios of two formats were estimated within a factor {math.exp(margin):.2f} of published "
+        "ones; close formats cross anywhere.",
     ]
     lines += [f"{figures.plain(r.choice)} is left out: {figures.plain(r.reason)}" for r in race.left_out]
     st.markdown("\n".join(f"- {line}" for line in lines))
@@ -145,21 +139,21 @@ def _stops(rival: Rival) -> str:
         return f"never against {rival.format.label}"
     if rival.stops <= 1:
         return f"at once against {rival.format.label}"
-    return f"{figures.three(rival.stops)} against {rival.format.label}"
+    return f"{rival.stops:,.0f} against {rival.format.label}"
 
 
-def _race_row(rival: Rival, batch: int, largest: int) -> dict[str, object]:
-    low = "1" if rival.stops_low is None or rival.stops_low <= 1 else figures.three(rival.stops_low)
-    high = f"> {largest:,}" if rival.stops_high is None else figures.three(rival.stops_high)
-    return {
-        "INT4 against": rival.format.label, "At 1": rival.at_one, f"At {batch}": rival.at_plan,
-        "Prefill": rival.prefill, "Stops, range": f"{low} – {high}",
-    }
+def _against(rival: Rival, batch: int, largest: int) -> str:
+    low = "1" if rival.stops_low is None or rival.stops_low <= 1 else f"{rival.stops_low:,.0f}"
+    high = f"beyond {largest:,}" if rival.stops_high is None else f"{rival.stops_high:,.0f}"
+    return (
+        f"**Against {rival.format.label}**: {rival.at_one:.2f} × its decode speed at batch 1, {rival.at_plan:.2f} × at "
+        f"{batch:,}, {rival.prefill:.2f} × in prefill. The lead may end anywhere from {low} to {high}."
+    )
 
 
 def _turn(rival: Rival) -> str:
-    at = "–" if rival.matrices_batch is None else figures.three(rival.matrices_batch)
-    return f"{at} ({figures.three(rival.textbook_batch)})"
+    at = "–" if rival.matrices_batch is None else f"{rival.matrices_batch:,.0f}"
+    return f"{at} ({rival.textbook_batch:,.0f})"
 
 
 def cache_outweighs(answer: CacheWeight, bound: MemoryBound) -> None:
@@ -175,12 +169,13 @@ def cache_outweighs(answer: CacheWeight, bound: MemoryBound) -> None:
             f"**Memory**: {figures.three(answer.weight_bytes / GB)} GB of weights ÷ ({requests} × "
             f"{figures.three(answer.cache_bytes_per_token / KIB)} KiB a token) per GPU; pages and windows counted.",
             "**One request** alone would need "
-            + (f"{figures.three(answer.context_of_one)} tokens." if answer.context_of_one else "more than any model has."),
+            + (f"{figures.three(answer.context_of_one)} tokens." if answer.context_of_one else "more than any has."),
         ]
     if answer.reading_context:
         lines.append(f"**Time**: reading the caches takes longer than the matrices from "
                      f"{figures.three(answer.reading_context)} tokens on.")
-    lines.append(f"**Now**, at {answer.plan_context:,} tokens: the caches are {100 * answer.at_plan:,.0f} % of the weights.")
+    share = f"{100 * answer.at_plan:,.0f} % of the weights"
+    lines.append(f"**Now**, at {answer.plan_context:,} tokens: the caches are {share}.")
     if bound.cache_bytes:
         lines.append(
             f"**Textbook**: attention does {figures.three(bound.cache_flops_per_byte)} FLOP/B at any batch, far below "
@@ -196,26 +191,29 @@ def steps(plan: Plan, choice: Choice, context: float, path: regime.Path) -> None
         "decode": regime.shares(speed.breakdown(spec, d, "decode", choice.concurrency, context)),
         "prefill": regime.shares(speed.breakdown(spec, d, "prefill", 1, prompt)),
     }
-    named = {f"{phase} {figures.ms(sum(part.seconds for part in shares))}": shares for phase, shares in now.items()}
-    with st.container(border=True, gap="small", height="stretch"):
+    named = {f"{phase}, {figures.ms(sum(part.seconds for part in shares))}": shares for phase, shares in now.items()}
+    with st.container(border=True, gap="small"):
         parts.section(
             "What a step spends its time on",
-            f"Now: one decode step of {choice.concurrency:,} requests, and the prefill of {prompt:,} tokens.",
+            f"Left: one decode step of {choice.concurrency:,} requests, and the prefill of {prompt:,} tokens. "
+            "Right: decode over the batch, with the ms of a step above each column.",
         )
-        parts.chart(charts.step_bars(named), alt="Decode and prefill by what their time is spent on", key="steps")
-        st.caption("Decode over the batch; above each column the ms of a step.")
-        parts.chart(
-            charts.shares_over_batch(path, chosen=choice.concurrency),
-            alt="Shares of a decode step over the batch", key="shares",
-        )
-        used = {part.name for shares in (*now.values(), *path.shares) for part in shares}
-        parts.legend([(name, hue, 1.0) for name, hue in charts.PARTS.items() if name in used])
+        left, right = st.columns(2)
+        with left:
+            parts.chart(charts.step_bars(named), alt="Decode and prefill by what their time is spent on", key="steps")
+            used = {part.name for shares in (*now.values(), *path.shares) for part in shares}
+            parts.legend([(name, hue, 1.0) for name, hue in charts.PARTS.items() if name in used])
+        with right:
+            parts.chart(
+                charts.shares_over_batch(path, chosen=choice.concurrency),
+                alt="Shares of a decode step over the batch", key="shares",
+            )
 
 
 @st.fragment
 def operator_table(plan: Plan, choice: Choice, context: float) -> None:
     """Every operator of a phase."""
-    with st.container(border=True, gap="small", height="stretch"):
+    with st.container(border=True, gap="small"):
         parts.section("Operator by operator", "One GPU's share, all layers of a kind together.")
         phase = st.segmented_control(
             "Phase", list(PHASES), default="decode", required=True, key="regime_phase", bind="query-params",
@@ -258,6 +256,27 @@ def phase_advice(phase: PhaseAdvice) -> None:
             ))
 
 
+def ranges(plan: Plan, choice: Choice) -> None:
+    """Why the ranges are as wide as they are."""
+    with st.expander("Why the ranges are this wide", icon=":material/swap_horiz:"):
+        st.markdown(
+            "A range holds 8 of 10 cases. Its width comes from estimates of published figures by fits that never saw "
+            "that architecture on that GPU; see the Accuracy page. Factors above 1 widen it."
+        )
+        for name, metric, estimate in (("TPOT", "tpot", choice.tpot), ("TTFT", "ttft", choice.ttft)):
+            found = regime.width(plan.spec, choice.deployment, estimate, metric)
+            said = "; ".join(
+                f"{part.level} {figures.plain(part.label)} × {part.factor:.2f}"
+                + ("" if part.published else " (nothing published)")
+                for part in found.parts
+            )
+            st.markdown(
+                f"- **{name} {figures.ms(estimate.value)}** {figures.badge(estimate.basis)}: "
+                f"{figures.span(estimate, figures.ms)}, a factor {math.exp(found.half_width):.2f} either way. "
+                f"Usual {math.exp(found.base):.2f}; here {said}."
+            )
+
+
 plan = parts.current_plan()
 shown = plan.shown
 if shown is None:
@@ -268,9 +287,7 @@ else:
     headline(plan, shown, bound)
     path = roofline(plan, shown, mean_context)
     answers(plan, shown, bound)
-    left, right = st.columns(2)
-    with left:
-        steps(plan, shown, mean_context, path)
-    with right:
-        operator_table(plan, shown, mean_context)
+    steps(plan, shown, mean_context, path)
+    operator_table(plan, shown, mean_context)
     advice(plan, shown)
+    ranges(plan, shown)

@@ -5,21 +5,25 @@ from typing import Final
 
 import numpy as np
 
-from core.charts.style import BLUE, GREY, INK, ORANGE, ROSE, TEAL, VIOLET, Spec, figure, one, rows, tooltip
-from core.regime import Gain, Path, Roof, Share
+from core.charts.style import BLUE, GREY, INK, ORANGE, ROSE, TEAL, VIOLET, Spec, figure, one, rows, spread, tooltip
+from core.regime import ATTENTION, Gain, Path, Roof, Share
 from core.speed import OperatorCost
+from core.terms import Bound
 from core.units import MS_PER_S, TERA
 
 DECODE: Final = BLUE
 PREFILL: Final = ORANGE
 PARTS: Final[Mapping[str, str]] = {
-    "weights": BLUE, "KV cache": ORANGE, "compute": TEAL, "activations": GREY, "communication": VIOLET, "overhead": ROSE,
+    "weights": BLUE, "KV cache": ORANGE, "compute": TEAL, "activations": GREY, "communication": VIOLET,
+    "overhead": ROSE,
 }
 HEIGHT: Final = 430
+PLOT_PX: Final = 380                # what axes leave of it
+LINE_PX: Final = 15
 LABELLED_SHARE: Final = 0.11        # narrower parts of a bar have no room for their figure
 X_TITLE: Final = "Arithmetic intensity, FLOP per byte"
 Y_TITLE: Final = "TFLOP/s of one GPU"
-ROW_HEIGHT: Final = 54              # of a predicted gain: two lines and a bar [px]
+ROW_HEIGHT: Final = 60              # of a predicted gain: two lines and a bar [px]
 
 
 def roofline(
@@ -40,7 +44,8 @@ def roofline(
         layers += _path(phase, path, hue, frame)
         layers += _operators(phase, operators[phase], hue, frame)
     layers += _here(decode, batch, f"decode, batch {batch:,}", DECODE, frame)
-    layers += _here(prefill, prefill.sizes[-1], f"prefill, {prefill.sizes[-1]:,} tokens", PREFILL, frame)
+    layers += _here(prefill, prefill.sizes[-1], "prefill", PREFILL, frame)
+    layers += _ends(decode, frame)
     return figure(layers, height=HEIGHT)
 
 
@@ -52,7 +57,7 @@ class _Frame:
         xs = np.array([*(cost.intensity for cost in dots), *np.concatenate([p.intensity for p in paths])])
         ys = np.array([*(cost.flops / cost.seconds for cost in dots), *np.concatenate([p.flops_per_s for p in paths])])
         self.left = float(min(0.6, xs.min() / 1.6))
-        self.right = float(max(6 * roof.ridge_flops_per_byte, 2 * xs.max()))
+        self.right = float(max(6 * roof.ridge_flops_per_byte, 8 * xs.max()))
         self.top = 2.2 * max(ceiling.peak_flops_per_s for ceiling in roof.ceilings) / TERA
         self.bottom = float(min(ys.min() / TERA / 1.8, self.left * roof.peak_bytes_per_s / TERA))
 
@@ -78,45 +83,50 @@ def _log(field: str, title: str, low: float, high: float) -> Spec:
 
 
 def _ceilings(roof: Roof, frame: _Frame) -> list[Spec]:
-    """The roof of the data sheet, solid; what is reached of it, dashed; a second tensor-core rate, thin."""
+    """The roof of the data sheet, solid; what is reached of it, dashed; a second tensor-core rate, thin.
+
+    Names stand left of the slope, where nothing can lie.
+    """
     first = roof.ceilings[0]
     achieved = first.achieved_flops_per_s or first.peak_flops_per_s
     layers = [
-        _roof_line(roof.achieved_bytes_per_s, achieved, frame, width=1.5, dash=[5, 4], opacity=0.75),
-        _roof_line(roof.peak_bytes_per_s, first.peak_flops_per_s, frame, width=2.2, dash=[], opacity=0.85),
+        _roof_line(roof.achieved_bytes_per_s, achieved, frame, {"strokeDash": [5, 4], "opacity": 0.8}),
+        _roof_line(roof.peak_bytes_per_s, first.peak_flops_per_s, frame, {"strokeWidth": 2.2, "opacity": 0.85}),
     ]
+    names = {
+        first.peak_flops_per_s: f"{first.dtype.upper()} peak {_tera(first.peak_flops_per_s)} TFLOP/s",
+        achieved: f"large matmuls reach {_tera(achieved)}",
+    }
     for other in roof.ceilings[1:]:
-        layers.append(_roof_line(roof.peak_bytes_per_s, other.peak_flops_per_s, frame, width=1, dash=[], opacity=0.45))
-        layers.append(_ceiling_label(other.peak_flops_per_s, f"{other.dtype.upper()} peak {_tera(other.peak_flops_per_s)}",
-                                     frame, dy=-7, opacity=0.7))
-    layers.append(_ceiling_label(first.peak_flops_per_s,
-                                 f"{first.dtype.upper()} peak {_tera(first.peak_flops_per_s)} TFLOP/s", frame, dy=-8))
-    layers.append(_ceiling_label(achieved, f"matmuls reach {_tera(achieved)}", frame, dy=11, opacity=0.8))
-    at = float(np.sqrt(frame.left * roof.ridge_flops_per_byte)) / 1.5
-    peak, reached = roof.peak_bytes_per_s / TERA, roof.achieved_bytes_per_s / TERA
-    layers.append({
-        "data": one(x=at, y=at * peak, label=[f"{peak:.2f} TB/s peak,", f"{reached:.2f} reached"]),
-        "mark": {"type": "text", "align": "right", "dx": -8, "dy": -22, "color": INK, "lineHeight": 15},
-        "encoding": {"x": frame.x(), "y": frame.y(), "text": {"field": "label"}},
-    })
+        peak = other.peak_flops_per_s
+        layers.append(_roof_line(roof.peak_bytes_per_s, peak, frame, {"strokeWidth": 1, "opacity": 0.45}))
+        names[peak] = f"{other.dtype.upper()} peak {_tera(peak)}"
+    decades = np.log10(frame.top / frame.bottom)
+    apart = spread([float(np.log10(rate)) for rate in names], gap=LINE_PX * decades / PLOT_PX)
+    for rate, name, height in zip(names, names.values(), apart, strict=True):
+        layers.append(_beside_slope(min(rate, 10**height) / roof.peak_bytes_per_s, 10**height / TERA, name, frame))
+    low = float(np.sqrt(frame.left * roof.ridge_flops_per_byte)) / 1.5
+    peak_label = f"{roof.peak_bytes_per_s / TERA:.2f} TB/s peak"
+    reached = f"{roof.achieved_bytes_per_s / TERA:.2f} reached"
+    layers.append(_beside_slope(low, low * roof.peak_bytes_per_s / TERA, [peak_label, reached], frame, dy=-18))
     return layers
 
 
-def _roof_line(bandwidth: float, flops: float, frame: _Frame, *, width: float, dash: list[int], opacity: float) -> Spec:
+def _beside_slope(x: float, y: float, label: str | list[str], frame: _Frame, dy: int = 0) -> Spec:
+    return {
+        "data": one(x=x, y=y, label=label),
+        "mark": {"type": "text", "align": "right", "dx": -9, "dy": dy, "color": INK, "lineHeight": LINE_PX},
+        "encoding": {"x": frame.x(), "y": frame.y(), "text": {"field": "label"}},
+    }
+
+
+def _roof_line(bandwidth: float, flops: float, frame: _Frame, style: Spec) -> Spec:
     xs = [frame.left, flops / bandwidth, frame.right]
     ys = [frame.left * bandwidth / TERA, flops / TERA, flops / TERA]
     return {
         "data": rows(x=xs, y=ys),
-        "mark": {"type": "line", "color": INK, "strokeWidth": width, "strokeDash": dash, "opacity": opacity, "clip": True},
+        "mark": {"type": "line", "color": INK, "clip": True, **style},
         "encoding": {"x": frame.x(), "y": frame.y()},
-    }
-
-
-def _ceiling_label(flops: float, label: str, frame: _Frame, *, dy: int, opacity: float = 1.0) -> Spec:
-    return {
-        "data": one(x=frame.right, y=flops / TERA, label=label),
-        "mark": {"type": "text", "align": "right", "dx": -4, "dy": dy, "color": INK, "opacity": opacity},
-        "encoding": {"x": frame.x(), "y": frame.y(), "text": {"field": "label"}},
     }
 
 
@@ -182,16 +192,21 @@ def _operators(phase: str, costs: Sequence[OperatorCost], hue: str, frame: _Fram
 
 def _named(dots: Sequence[OperatorCost]) -> list[tuple[OperatorCost, str]]:
     """The longest matrix and attention: the others lie beside the former."""
-    matrices = [cost for cost in dots if cost.name != "attention"]
+    matrices = [cost for cost in dots if cost.name != ATTENTION]
     longest = max(matrices, key=lambda cost: cost.seconds, default=None)
     named = [(longest, "matrices")] if longest else []
-    return named + [(cost, "attention") for cost in dots if cost.name == "attention"]
+    return named + [(cost, ATTENTION) for cost in dots if cost.name == ATTENTION]
 
 
 def _operator_label(cost: OperatorCost, name: str, hue: str, frame: _Frame) -> Spec:
+    """Left of the slope where memory limits; where compute does, matrices above and attention to the right."""
+    if cost.bound is Bound.MEMORY:
+        place: Spec = {"align": "right", "dx": -15, "dy": -3}
+    else:
+        place = {"align": "left", "dx": 9, "dy": 3} if name == ATTENTION else {"align": "center", "dy": -19}
     return {
         "data": one(x=cost.intensity, y=cost.flops / cost.seconds / TERA, label=name),
-        "mark": {"type": "text", "align": "right", "dx": -14, "dy": -2, "color": hue},
+        "mark": {"type": "text", "color": hue, **place},
         "encoding": {"x": frame.x(), "y": frame.y(), "text": {"field": "label"}},
     }
 
@@ -210,9 +225,22 @@ def _here(path: Path, size: int, label: str, hue: str, frame: _Frame) -> list[Sp
         },
         {
             "data": data,
-            "mark": {"type": "text", "align": "left", "dx": 11, "dy": 11, "color": hue, "fontWeight": 600, "fontSize": 13},
+            "mark": {"type": "text", "align": "left", "dx": 3, "dy": 32, "color": hue, "fontWeight": 600},
             "encoding": at | {"text": {"field": "label"}},
         },
+    ]
+
+
+def _ends(path: Path, frame: _Frame) -> list[Spec]:
+    """The first and last batch of the decode path, small."""
+    ends = ((0, "left", 5, 12, f"batch {path.sizes[0]:,}"), (-1, "left", 7, -3, f"{path.sizes[-1]:,}"))
+    return [
+        {
+            "data": one(x=float(path.intensity[at]), y=float(path.flops_per_s[at]) / TERA, label=label),
+            "mark": {"type": "text", "align": align, "dx": dx, "dy": dy, "color": DECODE, "fontSize": 11},
+            "encoding": {"x": frame.x(), "y": frame.y(), "text": {"field": "label"}},
+        }
+        for at, align, dx, dy, label in ends
     ]
 
 
@@ -341,13 +369,13 @@ def gain_bars(gains: Sequence[Gain], hue: str) -> Spec:
         [
             {
                 "data": data,
-                "mark": {"type": "bar", "height": 5, "color": hue, "yOffset": 18, "cornerRadius": 2},
+                "mark": {"type": "bar", "height": 5, "color": hue, "yOffset": 17, "cornerRadius": 2},
                 "encoding": {"y": y, "x": x, "x2": {"field": "zero"}, "tooltip": tips},
             },
-            text("label", "left", -13, fontWeight=600),
-            text("factor", "right", -13, fontWeight=600),
-            text("note", "left", 3, opacity=0.75, fontSize=11.5),
-            text("moves", "right", 3, opacity=0.75, fontSize=11.5),
+            text("label", "left", -15, fontWeight=600),
+            text("factor", "right", -15, fontWeight=600),
+            text("note", "left", 2, opacity=0.75, fontSize=11.5),
+            text("moves", "right", 2, opacity=0.75, fontSize=11.5),
         ],
         height=ROW_HEIGHT * len(gains),
     )

@@ -10,9 +10,11 @@ from core.regime.answers import (
     memory_bound,
 )
 from core.regime.gains import Gain, PhaseAdvice, advice
-from core.regime.roofline import Ceiling, Path, Roof, Share, decode_path, prefill_path, roof, shares
+from core.regime.roofline import ATTENTION, Ceiling, Path, Roof, Share, decode_path, prefill_path, roof, shares
+from core.regime.width import Widening, Width, width
 
 __all__ = [
+    "ATTENTION",
     "CacheWeight",
     "Ceiling",
     "FormatRace",
@@ -23,6 +25,8 @@ __all__ = [
     "Rival",
     "Roof",
     "Share",
+    "Widening",
+    "Width",
     "advice",
     "cache_outweighs",
     "decode_path",
@@ -31,4 +35,5 @@ __all__ = [
     "prefill_path",
     "roof",
     "shares",
+    "width",
 ]
