@@ -77,7 +77,6 @@ def replica(spec: ModelSpec, deployment: Deployment, options: Options) -> Replic
         prefix_reuse=options.prefix_reuse,
         host_reuse=options.host_reuse if options.offload else 0.0,
         host_s_per_token=host_s if options.offload else None,
-        fill=table.fill,
         request_s=table.request_s,
     )
     steps = SpeculativeSteps(table, options.speculation) if options.speculation else table

@@ -44,7 +44,6 @@ class Limits:
     prefix_reuse: float = 0.0           # share of a prompt found in the prefix cache, 0..1
     host_reuse: float = 0.0             # further share found in the host's memory, 0..1
     host_s_per_token: float | None = None   # to load a cached token from the host; None: nothing is kept there
-    fill: float = 1.0                   # share of the cache that is in use on average when requests wait
     request_s: float = 0.0              # a request's time outside of the engine: HTTP, tokenising
 
 
@@ -151,7 +150,7 @@ class Simulation:
         while r.waiting and r.decoding + len(r.prefilling) < r.limits.max_num_seqs:
             request = r.waiting[0]
             held = self._input[request] + self._generated[request] + 1
-            if r.kv_used + held > r.limits.kv_tokens or self._is_filled(held):
+            if r.kv_used + held > r.limits.kv_tokens:
                 return
             r.waiting.popleft()
             r.kv_used += held
@@ -160,12 +159,6 @@ class Simulation:
             self._joined[request] = -1
             r.prefilling.append(request)
             r.admitted.append(request)
-
-    def _is_filled(self, held: int) -> bool:
-        """Whether a sequence would lift the use of the cache above `fill` on average, half of it counted."""
-        r = self._r
-        busy = bool(r.decoding or r.prefilling)
-        return busy and r.kv_used + held / 2 > r.limits.fill * r.limits.kv_tokens
 
     def _found(self, request: int, tokens: int) -> int:
         """Of `tokens` to compute, those that a cache holds; loading them from the host takes its time."""

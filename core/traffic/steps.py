@@ -32,7 +32,6 @@ class StepTable:
     interference: float             # share of a prompt's time that decodes beside it feel
     max_num_batched_tokens: int
     max_num_seqs: int
-    fill: float                     # share of the KV cache that sequences use before new ones wait
     request_s: float                # a request's time outside of the engine
 
     def seconds(self, decoding: int, context_tokens: float, prefill_tokens: int) -> float:
@@ -83,7 +82,6 @@ def step_table(spec: ModelSpec, deployment: Deployment) -> StepTable:
         interference=float(known.interference[0]),
         max_num_batched_tokens=budget,
         max_num_seqs=seats,
-        fill=float(known.fill[0]),
         request_s=float(known.request_s[0]),
     )
 
