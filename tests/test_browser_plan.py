@@ -11,6 +11,7 @@ from tests.conftest import serve
 from tests.hub_server import demo
 
 VERDICT = ".st-key-verdict"
+expect.set_options(timeout=15_000)
 
 
 def verdict(page):
