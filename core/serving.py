@@ -5,10 +5,11 @@ from typing import Final
 
 import numpy as np
 
-from core.speed.cases import Floats, Rows
+from core.speed.cases import Floats, Rows, Times
 from core.speed.steps import Clock
 
-ROUNDS: Final = 4            # fixed-point rounds; the mean batch settles within a percent
+ROUNDS: Final = 3            # fixed-point rounds; the mean batch settles within a percent
+LARGEST_BATCH: Final = 1e4   # of a static run at maximum load whose cache is not known to be finite
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,21 +23,11 @@ class Load:
     kv_tokens: Floats
 
 
-@dataclass(frozen=True, slots=True)
-class Times:
-    """Seconds and requests of every row; `running` counts over the whole deployment."""
-
-    ttft_s: Floats
-    tpot_s: Floats
-    output_tokens_per_s: Floats
-    running: Floats
-
-
 def capacity(clock: Clock, load: Load) -> Floats:
     """Sequences one replica's KV cache holds at the mean length of a request in flight."""
     held = load.input_tokens + load.output_tokens / 2
-    cached = clock.rates.fill[load.pair] * load.kv_tokens / held
     work, full = clock.work, np.isnan(load.concurrency)
+    cached = np.where(full, clock.rates.fill[load.pair], 1.0) * load.kv_tokens / held
     seats = np.where(full, work.default_seats[load.pair], work.seats[load.pair])
     return np.maximum(1.0, np.minimum(cached, seats))
 
@@ -44,13 +35,13 @@ def capacity(clock: Clock, load: Load) -> Floats:
 def static(clock: Clock, load: Load) -> Times:
     """The batch starts together: its prefill, then the mean step while the context grows."""
     dp = clock.work.dp[load.pair]
-    fits = np.maximum(1.0, np.minimum(load.kv_tokens / (load.input_tokens + load.output_tokens), 1e4))
+    fits = np.clip(load.kv_tokens / (load.input_tokens + load.output_tokens), 1.0, LARGEST_BATCH)
     asked = np.where(np.isnan(load.concurrency), fits * dp, load.concurrency)
     batch = np.maximum(1.0, asked / dp)
     ttft = clock.prefill(load.pair, batch, load.input_tokens).seconds
     tpot = clock.decode(load.pair, batch, load.input_tokens + load.output_tokens / 2).seconds
     whole = ttft + (load.output_tokens - 1) * tpot
-    return Times(ttft, tpot, asked * load.output_tokens / whole, asked)
+    return Times(ttft, tpot, asked * load.output_tokens / whole, asked, batch / fits)
 
 
 def steady(clock: Clock, load: Load) -> Times:
@@ -83,4 +74,5 @@ def steady(clock: Clock, load: Load) -> Times:
     waiting = np.where(np.isfinite(asked), np.maximum(0.0, asked - seated), 0.0)
     queue = waiting / seated * latency
     rate = seated * dp * load.output_tokens / latency
-    return Times(first + queue, tpot, rate, seated * dp)
+    crowding = np.where(np.isfinite(asked), asked / seats, 1.0)
+    return Times(first + queue, tpot, rate, seated * dp, crowding)

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+from core.efficiency.spread import Spread
 from core.efficiency.terms import TERMS
 
 PATH: Final = Path(__file__).parents[2] / "assets" / "efficiency.json"
@@ -18,6 +19,7 @@ class Constants:
 
     common: Mapping[str, float] = field(default_factory=dict)                               # term
     deviations: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)  # term, level, label
+    spreads: Mapping[str, Spread] = field(default_factory=dict)                               # metric
 
 
 @cache
@@ -25,9 +27,14 @@ def load() -> Constants:
     """The constants the repository ships; the priors alone where none were fitted."""
     if not PATH.exists():
         return Constants()
-    terms = json.loads(PATH.read_text(encoding="utf-8"))["terms"]
+    document = json.loads(PATH.read_text(encoding="utf-8"))
+    terms = document["terms"]
     known = [term.name for term in TERMS if term.name in terms]
     return Constants(
         common={name: float(terms[name]["shift"]) for name in known},
         deviations={name: terms[name]["deviations"] for name in known},
+        spreads={
+            metric: Spread(range_["half_width"], range_["factors"], range_["unseen"])
+            for metric, range_ in document["ranges"].items()
+        },
     )

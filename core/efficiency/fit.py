@@ -13,13 +13,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from core.efficiency import spread
 from core.efficiency.constants import PATH, Constants
 from core.efficiency.labels import labels
 from core.efficiency.published import METRICS, Published, published
 from core.efficiency.rates import Rates, centre, coded, unlink
 from core.efficiency.terms import TERMS
-from core.speed.cases import Floats, Rows
-from core.speed.predict import run
+from core.speed.cases import Floats, Rows, Times
+from core.speed.predict import load_kinds, run
 from core.speed.steps import clock
 from core.speed.work import work
 
@@ -71,10 +72,10 @@ def problem(data: Published) -> Problem:
     for i, term in enumerate(TERMS):
         parameters.append(Parameter(i, "", "", term.spread))
         touches.append(np.ones(len(data.cases.pairs)))
-        for level, spread in term.levels.items():
+        for level, deviation in term.levels.items():
             of_pair = np.array(names[level])
             for label in np.unique(of_pair).tolist():
-                parameters.append(Parameter(i, level, label, spread))
+                parameters.append(Parameter(i, level, label, deviation))
                 touches.append((of_pair == label).astype(float))
     row = [np.flatnonzero(np.isfinite(data.measured(metric))) for metric in METRICS]
     metric = np.repeat(np.arange(len(METRICS)), [len(rows) for rows in row])
@@ -102,8 +103,8 @@ class Model:
         self.problem = problem
         self._work = work(problem.data.cases.pairs)
 
-    def predict(self, theta: Floats, nudged: int | None = None) -> Mapping[str, Floats]:
-        """TTFT, TPOT and throughput of every row; `nudged` moves one whole term by STEP."""
+    def times(self, theta: Floats, nudged: int | None = None) -> Times:
+        """Times of every row; `nudged` moves one whole term by STEP."""
         shifts = np.zeros((len(TERMS), self.problem.touches.shape[1]))
         np.add.at(shifts, self.problem.terms, theta[:, None] * self.problem.touches)
         if nudged is not None:
@@ -112,7 +113,11 @@ class Model:
             term.name: unlink(term, centre + shift)
             for term, centre, shift in zip(TERMS, self.problem.centres, shifts, strict=True)
         }
-        times = run(clock(self._work, Rates(**values)), self.problem.data.cases)
+        return run(clock(self._work, Rates(**values)), self.problem.data.cases)
+
+    def predict(self, theta: Floats, nudged: int | None = None) -> Mapping[str, Floats]:
+        """TTFT, TPOT and throughput of every row."""
+        times = self.times(theta, nudged)
         per_gpu = times.output_tokens_per_s / self._work.gpus[self.problem.data.cases.which]
         return {"ttft": times.ttft_s, "tpot": times.tpot_s, "throughput": per_gpu}
 
@@ -215,9 +220,39 @@ def constants(problem: Problem, theta: Floats) -> Constants:
     return Constants(common, deviations)
 
 
-def document(problem: Problem, at: Quadratic) -> dict[str, object]:
+def row_kinds(model: Model, theta: Floats) -> Mapping[str, NDArray[np.str_]]:
+    """Labels of every row at every level of the spreads."""
+    cases = model.problem.data.cases
+    of_pair = spread.kinds(labels(cases.pairs))
+    loads = np.array(spread.LOADS)[load_kinds(cases, model.times(theta))]
+    return {"load": loads, **{level: np.array(names)[cases.which] for level, names in of_pair.items()}}
+
+
+def ranges(model: Model, at: Quadratic) -> dict[str, spread.Spread]:
+    """Half-widths of the ranges of every metric, from errors on what the fit never saw."""
+    data, kinds = model.problem.data, row_kinds(model, at.theta)
+    unseen = cross_validated(model, at, data.fold)
+    novel = {
+        level: cross_validated(model, at, np.unique(kinds[level], return_inverse=True)[1]) for level in spread.NOVEL
+    }
+    out = {}
+    for metric in METRICS:
+        known = np.isfinite(data.measured(metric))
+        rows = {level: names[known] for level, names in kinds.items()}
+        fold = data.fold[known]
+
+        def error(values: Mapping[str, Floats], metric: str = metric, known: NDArray[np.bool_] = known) -> Floats:
+            return np.abs(np.log(values[metric][known] / data.measured(metric)[known]))
+
+        seen = spread.fitted(error(unseen), rows, fold)
+        growth = {level: spread.inflation(error(novel[level]), seen, rows, level, fold) for level in spread.NOVEL}
+        out[metric] = spread.Spread(seen.base, seen.factors, growth)
+    return out
+
+
+def document(problem: Problem, at: Quadratic, widths: Mapping[str, spread.Spread]) -> dict[str, object]:
     """The fitted constants as JSON: value in the term's unit, shift from the prior, spread, source."""
-    spread = np.sqrt(np.diag(np.linalg.inv(at.curvature)))
+    deviation = np.sqrt(np.diag(np.linalg.inv(at.curvature)))
     fitted = constants(problem, at.theta)
     common = {p.term: i for i, p in enumerate(problem.parameters) if not p.level}
     return {
@@ -226,13 +261,24 @@ def document(problem: Problem, at: Quadratic) -> dict[str, object]:
             term.name: {
                 "meaning": term.meaning, "unit": term.unit, "prior": term.prior, "source": term.source,
                 "fitted_on": "assets/published.csv",
-                "shift": round(fitted.common[term.name], 4), "spread": round(float(spread[common[i]]), 4),
+                "shift": round(fitted.common[term.name], 4), "spread": round(float(deviation[common[i]]), 4),
                 "deviations": {
                     level: {label: round(value, 4) for label, value in sorted(known.items())}
                     for level, known in fitted.deviations[term.name].items()
                 },
             }
             for i, term in enumerate(TERMS)
+        },
+        "ranges": {
+            metric: {
+                "half_width": round(width.base, 4),
+                "factors": {
+                    level: {name: round(factor, 3) for name, factor in sorted(known.items())}
+                    for level, known in width.factors.items()
+                },
+                "unseen": {level: round(factor, 3) for level, factor in width.unseen.items()},
+            }
+            for metric, width in widths.items()
         },
     }
 
@@ -241,9 +287,10 @@ def main() -> None:
     """Fit and write."""
     model = Model(problem(published()))
     at = fit(model)
-    text = json.dumps(document(model.problem, at), indent=1, ensure_ascii=False)
+    text = json.dumps(document(model.problem, at, ranges(model, at)), indent=1, ensure_ascii=False)
     PATH.write_text(text + "\n", encoding="utf-8")
     print(f"{len(model.problem.target)} figures, {len(model.problem.parameters)} parameters -> {PATH.name}")
+
 
 
 if __name__ == "__main__":

@@ -8,12 +8,11 @@ aiconfigurator-core 0.12 (Apache-2.0): laws of three to five constants fitted on
 from collections.abc import Mapping
 from typing import Final
 
-SHARPNESS: Final = 3.0               # p-norm that joins roofs; left free it fits between 2.5 and 4.5
-TILE_ROWS: Final = (16.0, 128.0)     # smallest and largest tile of rows a matmul kernel works on
+TILE_ROWS: Final = (4.0, 128.0)      # smallest (matrix times a few vectors) and largest tile of rows of a kernel
 LIBRARY_PADDING: Final = 0.5         # part of the padding to a tile that costs time: libraries pick the tile
 EXPERT_PADDING: Final = 0.78         # the same for grouped matmuls, every expert padded on its own
 DEQUANTISING_PADDING: Final = 1.0    # weight-only kernels pay the whole tile: the step at 64 rows
-DEQUANTISED_PER_CLOCK_SM: Final = 25.0   # weights a multiprocessor unpacks a clock; 19-31 on four architectures
+DEQUANTISED_PER_CLOCK_SM: Final = 23.5   # weights a multiprocessor unpacks a clock; 19-31 on four architectures
 INNER_S_PER_K: Final = 0.27e-9       # serial loop over K of one tile; 0.45e-9 with quantised activations
 INNER_S_PER_K_QUANTISED: Final = 0.45e-9
 INNER_S_PER_K_DEQUANTISED: Final = 1.1e-9
@@ -36,10 +35,10 @@ BANDWIDTH: Final[Mapping[str, float]] = {    # weights streamed by a matmul of o
 CACHE_BANDWIDTH: Final[Mapping[str, float]] = {   # decode attention far above the latency regime
     "8.0": 0.75, "8.6": 0.80, "8.9": 0.82, "9.0": 0.89, "10.0": 0.88, "10.3": 0.88, "12.0": 0.83,
 }
-MATMUL: Final[Mapping[str, float]] = {       # large matmuls, by capability and bits of the operands
-    "8.0 16": 0.82, "8.6 16": 0.85, "8.9 16": 0.85, "9.0 16": 0.82, "10.0 16": 0.74, "10.3 16": 0.74, "12.0 16": 0.85,
-    "8.0 8": 0.77, "8.9 8": 0.75, "9.0 8": 0.67, "10.0 8": 0.66, "10.3 8": 0.66, "12.0 8": 0.80,
-    "10.0 4": 0.54, "10.3 4": 0.39, "12.0 4": 0.75,
+MATMUL: Final[Mapping[str, float]] = {       # large matmuls below the power limit, by capability and operand bits
+    "8.0 16": 0.83, "8.6 16": 0.88, "8.9 16": 0.88, "9.0 16": 0.90, "10.0 16": 0.83, "10.3 16": 0.83, "12.0 16": 0.92,
+    "8.0 8": 0.77, "8.9 8": 0.83, "9.0 8": 0.72, "10.0 8": 0.73, "10.3 8": 0.73, "12.0 8": 0.96,
+    "10.0 4": 0.56, "10.3 4": 0.40, "12.0 4": 0.89,
     # MAMF, stas00/ml-engineering@744d01e: MI300X 668 of 1307 TFLOPS, MI325X 785 of 1307, MI355X 1565 of 2517
     "gfx942 16": 0.55, "gfx950 16": 0.62,
 }
@@ -52,8 +51,8 @@ LINK_RATE: Final[Mapping[str, float]] = {    # all-reduce bandwidth over GPUs th
 LINK_LATENCY: Final[Mapping[str, float]] = {   # small all-reduces, inside CUDA graphs [s]
     "nvlink 2": 4.8e-6, "nvlink 4": 5.2e-6, "nvlink 8": 6.3e-6, "pcie 2": 7e-6, "pcie 4": 13e-6, "pcie 8": 24e-6,
 }
-JOULES_PER_FLOP: Final[Mapping[str, float]] = {   # 16-bit matmuls at the power limit: best rate over board power
-    "8.0": 1.1e-12, "9.0": 0.75e-12, "10.0": 0.52e-12, "10.3": 0.52e-12, "12.0": 1.35e-12,
+JOULES_PER_FLOP: Final[Mapping[str, float]] = {   # 16-bit matmuls at the power limit; joined with MATMUL they
+    "8.0": 1.0e-12, "9.0": 0.65e-12, "10.0": 0.45e-12, "10.3": 0.45e-12, "12.0": 1.1e-12,   # give the tables' rates
 }
-JOULES_PER_FLOP_OTHERS: Final = 1.5e-12      # L40S 205 TFLOPS at 350 W: 1.7 pJ; unmeasured cards are newer or smaller
-NARROW_ENERGY: Final[Mapping[int, float]] = {16: 1.0, 8: 0.56, 4: 0.33}   # B200: 0.61, 0.30 pJ; H100: 0.87, 0.51
+JOULES_PER_FLOP_OTHERS: Final = 1.6e-12      # L40S: 205 TFLOPS at 350 W
+NARROW_ENERGY: Final[Mapping[int, float]] = {16: 1.0, 8: 0.56, 4: 0.28}   # energy of narrower operands: H100, B200

@@ -40,15 +40,13 @@ class Published:
 
 
 def assumed_kv_format(weights: str, engine: str) -> str:
-    """KV cache of a run that does not state it.
+    """KV cache of a benchmark that does not state it.
 
-    NVFP4 checkpoints and TensorRT-LLM's FP8 ones come from ModelOpt with FP8 cache scales; vLLM and
-    SGLang keep 16 bits for other FP8 checkpoints (their start-up logs show 16-bit cache blocks). FP32 weights
-    come with an FP32 cache (start-up log of vLLM 0.19: 262 kB a token of Llama-3.1-8B).
+    Tuned runs of FP8 and NVFP4 checkpoints cache in FP8: TensorRT-LLM by ModelOpt's cache scales,
+    vLLM and SGLang by the launch scripts (their published runs hold twice the requests 16 bits allow).
     """
-    if weights == "fp32":
-        return "fp32"
-    return "fp8" if weights == "nvfp4" or (weights == "fp8" and engine == "trtllm") else "bf16"
+    tuned = weights in ("fp8", "nvfp4") and engine in ("trtllm", "vllm", "sglang")
+    return "fp8" if tuned else "bf16"
 
 
 def published(path: Path = PATH) -> Published:

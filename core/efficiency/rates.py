@@ -29,6 +29,7 @@ class Rates:
     link_rate: NDArray[np.float64]
     link_latency_s: NDArray[np.float64]
     expert_imbalance: NDArray[np.float64]
+    pipeline_share: NDArray[np.float64]
     request_s: NDArray[np.float64]
     wave: NDArray[np.float64]
     wave_growth: NDArray[np.float64]

@@ -38,24 +38,24 @@ TERMS: Final[tuple[Term, ...]] = (
         "weights_bandwidth", "share of peak", 0.80, 0.2,
         "memory bandwidth reached when a matmul streams its weights", _TABLES,
         share=True, by="architecture", priors=operators.BANDWIDTH,
-        memory=0.2, architecture=0.3, gpu=0.2, kernel=0.3, engine=0.3, engine_kernel=0.2,
+        memory=0.2, architecture=0.3, gpu=0.12, kernel=0.5, engine=0.3, engine_kernel=0.3,
     ),
     _term(
         "matmul_rate", "share of peak", 0.62, 0.2,
         "matrix-unit rate of large matmuls", _TABLES,
         share=True, by="tensor", priors=operators.MATMUL,
-        tensor=0.3, gpu=0.3, kernel=0.4, engine=0.4, engine_kernel=0.3,
+        tensor=0.2, gpu=0.2, kernel=0.6, engine=0.4, engine_kernel=0.5,
     ),
     _term(
         "expert_rate", "ratio to dense", 0.70, 0.2,
         "matrix-unit rate of grouped matmuls over experts against dense ones", _TABLES,
-        kernel=0.3, architecture=0.2, engine=0.3,
+        kernel=0.5, architecture=0.2, engine=0.3,
     ),
     _term(
-        "kv_bandwidth", "share of peak", 0.78, 0.3,
+        "kv_bandwidth", "share of peak", 0.78, 0.5,
         "memory bandwidth reached when attention reads the cache", _TABLES,
         share=True, by="architecture", priors=operators.CACHE_BANDWIDTH,
-        kv=0.3, engine=0.4, architecture=0.3,
+        kv=0.5, engine=0.6, architecture=0.5,
     ),
     _term(
         "attention_rate", "share of peak", 0.45, 0.3,
@@ -64,15 +64,15 @@ TERMS: Final[tuple[Term, ...]] = (
         architecture=0.3, engine=0.5,
     ),
     _term(
-        "elementwise_passes", "passes", 10.0, 0.4,
+        "elementwise_passes", "passes", 10.0, 0.6,
         "times norms, activations and residuals move a layer's hidden vector through memory",
         "counted on the Llama block: two norms with residual, rotary embedding, gate of 3.5 hidden sizes",
-        engine=0.3, architecture=0.2,
+        engine=0.5, architecture=0.3,
     ),
     _term(
         "kernel_s", "s", 3.2e-6, 0.4,
         "fixed time of one 16-bit matmul kernel: launch, ramp, tail", _TABLES,
-        engine=0.5, release=0.3, memory=0.2, architecture=0.3, gpu=0.2, kernel=0.3, engine_kernel=0.2, sparsity=0.3,
+        engine=0.5, release=0.3, memory=0.2, architecture=0.3, gpu=0.12, kernel=0.5, engine_kernel=0.3, sparsity=0.3,
     ),
     _term(
         "step_s", "s", 6e-4, 0.8,
@@ -90,7 +90,7 @@ TERMS: Final[tuple[Term, ...]] = (
         "host_kernel_s", "s", 1.2e-5, 0.4,
         "host time per kernel when an eager engine feeds the GPU",
         "transformers without graphs decodes at 25-40 tokens/s whatever the size of a small model",
-        kernel=0.5, architecture=0.3, release=0.3,
+        kernel=0.8, architecture=0.3, release=0.3,
     ),
     _term(
         "link_rate", "share of peak", 0.60, 0.3,
@@ -107,6 +107,12 @@ TERMS: Final[tuple[Term, ...]] = (
         "work of the busiest expert or rank against the mean",
         "aiconfigurator-core 0.12: power-law routing costs 1.04-1.11 at 32-512 tokens an expert",
         engine=0.1, parallel=0.2,
+    ),
+    _term(
+        "pipeline_share", "share of overlap", 0.75, 0.5,
+        "part of the overlap of pipeline stages that chunks of one prompt reach",
+        "llama.cpp overlaps micro-batches over GPUs for some models and settings only",
+        share=True, engine=0.5, kernel=0.5,
     ),
     _term(
         "request_s", "s", 1.2e-2, 0.7,

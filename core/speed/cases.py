@@ -27,6 +27,17 @@ class Cases:
 
 
 @dataclass(frozen=True, slots=True)
+class Times:
+    """Seconds and requests of every row; `running` counts over the whole deployment."""
+
+    ttft_s: Floats
+    tpot_s: Floats
+    output_tokens_per_s: Floats
+    running: Floats
+    crowding: Floats             # requests asked for over the seats the KV cache has
+
+
+@dataclass(frozen=True, slots=True)
 class Range:
     """Estimates with their 80 % ranges, arrays [rows]."""
 

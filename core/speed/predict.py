@@ -1,37 +1,67 @@
 """Columns of cases in, columns of times with ranges and bounds out."""
 
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core import serving
-from core.efficiency import Constants, labels, load, rates
-from core.speed.cases import Cases, Floats, Prediction, Range, Rows
+from core.efficiency import Constants, Labels, labels, load, rates, spread
+from core.efficiency.labels import compute
+from core.speed.cases import Cases, Floats, Prediction, Range, Rows, Times
 from core.speed.steps import Clock, Step, clock
 from core.speed.work import work
 from core.terms import Bound
 
 _BOUNDS: Final = np.array([Bound.MEMORY, Bound.COMPUTE, Bound.OVERHEAD, Bound.COMMUNICATION, Bound.CAPACITY], object)
-TPOT_SPREAD: Final = 0.25
-TTFT_SPREAD: Final = 0.60
-RATE_SPREAD: Final = 0.22
+METRICS: Final = ("ttft", "tpot", "throughput")
+CROWDED: Final = 0.8         # of the seats in use from which small errors in memory decide about queueing
 
 
 def predict(cases: Cases, *, constants: Constants | None = None) -> Prediction:
     """TTFT, TPOT, throughput and bounds of every row. Shapes: see `Cases` and `Prediction`."""
-    timer = clocked(cases, constants or load())
+    known = constants or load()
+    names = labels(cases.pairs)
+    timer = clock(work(cases.pairs), rates(names, known))
     times = run(timer, cases)
     prefill, decode = bounds(timer, cases, times)
+    width = half_widths(cases, times, names, known)
     per_gpu = times.output_tokens_per_s / timer.work.gpus[cases.which]
     return Prediction(
-        ttft_s=_range(times.ttft_s, TTFT_SPREAD),
-        tpot_s=_range(np.where(cases.output_tokens > 1, times.tpot_s, np.nan), TPOT_SPREAD),
-        output_tokens_per_s_per_gpu=_range(per_gpu, RATE_SPREAD),
+        ttft_s=_range(times.ttft_s, width["ttft"]),
+        tpot_s=_range(np.where(cases.output_tokens > 1, times.tpot_s, np.nan), width["tpot"]),
+        output_tokens_per_s_per_gpu=_range(per_gpu, width["throughput"]),
         prefill_bound=prefill,
         decode_bound=decode,
         running=times.running,
     )
+
+
+def half_widths(cases: Cases, times: Times, names: Labels, known: Constants) -> Mapping[str, Floats]:
+    """Half-widths of the 80 % ranges of every metric [log], arrays [rows]."""
+    of_pair, load_kind = spread.kinds(names), load_kinds(cases, times)
+    out = {}
+    for metric in METRICS:
+        how = known.spreads.get(metric, spread.Spread())
+        by_load = np.array([how.factor("load", name) for name in spread.LOADS])
+        width = how.half_width(of_pair)[cases.which] * by_load[load_kind]
+        out[metric] = np.hypot(width, _peak_doubt(cases)[cases.which]) if metric != "tpot" else width
+    return out
+
+
+def load_kinds(cases: Cases, times: Times) -> Rows:
+    """Index into `spread.LOADS` of every row."""
+    kind = np.where(cases.static, np.where(cases.concurrency > 1, 1, 0), 3)
+    kind = np.where(cases.static & (cases.output_tokens <= 1), 2, kind)
+    kind = np.where(times.crowding > CROWDED, 5, kind)
+    return np.where(np.isnan(cases.concurrency), 4, kind)
+
+
+def _peak_doubt(cases: Cases) -> Floats:
+    """Half the log of the range of a peak that is not one published number [pairs]."""
+    ranges = [d.gpu.flops_range.get(compute(d.weights, d.gpu)) for _, d in cases.pairs]
+    return np.array([0.5 * np.log(r[1] / r[0]) if r else 0.0 for r in ranges])
 
 
 def clocked(cases: Cases, constants: Constants) -> Clock:
@@ -39,9 +69,9 @@ def clocked(cases: Cases, constants: Constants) -> Clock:
     return clock(work(cases.pairs), rates(labels(cases.pairs), constants))
 
 
-def run(timer: Clock, cases: Cases) -> "serving.Times":
+def run(timer: Clock, cases: Cases) -> Times:
     """Times of every row, static and serving rows each by their own model."""
-    out = [np.empty(len(cases.which)) for _ in range(4)]
+    out = [np.empty(len(cases.which)) for _ in range(5)]
     for model, chosen in ((serving.static, cases.static), (serving.steady, ~cases.static)):
         if not chosen.any():
             continue
@@ -50,13 +80,13 @@ def run(timer: Clock, cases: Cases) -> "serving.Times":
             pair, cases.concurrency[chosen], cases.input_tokens[chosen], cases.output_tokens[chosen],
             cases.kv_tokens[pair],
         ))
-        values = (times.ttft_s, times.tpot_s, times.output_tokens_per_s, times.running)
+        values = (times.ttft_s, times.tpot_s, times.output_tokens_per_s, times.running, times.crowding)
         for column, value in zip(out, values, strict=True):
             column[chosen] = value
-    return serving.Times(*out)
+    return Times(*out)
 
 
-def bounds(timer: Clock, cases: Cases, times: "serving.Times") -> tuple[NDArray[np.object_], NDArray[np.object_]]:
+def bounds(timer: Clock, cases: Cases, times: Times) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
     """What limits the prefill of one prompt and a decode step of the running batch."""
     pair, dp = cases.which, timer.work.dp[cases.which]
     batch = np.maximum(1.0, times.running / dp)
@@ -74,5 +104,5 @@ def _largest(step: Step) -> NDArray[np.object_]:
     return np.asarray(_BOUNDS[limits])
 
 
-def _range(value: Floats, spread: float) -> Range:
-    return Range(value, value * np.exp(-spread), value * np.exp(spread))
+def _range(value: Floats, width: Floats) -> Range:
+    return Range(value, value * np.exp(-width), value * np.exp(width))

@@ -6,8 +6,8 @@ import numpy as np
 
 from core.efficiency import labels, load, rates
 from core.models import ModelSpec
-from core.speed.cases import OperatorCost
-from core.speed.steps import Clock, clock, join, matmuls
+from core.speed.cases import Floats, OperatorCost
+from core.speed.steps import Clock, at_context, clock, join, matmuls
 from core.speed.work import shape, work
 from core.terms import Bound, Deployment
 
@@ -28,7 +28,8 @@ def breakdown(
     out = _matmuls(spec, timer, float(tokens[0]), float(prompts[0]))
     out.append(_attention(timer, phase, prompts, length))
     moved = float((tokens * timer.work.layers * timer.work.hidden * 2 * timer.rates.elementwise_passes)[0])
-    out.append(OperatorCost("norms and activations", 0.0, moved, float(timer._elementwise(one, tokens)[0]), Bound.MEMORY))
+    passes = float(timer.elementwise(one, tokens)[0])
+    out.append(OperatorCost("norms and activations", 0.0, moved, passes, Bound.MEMORY))
     overhead = float((step.overhead + step.host)[0])
     out.append(OperatorCost("overhead", 0.0, 0.0, overhead, Bound.OVERHEAD))
     if deployment.gpus > 1:
@@ -70,18 +71,17 @@ def _matmuls(spec: ModelSpec, timer: Clock, tokens: float, prompts: float) -> li
     return out
 
 
-def _attention(timer: Clock, phase: str, prompts: np.ndarray, length: np.ndarray) -> OperatorCost:
+def _attention(timer: Clock, phase: str, prompts: Floats, length: Floats) -> OperatorCost:
     """Attention and recurrent state over the cache."""
     w, r = timer.work, timer.rates
-    from core.speed.steps import _at_context
     one = np.zeros(1, np.intp)
     if phase == "decode":
-        read, mixed = timer._cache(one, prompts, length)
-        flops = prompts * _at_context(w.decode_flops, one, length)
-        moved = prompts * (_at_context(w.kv_read, one, length) + 2 * w.state_bytes)
+        read, mixed = timer.cache(one, prompts, length)
+        flops = prompts * at_context(w.decode_flops, one, length)
+        moved = prompts * (at_context(w.kv_read, one, length) + 2 * w.state_bytes)
         bound = Bound.MEMORY if read[0] >= mixed[0] else Bound.COMPUTE
         return OperatorCost("attention", float(flops[0]), float(moved[0]), float(join(read, mixed)[0]), bound)
-    flops = prompts * length * _at_context(w.prefill_flops, one, length)
+    flops = prompts * length * at_context(w.prefill_flops, one, length)
     seconds = flops / (r.attention_rate * w.peak_16bit)
-    moved = prompts * _at_context(w.kv_read, one, length)
+    moved = prompts * at_context(w.kv_read, one, length)
     return OperatorCost("attention", float(flops[0]), float(moved[0]), float(seconds[0]), Bound.COMPUTE)

@@ -13,16 +13,17 @@ from core.speed.work import ACTIVATION_BYTES, Work
 
 TOKENS: Final[Floats] = np.exp2(np.arange(0, 16.5, 0.5))      # rows of a matmul at which times are tabulated
 EAGER_KERNELS: Final = 2.5       # kernels an eager engine launches where others fuse one
-EAGER_CACHE_PASSES: Final = 3.0  # an eager cache is copied to append a token: read, written, then read by attention
 POWER_SHARPNESS: Final = 4.0     # clocks throttle gradually near the power limit
 
 Value = TypeVar("Value", np.float64, np.bool_)
 
 
 def join(*times: Floats) -> Floats:
-    """Smooth maximum of times that overlap."""
-    total: Floats = np.asarray(sum(time**operators.SHARPNESS for time in times))
-    return np.asarray(total ** (1 / operators.SHARPNESS))
+    """Smooth maximum of times that overlap: the 3-norm (left free, operator tables choose 2.5 to 4.5)."""
+    total = np.zeros(np.broadcast_shapes(*(time.shape for time in times)))
+    for time in times:
+        total += time * time * time
+    return np.cbrt(total)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class Matmuls:
 
 
 def padded(rows: Floats, part: Floats) -> Floats:
-    """Rows a kernel pays for: `part` of the padding to whole tiles of 16 to 128 rows."""
+    """Rows a kernel pays for: `part` of the padding to whole tiles of up to 128 rows."""
     smallest, largest = operators.TILE_ROWS
     tile = np.clip(2.0 ** np.ceil(np.log2(np.maximum(rows, 1.0))), smallest, largest)
     return np.asarray(rows + part * (np.ceil(rows / tile) * tile - rows))
@@ -128,12 +129,23 @@ def _between(table: Floats, pair: Rows, tokens: Floats) -> Floats:
     return np.asarray(table[pair, low] * (1 - part) + table[pair, low + 1] * part)
 
 
-def _at_context(table: Floats, pair: Rows, context: Floats) -> Floats:
+def at_context(table: Floats, pair: Rows, context: Floats) -> Floats:
     """Interpolate a table of contexts, linear between powers of two."""
     low = np.clip(np.log2(np.maximum(context, 1.0)).astype(np.intp), 0, table.shape[1] - 2)
     at = 2.0**low
     part = (np.maximum(context, 0.0) - at) / at
     return np.asarray(table[pair, low] * (1 - part) + table[pair, low + 1] * part)
+
+
+def _eager_passes(flops: Floats, values: Floats) -> Floats:
+    """Times an eager engine moves the cache to decode a token.
+
+    transformers' DynamicCache is copied to append (read, write), then repeated for every query head of
+    a group (read, one write a head) and read by attention (once a head). Each cached value is multiplied
+    and added once a head of its group: two FLOPs.
+    """
+    heads_per_group = flops / np.maximum(2 * values, 1.0)
+    return np.asarray(3 + 2 * heads_per_group)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +160,8 @@ class Step:
 
     @property
     def seconds(self) -> Floats:
-        return join(self.memory + self.compute + self.overhead + self.communication, self.host)
+        device = self.memory + self.compute + self.overhead + self.communication
+        return join(device, self.host) if self.host.any() else device
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,13 +180,13 @@ class Clock:
         stack = np.exp(_between(self.tables.stack, pair, batch))
         share = _between(self.tables.stack_memory, pair, batch)
         head = np.exp(_between(self.tables.head, pair, batch))
-        cache, mixing = self._cache(pair, batch, context)
+        cache, mixing = self.cache(pair, batch, context)
         state = 2 * batch * w.state_bytes[pair] / (r.kv_bandwidth * w.bandwidth)[pair]
         reads = np.where(cache >= mixing, join(cache, mixing), 0.0)
         mixes = np.where(cache < mixing, join(cache, mixing), 0.0)
         overhead = r.kernel_s[pair] * w.units[pair] + r.step_s[pair] + r.sequence_s[pair] * batch
         return Step(
-            memory=stack * share + head + reads + state + self._elementwise(pair, batch),
+            memory=stack * share + head + reads + state + self.elementwise(pair, batch),
             compute=stack * (1 - share) + mixes,
             overhead=np.where(w.eager[pair], 0.0, overhead),
             communication=self._messages(pair, batch),
@@ -199,28 +212,30 @@ class Clock:
             stack = np.exp(_between(self.tables.stack, pair, chunk + beside))
             stack = stack - np.exp(_between(self.tables.stack, pair, beside))
             launches, head = np.zeros_like(chunk), np.zeros_like(chunk)
-        flops = total * _at_context(w.prefill_flops, pair, tokens)
+        flops = total * at_context(w.prefill_flops, pair, tokens)
         attention = flops / (r.attention_rate * w.peak_16bit)[pair]
         overhead = chunks * launches + r.sequence_s[pair] * prompts
-        pipelined = (chunks + w.pp[pair] - 1) / (chunks * w.pp[pair])
+        overlapped = 1 - (chunks + w.pp[pair] - 1) / (chunks * w.pp[pair])
+        pipelined = 1 - r.pipeline_share[pair] * overlapped
         return Step(
-            memory=(chunks * stack * share + self._elementwise(pair, total)) * pipelined + head,
+            memory=(chunks * stack * share + self.elementwise(pair, total)) * pipelined + head,
             compute=(chunks * stack * (1 - share) + attention) * pipelined,
             overhead=np.where(w.eager[pair], 0.0, overhead),
             communication=chunks * self._messages(pair, chunk) * pipelined,
             host=np.where(w.eager[pair], chunks * self._host(pair) + r.step_s[pair], 0.0),
         )
 
-    def _cache(self, pair: Rows, batch: Floats, context: Floats) -> tuple[Floats, Floats]:
+    def cache(self, pair: Rows, batch: Floats, context: Floats) -> tuple[Floats, Floats]:
         """Decode attention: time to read the cache, time to multiply with it."""
         w, r = self.work, self.rates
-        moved = batch * _at_context(w.kv_read, pair, context) * np.where(w.eager[pair], EAGER_CACHE_PASSES, 1.0)
+        flops = batch * at_context(w.decode_flops, pair, context)
+        moved = batch * at_context(w.kv_read, pair, context)
+        moved = moved * np.where(w.eager[pair], _eager_passes(flops, moved * w.cache_values[pair]), 1.0)
         read = join(moved / (r.kv_bandwidth * w.bandwidth)[pair],
                     moved * w.kv_elements[pair] / operators.CACHE_ELEMENTS_PER_S)
-        flops = batch * _at_context(w.decode_flops, pair, context)
         return read, flops / (r.attention_rate * w.peak_16bit)[pair]
 
-    def _elementwise(self, pair: Rows, tokens: Floats) -> Floats:
+    def elementwise(self, pair: Rows, tokens: Floats) -> Floats:
         """Norms, gates and residuals: passes over the hidden vectors of every layer."""
         w, r = self.work, self.rates
         moved = tokens * w.layers[pair] * w.hidden[pair] * ACTIVATION_BYTES * r.elementwise_passes[pair]
@@ -238,6 +253,8 @@ class Clock:
         message = tokens * w.hidden[pair] * ACTIVATION_BYTES
         link = np.maximum((r.link_rate * w.link)[pair], 1.0)
         tp, dp = w.tp[pair], w.dp[pair]
+        if not (w.gpus > 1).any():
+            return np.zeros_like(tokens)
 
         def exchange(volume: Floats) -> Floats:
             ramp = operators.RAMP_S * volume / (volume + operators.RAMP_BYTES)

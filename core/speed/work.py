@@ -1,18 +1,18 @@
 """Models and deployments as columns: the matmuls, caches and messages one GPU works through."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.efficiency import operators
-from core.efficiency.labels import Pair, compute, width
+from core.efficiency.labels import Pair, compute, release, width
 from core.engines import find
 from core.formats import Format
 from core.gpus import GpuSpec
-from core.models import Layer, Linear, ModelSpec, Role, Shard
+from core.models import Attention, Layer, Linear, ModelSpec, Role, Shard
 from core.speed.cases import Floats, Rows
 from core.terms import Deployment
 
@@ -21,6 +21,7 @@ HEAD_BITS: Final = 16.0                     # lm_head and routers stay in 16 bit
 FP16_ACCUMULATING: Final = frozenset({"tinychat", "exllama", "llamacpp", "autoawq"})
 EAGER: Final = frozenset({"hf-eager"})      # engines that launch every kernel from Python
 LAYER_SPLIT: Final = frozenset({"llamacpp"})   # engines whose pp stages wait for each other
+WITHOUT_WINDOWS: Final = frozenset({"trtllm 0.0", "trtllm 0.10"})   # read all unless max_attention_window is set
 CONTEXTS: Final[Floats] = np.exp2(np.arange(23))   # tokens at which caches are tabulated
 CHUNK_TOKENS: Final[Mapping[str, int]] = {"llamacpp": 512}   # n_ubatch of llama.cpp
 DEFAULT_CHUNK_TOKENS: Final = 8192          # max_num_batched_tokens of vLLM on datacentre GPUs
@@ -130,6 +131,7 @@ class Work:
     default_seats: Floats        # the same with the engine's default where not set
     state_bytes: Floats          # recurrent state of one sequence
     kv_elements: Floats          # values one byte of cache holds where a unit must widen them, else 0
+    cache_values: Floats         # cached values in one byte
     kv_read: Floats              # [pairs, contexts] bytes read to decode one token
     decode_flops: Floats         # [pairs, contexts] of one GPU
     prefill_flops: Floats        # [pairs, contexts] of one GPU, per prompt token
@@ -204,6 +206,7 @@ def work(pairs: Sequence[Pair]) -> Work:
         seats=np.array([d.max_num_seqs or np.inf for d in deployments], float),
         default_seats=np.array([d.max_num_seqs or find(d.engine).max_num_seqs for d in deployments], float),
         kv_elements=np.array([_widened(d) for d in deployments]),
+        cache_values=np.array([1 / d.kv_cache.bytes_per_value for d in deployments]),
         state_bytes=state, kv_read=kv_read, decode_flops=decode_flops, prefill_flops=prefill_flops,
     )
 
@@ -284,10 +287,10 @@ def _arithmetic(deployments: Sequence[Deployment]) -> tuple[Floats, Floats, Floa
 
 def _mixing(pairs: Sequence[Pair]) -> tuple[Floats, Floats, Floats, Floats]:
     """Cache bytes, decode and prefill FLOPs of one GPU on the grid of contexts, and state bytes."""
-    known: dict[tuple[int, str, int], tuple[Floats, Floats, Floats, float]] = {}
+    known: dict[tuple[int, str, int, bool], tuple[Floats, Floats, Floats, float]] = {}
     rows = []
     for spec, d in pairs:
-        key = (id(spec), d.kv_cache.name, d.tp)
+        key = (id(spec), d.kv_cache.name, d.tp, release(d) in WITHOUT_WINDOWS)
         if key not in known:
             known[key] = _mixers(spec, d)
         rows.append(known[key])
@@ -297,8 +300,11 @@ def _mixing(pairs: Sequence[Pair]) -> tuple[Floats, Floats, Floats, Floats]:
 
 def _mixers(spec: ModelSpec, d: Deployment) -> tuple[Floats, Floats, Floats, float]:
     read, decode, prefill = (np.zeros(len(CONTEXTS)) for _ in range(3))
+    full_attention = release(d) in WITHOUT_WINDOWS
     for layer in spec.layers:
         for mixer in layer.mixers:
+            if full_attention and isinstance(mixer, Attention):
+                mixer = replace(mixer, window=None)
             read += layer.count * mixer.kv_bytes_read(CONTEXTS, d.kv_cache, d.tp)
             decode += layer.count * mixer.decode_flops(CONTEXTS) / d.tp
             prefill += layer.count * mixer.prefill_flops(CONTEXTS) / d.tp / CONTEXTS
