@@ -23,6 +23,10 @@ PAGES = [
     ),
     st.Page("regime.py", title="Regime", icon=":material/stacked_line_chart:",
             help="What limits prefill and decode, where that flips, and what would help each."),
+    st.Page("traffic.py", title="Traffic", icon=":material/traffic:",
+            help="How many replicas hold your requests per second, how long they wait, what that costs."),
+    st.Page("accuracy.py", title="Accuracy", icon=":material/verified:",
+            help="How far the estimates have been from published figures."),
 ]
 
 st.set_page_config(

@@ -1,10 +1,13 @@
 """Pictures of a plan: plain arrays in, Vega-Lite specifications out, legible in light and dark."""
 
+from core.charts.accuracy import predicted_against_measured
 from core.charts.batch import formats_over_batch, leaders, pays_less_from, throughput_over_batch, tpot_over_batch
 from core.charts.heat import batch_by_context
 from core.charts.memory import Segment, footprint_segments, memory_bar
 from core.charts.roofline import DECODE, PARTS, PREFILL, gain_bars, moves, roofline, shares_over_batch, step_bars
+from core.charts.strip import layer_strip, strip_legend
 from core.charts.style import Spec, colour
+from core.charts.traffic import cost_over_rate, percentiles_over_rate, replicas_by_hour
 
 __all__ = [
     "DECODE",
@@ -14,16 +17,22 @@ __all__ = [
     "Spec",
     "batch_by_context",
     "colour",
+    "cost_over_rate",
     "footprint_segments",
     "formats_over_batch",
     "gain_bars",
+    "layer_strip",
     "leaders",
     "memory_bar",
     "moves",
     "pays_less_from",
+    "percentiles_over_rate",
+    "replicas_by_hour",
+    "predicted_against_measured",
     "roofline",
     "shares_over_batch",
     "step_bars",
+    "strip_legend",
     "throughput_over_batch",
     "tpot_over_batch",
 ]

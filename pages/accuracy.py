@@ -1,0 +1,127 @@
+"""Accuracy: how far the estimates have been from published figures."""
+
+import pandas as pd
+import streamlit as st
+
+from core import charts, track_record
+from core.charts.style import GREY
+from core.formats import FORMATS
+from core.track_record import Errors, TrackRecord
+from core.units import MS_PER_S
+from pages import parts
+
+METRICS = {"tpot": "TPOT", "ttft": "TTFT", "throughput": "Tokens/s"}
+UNITS = {"tpot": (MS_PER_S, "ms"), "ttft": (MS_PER_S, "ms"), "throughput": (1.0, "output tokens/s per GPU")}
+KINDS = {"gpu": "GPU", "weights": "Weights", "engine": "Engine"}
+FEWEST = 5       # cases; fewer say little
+
+
+def headline(record: TrackRecord) -> None:
+    """The errors people ask for, in one row."""
+    with st.container(border=True, gap="small"):
+        tpot = record.errors("tpot")
+        st.header(f"Half of all TPOT estimates are within {100 * tpot.median:.0f} % of the published", anchor=False)
+        st.caption(
+            "Cross-validated: every published figure is estimated by constants fitted without its architecture on its "
+            "GPU, so these are errors on unseen cases. In sample: by the constants that are shipped, which saw it."
+        )
+    with st.grid(3, min_column_width=220, gap="small"):
+        for metric, name in METRICS.items():
+            unseen, seen = record.errors(metric), record.errors(metric, in_sample=True)
+            st.metric(
+                f"{name}, median error",
+                f"{100 * unseen.median:.1f} %",
+                delta=f"9 of 10 within {100 * unseen.p90:.0f} %; in sample {100 * seen.median:.1f} and "
+                f"{100 * seen.p90:.0f} %",
+                delta_color="off",
+                delta_arrow="off",
+                border=True,
+                help=f"|estimate / published - 1| over {unseen.cases:,} published figures, cross-validated.",
+            )
+
+
+@st.fragment
+def scatter(record: TrackRecord) -> None:
+    """Predicted against measured."""
+    with st.container(border=True, gap="small"):
+        parts.section("Estimated against published", "Each dot is a published figure; hover for its source.")
+        with st.container(horizontal=True):
+            metric = st.segmented_control(
+                "Figure", list(METRICS), default="tpot", required=True, key="accuracy_figure", bind="query-params",
+                format_func=METRICS.get,
+            ) or "tpot"
+            kind = st.segmented_control(
+                "Colour", list(KINDS), default="gpu", required=True, key="accuracy_colour", bind="query-params",
+                format_func=KINDS.get,
+            ) or "gpu"
+        points = record.points[metric]
+        scale, unit = UNITS[metric]
+        spec, hues = charts.predicted_against_measured(points, kind, scale=scale, unit=unit)
+        parts.chart(
+            spec, alt=f"{METRICS[metric]} estimated against published, {len(points.measured):,} cases", key="scatter"
+        )
+        entries = [(_name(kind, name), hue, 1.0) for name, hue in hues.items()]
+        parts.legend([*entries, ("others", GREY, 1.0)])
+
+
+@st.fragment
+def tables(record: TrackRecord) -> None:
+    """Errors by GPU, format and engine."""
+    with st.container(border=True, gap="small"):
+        parts.section(
+            "Errors by GPU, format and engine",
+            f"Cross-validated, in %: the median, what 9 of 10 are within, and how many cases. From {FEWEST} cases on.",
+        )
+        kind = st.segmented_control(
+            "By", list(KINDS), default="gpu", required=True, key="accuracy_by", bind="query-params",
+            format_func=KINDS.get, label_visibility="collapsed",
+        ) or "gpu"
+        known = {metric: record.by(metric, kind) for metric in METRICS}
+        names = dict.fromkeys(name for scores in known.values() for name in scores)
+        rows = [_row(KINDS[kind], _name(kind, name), [known[metric].get(name) for metric in METRICS]) for name in names]
+        table = pd.DataFrame([row for row in rows if len(row) > 1])
+        st.dataframe(
+            table, hide_index=True, placeholder="–", alt=f"Errors by {KINDS[kind]}",
+            column_config={
+                name: st.column_config.NumberColumn(format="%.0f", width="small")
+                for name in table.columns if name != KINDS[kind]
+            },
+        )
+
+
+def _row(kind: str, name: str, scores: list[Errors | None]) -> dict[str, object]:
+    """Cases, median and 9 of 10 of every metric that has enough of them."""
+    row: dict[str, object] = {kind: name}
+    for label, score in zip(METRICS.values(), scores, strict=True):
+        if score is not None and score.cases >= FEWEST:
+            row |= {label: 100 * score.median, f"{label} 9/10": 100 * score.p90, f"{label} cases": score.cases}
+    return row
+
+
+def sources(record: TrackRecord) -> None:
+    """Where the published figures come from, and how to make the numbers again."""
+    with st.expander(f"{len(record.sources)} sources of the published figures", icon=":material/menu_book:"):
+        st.dataframe(
+            [
+                {"Source": name, "Figures": count, "Link": track_record.address(name)}
+                for name, count in record.sources.items()
+            ],
+            placeholder="",
+            hide_index=True, alt="Sources with the number of figures from each",
+            column_config={"Link": st.column_config.LinkColumn(display_text="open")},
+        )
+    st.caption(
+        f"Two formats, all else equal: 8 of 10 ratios of TPOT are estimated within {100 * record.format_ratio:.0f} %. "
+        "All of it is made from assets/published.csv by `make accuracy`."
+    )
+
+
+def _name(kind: str, name: str) -> str:
+    return FORMATS[name].label if kind == "weights" and name in FORMATS else name
+
+
+record = track_record.read()
+headline(record)
+scatter(record)
+tables(record)
+sources(record)
