@@ -1,0 +1,179 @@
+"""Traffic: how many replicas hold the requests that come, how long users wait, what that costs."""
+
+import hashlib
+from uuid import uuid4
+
+import streamlit as st
+
+from core import traffic
+from core.advice import Plan
+from core.errors import InputError
+from core.jobs import Job, Jobs, State
+from core.traffic import Effect, Fleet, Hour, Question, RatePoint, Split
+from pages import figures, parts
+from pages import traffic_answer as shown
+from pages import traffic_load as asked
+
+LANE = "traffic"
+
+
+@st.cache_resource(show_spinner=False)
+def jobs() -> Jobs:
+    """The simulations of all visitors, one at a time."""
+    return Jobs()
+
+
+@st.cache_resource(show_spinner=False)
+def questions() -> dict[str, Question]:
+    """What each simulation was asked, by its id."""
+    return {}
+
+
+def visitor() -> str:
+    return st.session_state.setdefault("visitor", uuid4().hex)
+
+
+def running_or_done() -> Job | None:
+    """The simulation that the link names, while the server remembers it."""
+    return jobs().get(st.query_params.get("job", ""))
+
+
+def digest(question: Question) -> str:
+    """Names a question: the same inputs give the same name."""
+    trace = question.trace
+    said = hashlib.sha256(repr((
+        question.spec, question.deployment, question.options, question.slo, question.headroom, question.replicas
+    )).encode())
+    for column in (trace.arrival_s, trace.input_tokens, trace.output_tokens):
+        said.update(column.tobytes())
+    return said.hexdigest()
+
+
+def start(question: Question) -> None:
+    """A button's callback: queues the whole simulation and names it in the link."""
+    def work(job: Job) -> None:
+        for part in traffic.study(question, job.report):
+            job.report(job.fraction, job.note, part)
+
+    if (before := running_or_done()) is not None:
+        before.cancel()
+    try:
+        job = jobs().submit(LANE, visitor(), digest(question), work)
+    except InputError as error:
+        st.toast(figures.plain(error))
+        return
+    known = questions()
+    for old in [name for name in known if jobs().get(name) is None]:
+        del known[old]
+    known[job.id] = question
+    st.query_params["job"] = job.id
+
+
+# -- the answer -------------------------------------------------------------------------------------
+
+
+def results(plan: Plan, question: Question, job: Job, by_day: bool) -> None:
+    """Everything found so far."""
+    found = list(job.parts)
+    fleet = next((part for part in found if isinstance(part, Fleet)), None)
+    if fleet is None:
+        return
+    points = [part for part in found if isinstance(part, RatePoint)]
+    hours = next((part for part in found if isinstance(part, tuple) and isinstance(part[0], Hour)), None)
+    splits = next((part for part in found if isinstance(part, tuple) and isinstance(part[0], Split)), None)
+    if len(points) > 2:
+        shown.curves(question, points, fleet)
+        left, right = st.columns(2)
+        with left:
+            shown.cost_curve(plan, question, points)
+        if hours:
+            with right:
+                shown.autoscaling(plan, question, hours, by_day)
+    if splits:
+        left, right = st.columns(2)
+        with left:
+            shown.disaggregation(splits)
+        with right:
+            shown.effects([part for part in found if isinstance(part, Effect)], question.options, job.ended)
+    if job.state is State.DONE:
+        shown.tried(fleet)
+
+
+def watch(job: Job) -> None:
+    """Progress of a simulation under way, and a way to stop it."""
+    ahead = jobs().ahead_of(job)
+    note = f"waiting for {ahead} before it" if ahead else job.note or "starting"
+    bar, button = st.columns([5, 1], vertical_alignment="center")
+    bar.progress(job.fraction, text=f"Simulating: {note}")
+    if button.button("Cancel", key="cancel", width="stretch"):
+        job.cancel()
+
+
+def answer(plan: Plan, question: Question, job: Job | None, *, by_day: bool) -> None:
+    """The verdict and what is known so far; it redraws itself while the simulation runs."""
+    @st.fragment(run_every="0.5s" if job and not job.ended else None)
+    def draw() -> None:
+        if job and job.state is State.DONE and st.session_state.get("seen_job") != job.id:
+            st.session_state["seen_job"] = job.id
+            st.rerun()
+        fleet = next((part for part in job.parts if isinstance(part, Fleet)), None) if job else None
+        whole = fleet is not None
+        found = fleet or _first_look(digest(question), question)
+        shown.verdict(plan, question, found, whole=whole)
+        if job is None or job.state is State.CANCELLED:
+            _offer(question, cancelled=job is not None)
+        elif job.state is State.FAILED:
+            st.error(figures.plain(job.error), icon=":material/error:")
+        elif not job.ended:
+            watch(job)
+        shown.service_figures(found.service, question.slo)
+        shown.costs(plan, question, found)
+        if job:
+            results(plan, question, job, by_day)
+    draw()
+
+
+@st.cache_resource(max_entries=64, ttl="1h", show_spinner="Simulating the first requests …")
+def _first_look(key: str, _question: Question) -> Fleet:
+    del key
+    return traffic.first_look(_question)
+
+
+def _offer(question: Question, *, cancelled: bool) -> None:
+    left, right = st.columns([1, 2], vertical_alignment="center")
+    left.button(
+        f"Simulate all {len(question.trace):,} requests", key="simulate", type="primary", width="stretch",
+        on_click=start, args=(question,),
+    )
+    right.caption(
+        ("Cancelled. " if cancelled else "")
+        + "Adds waiting and cost by rate, autoscaling, prefill and decode apart, and what each option does."
+    )
+
+
+def page() -> None:
+    """The load asked for, then its answer."""
+    plan = parts.current_plan()
+    if plan.best is None:
+        parts.verdict(plan)
+        st.caption("Traffic needs a deployment that fits: change the model, the GPU or its number in the sidebar.")
+        return
+    job = running_or_done()
+    before = questions().get(job.id) if job else None
+    with st.container(border=True, key="load", gap="small"):
+        trace = asked.load(plan, before.trace if before else None)
+        with st.expander("Engine options, targets, replicas", icon=":material/tune:"):
+            slo, headroom, owned = asked.targets(plan)
+            options = asked.options()
+        if trace is not None:
+            asked.describe(trace)
+    if trace is None:
+        st.info(f"Choose a CSV file with a header line: {asked.TRACE_COLUMNS}.", icon=":material/upload_file:")
+        return
+    question = Question(plan.spec, plan.best.deployment, options, trace, slo, headroom, owned)
+    if job is not None and job.title != digest(question):
+        job = None
+    answer(plan, question, job, by_day=st.session_state.get("arrivals") == asked.DAY)
+
+
+page()
