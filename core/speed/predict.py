@@ -1,14 +1,16 @@
 """Columns of cases in, columns of times with ranges and bounds out."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core import serving
-from core.efficiency import Constants, Labels, labels, load, rates, spread
+from core.efficiency import TERMS, Constants, Labels, labels, load, rates, spread
 from core.efficiency.labels import compute
+from core.speed.anchors import Anchors, anchored
 from core.speed.cases import Cases, Floats, Prediction, Range, Rows, Times
 from core.speed.steps import Clock, Step, clock
 from core.speed.work import work
@@ -16,11 +18,15 @@ from core.terms import Bound
 
 _BOUNDS: Final = np.array([Bound.MEMORY, Bound.COMPUTE, Bound.OVERHEAD, Bound.COMMUNICATION, Bound.CAPACITY], object)
 METRICS: Final = ("ttft", "tpot", "throughput")
+NUDGE: Final = 1e-3         # of a term, for numerical derivatives [log or logit]
 CROWDED: Final = 0.8         # of the seats in use from which small errors in memory decide about queueing
 
 
-def predict(cases: Cases, *, constants: Constants | None = None) -> Prediction:
-    """TTFT, TPOT, throughput and bounds of every row. Shapes: see `Cases` and `Prediction`."""
+def predict(cases: Cases, *, anchors: Anchors | None = None, constants: Constants | None = None) -> Prediction:
+    """TTFT, TPOT, throughput and bounds of every row. Shapes: see `Cases` and `Prediction`.
+
+    `anchors` are measurements: estimates of the same model, GPU, engine and format move towards them.
+    """
     known = constants or load()
     names = labels(cases.pairs)
     timer = clock(work(cases.pairs), rates(names, known))
@@ -28,7 +34,7 @@ def predict(cases: Cases, *, constants: Constants | None = None) -> Prediction:
     prefill, decode = bounds(timer, cases, times)
     width = half_widths(cases, times, names, known)
     per_gpu = times.output_tokens_per_s / timer.work.gpus[cases.which]
-    return Prediction(
+    estimate = Prediction(
         ttft_s=_range(times.ttft_s, width["ttft"]),
         tpot_s=_range(np.where(cases.output_tokens > 1, times.tpot_s, np.nan), width["tpot"]),
         output_tokens_per_s_per_gpu=_range(per_gpu, width["throughput"]),
@@ -36,6 +42,27 @@ def predict(cases: Cases, *, constants: Constants | None = None) -> Prediction:
         decode_bound=decode,
         running=times.running,
     )
+    if anchors is None:
+        return estimate
+    at_anchors = predict(anchors.cases, constants=known)
+    return anchored(cases, estimate, anchors, at_anchors, lambda rows: sensitivity(rows, known))
+
+
+def sensitivity(cases: Cases, known: Constants) -> Mapping[str, Floats]:
+    """Derivative of the log of every figure by every fitted term, in log or logit [rows, terms]."""
+    labelled, jobs = labels(cases.pairs), work(cases.pairs)
+
+    def logs(constants: Constants) -> Floats:
+        times = run(clock(jobs, rates(labelled, constants)), cases)
+        return np.log(np.stack([times.ttft_s, times.tpot_s, times.output_tokens_per_s]))
+
+    def nudged(term: str) -> Constants:
+        return replace(known, common={**known.common, term: known.common.get(term, 0.0) + NUDGE})
+
+    here = logs(known)
+    slopes = [(logs(nudged(term.name)) - here) / NUDGE for term in TERMS]
+    stacked = np.nan_to_num(np.stack(slopes, axis=-1))
+    return {"ttft_s": stacked[0], "tpot_s": stacked[1], "output_tokens_per_s_per_gpu": stacked[2]}
 
 
 def half_widths(cases: Cases, times: Times, names: Labels, known: Constants) -> Mapping[str, Floats]:
