@@ -111,6 +111,40 @@ def changed() -> None:
     _listed.clear()
 
 
+def delete(item: Saved) -> None:
+    """A button's callback: deletes, and remembers what `undo` brings back; what is long deleted goes for good."""
+    try:
+        store().delete(item)
+        store().purge(KEEP_DELETED_S)
+    except StoreError as error:
+        st.session_state["store_problem"] = str(error)
+        return
+    st.session_state[f"deleted {item.kind}"] = item
+    changed()
+
+
+def undo(kind: Kind) -> None:
+    """What was deleted last, with the button that brings it back; and why a write failed, once."""
+    if problem := st.session_state.pop("store_problem", ""):
+        st.warning(figures.plain(problem), icon=":material/warning:")
+    item: Saved | None = st.session_state.get(f"deleted {kind}")
+    if item is None:
+        return
+    with st.container(border=True, horizontal=True, vertical_alignment="center", key=f"undo_{kind}"):
+        st.markdown(f"Deleted **{figures.plain(item.name)}**.")
+        st.button("Undo", icon=":material/undo:", key=f"undo {kind}", on_click=_restore, args=(item,))
+
+
+def _restore(item: Saved) -> None:
+    try:
+        store().restore(item.id)
+    except StoreError as error:
+        st.session_state["store_problem"] = str(error)
+        return
+    del st.session_state[f"deleted {item.kind}"]
+    changed()
+
+
 # -- GPUs and models of one's own -------------------------------------------------------------------
 
 

@@ -48,6 +48,13 @@ class KeptPlan:
     deployed: Deployed | None  # None: nothing runs
     figures: Mapping[str, Estimate]
 
+    def change_to(self, other: "KeptPlan", figure: str) -> float | None:
+        """By what part of its own value a figure differs in another plan: 0.1 is 10 % more; None where one has none."""
+        mine, theirs = self.figures.get(figure), other.figures.get(figure)
+        if mine is None or theirs is None or mine.value == 0:
+            return None
+        return theirs.value / mine.value - 1
+
 
 def keep(plan: Plan, inputs: Answers) -> dict[str, Any]:
     """What is kept of a plan, fit for JSON; `kept` reads it back."""

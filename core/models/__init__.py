@@ -9,6 +9,7 @@ from core.models.attention import (
     Mixer,
     Tokens,
 )
+from core.models.facts import KindOfLayer, kinds_of_layers, layer_by_layer
 from core.models.linear import Linear, Role, Shard
 from core.models.recurrence import Recurrence
 from core.models.spec import Layer, ModelSpec, Part, Shipped, distinct_experts
@@ -18,6 +19,7 @@ __all__ = [
     "CompressedAttention",
     "CrossAttention",
     "Indexer",
+    "KindOfLayer",
     "LatentAttention",
     "Layer",
     "Linear",
@@ -30,4 +32,6 @@ __all__ = [
     "Shipped",
     "Tokens",
     "distinct_experts",
+    "kinds_of_layers",
+    "layer_by_layer",
 ]
