@@ -47,7 +47,7 @@ def places(cases: Cases) -> Floats:
     gpus = np.array([d.gpus for _, d in cases.pairs], float)[cases.which]
     requests = np.where(np.isnan(cases.concurrency), 512.0, np.maximum(cases.concurrency, 1.0))
     columns = (requests, cases.input_tokens, np.maximum(cases.output_tokens, 1.0), gpus)
-    return np.log(np.stack(columns, axis=1))
+    return np.asarray(np.log(np.stack(columns, axis=1)))
 
 
 def anchored(
