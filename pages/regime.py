@@ -107,7 +107,7 @@ def _cache_verdict(answer: MemoryBound) -> str:
             "Each request adds more bytes than arithmetic, so no batch gets there; below about "
             f"{figures.three(answer.free_context)} tokens of context one would."
         )
-    return "The two are so close that no batch up to 16,384 gets there."
+    return "Still a step spends longer on memory up to a batch of 16,384."
 
 
 def int4_pays(race: FormatRace, choice: Choice, margin: float) -> None:

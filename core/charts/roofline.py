@@ -53,13 +53,21 @@ class _Frame:
     """The axes: a little more than everything drawn."""
 
     def __init__(self, roof: Roof, operators: Mapping[str, Sequence[OperatorCost]], *paths: Path) -> None:
-        dots = [cost for costs in operators.values() for cost in costs if cost.flops and cost.seconds]
+        dots = [cost for costs in operators.values() for cost in costs if cost.intensity and cost.seconds]
         xs = np.array([*(cost.intensity for cost in dots), *np.concatenate([p.intensity for p in paths])])
         ys = np.array([*(cost.flops / cost.seconds for cost in dots), *np.concatenate([p.flops_per_s for p in paths])])
         self.left = float(min(0.6, xs.min() / 1.6))
         self.right = float(max(6 * roof.ridge_flops_per_byte, 8 * xs.max()))
         self.top = 2.2 * max(ceiling.peak_flops_per_s for ceiling in roof.ceilings) / TERA
         self.bottom = float(min(ys.min() / TERA / 1.8, self.left * roof.peak_bytes_per_s / TERA))
+
+        self._dots = np.log(xs[: len(dots)])
+
+    def free(self, ridge: float) -> float:
+        """A place on the slope with room for a name: far from every operator."""
+        places = np.linspace(np.log(8 * self.left), np.log(ridge / 4), 40)
+        room = np.abs(places[:, None] - self._dots).min(axis=1)
+        return float(np.exp(places[int(np.argmax(np.minimum(room, np.log(3))))]))
 
     def x(self, field: str = "x") -> Spec:
         return _log(field, X_TITLE, self.left, self.right)
@@ -105,7 +113,7 @@ def _ceilings(roof: Roof, frame: _Frame) -> list[Spec]:
     apart = spread([float(np.log10(rate)) for rate in names], gap=LINE_PX * decades / PLOT_PX)
     for rate, name, height in zip(names, names.values(), apart, strict=True):
         layers.append(_beside_slope(min(rate, 10**height) / roof.peak_bytes_per_s, 10**height / TERA, name, frame))
-    low = float(np.sqrt(frame.left * roof.ridge_flops_per_byte)) / 1.5
+    low = frame.free(roof.ridge_flops_per_byte)
     peak_label = f"{roof.peak_bytes_per_s / TERA:.2f} TB/s peak"
     reached = f"{roof.achieved_bytes_per_s / TERA:.2f} reached"
     layers.append(_beside_slope(low, low * roof.peak_bytes_per_s / TERA, [peak_label, reached], frame, dy=-18))
@@ -169,7 +177,7 @@ def _path(phase: str, path: Path, hue: str, frame: _Frame) -> list[Spec]:
 def _operators(phase: str, costs: Sequence[OperatorCost], hue: str, frame: _Frame) -> list[Spec]:
     """A ring per operator, larger the longer it takes; matrices and attention are named once."""
     total = sum(cost.seconds for cost in costs)
-    dots = [cost for cost in costs if cost.flops and cost.seconds]
+    dots = [cost for cost in costs if cost.intensity and cost.seconds]
     data = rows(
         x=[cost.intensity for cost in dots],
         y=[cost.flops / cost.seconds / TERA for cost in dots],
@@ -194,16 +202,14 @@ def _named(dots: Sequence[OperatorCost]) -> list[tuple[OperatorCost, str]]:
     """The longest matrix and attention: the others lie beside the former."""
     matrices = [cost for cost in dots if cost.name != ATTENTION]
     longest = max(matrices, key=lambda cost: cost.seconds, default=None)
-    named = [(longest, "matrices")] if longest else []
+    named = [(longest, "experts" if "expert" in longest.name else "matrices")] if longest else []
     return named + [(cost, ATTENTION) for cost in dots if cost.name == ATTENTION]
 
 
 def _operator_label(cost: OperatorCost, name: str, hue: str, frame: _Frame) -> Spec:
-    """Left of the slope where memory limits; where compute does, matrices above and attention to the right."""
-    if cost.bound is Bound.MEMORY:
-        place: Spec = {"align": "right", "dx": -15, "dy": -3}
-    else:
-        place = {"align": "left", "dx": 9, "dy": 3} if name == ATTENTION else {"align": "center", "dy": -19}
+    """Left of the slope where memory limits, to the right where compute does."""
+    left, right = {"align": "right", "dx": -14, "dy": -7}, {"align": "left", "dx": 12, "dy": 8}
+    place = left if cost.bound is Bound.MEMORY else right
     return {
         "data": one(x=cost.intensity, y=cost.flops / cost.seconds / TERA, label=name),
         "mark": {"type": "text", "color": hue, **place},

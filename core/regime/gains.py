@@ -78,7 +78,7 @@ class Change:
     concurrency: float
     figure: str
     note: str = ""
-    undoes: bool = False             # takes away what the deployment has: the gain is what it gives now
+    undoes: bool = False             # takes away what the deployment has, as if memory had no end
 
 
 def advice(
@@ -89,10 +89,11 @@ def advice(
     left: tuple[list[Refusal], list[Refusal]] = ([], [])
     tried = (list(_for_prefill(asked, left[0])), list(_for_decode(asked, left[1])))
     base = Change("as planned", spec, deployment, asked.concurrency, "")
-    seen = _predicted(asked, [base, *tried[0], *tried[1]])
-    first, rest = seen[0], iter(seen[1:])
+    unlimited = replace(base, undoes=True)
+    first, free, *others = _predicted(asked, [base, unlimited, *tried[0], *tried[1]])
+    rest = iter(others)
     prefill, decode = (
-        _sorted(asked, phase, first, [(change, next(rest)) for change in changes], refusals)
+        _sorted(asked, phase, (first, free), [(change, next(rest)) for change in changes], refusals)
         for phase, changes, refusals in zip(_PHASES, tried, left, strict=True)
     )
     flash = _flash_attention(asked, first)
@@ -127,7 +128,7 @@ def _for_prefill(asked: _Asked, left: list[Refusal]) -> Iterator[Change]:
     yield from _formats(asked, NARROW, "TTFT", left)
     yield from _chunks(asked)
     yield from _more_gpus(asked, "TTFT", left)
-    yield from _other_gpus(asked, "TTFT", lambda gpu: gpu.peak("bf16") or 0.0)
+    yield from _other_gpus(asked, "TTFT", "16-bit rate", lambda gpu: gpu.peak("bf16") or 0.0)
 
 
 def _for_decode(asked: _Asked, left: list[Refusal]) -> Iterator[Change]:
@@ -135,7 +136,7 @@ def _for_decode(asked: _Asked, left: list[Refusal]) -> Iterator[Change]:
     yield from _caches(asked, left)
     yield from _smaller_caches(asked)
     yield from _more_gpus(asked, "TPOT", left)
-    yield from _other_gpus(asked, "TPOT", lambda gpu: gpu.bandwidth_bytes_per_s)
+    yield from _other_gpus(asked, "TPOT", "bandwidth", lambda gpu: gpu.bandwidth_bytes_per_s)
     yield from _larger_batches(asked, left)
 
 
@@ -207,7 +208,7 @@ def _more_gpus(asked: _Asked, figure: str, left: list[Refusal]) -> Iterator[Chan
         yield Change(label, asked.spec, over, asked.concurrency, figure, f"{times} × the GPUs")
 
 
-def _other_gpus(asked: _Asked, figure: str, strength: Strength) -> Iterator[Change]:
+def _other_gpus(asked: _Asked, figure: str, what: str, strength: Strength) -> Iterator[Change]:
     """The next stronger GPU of this maker that can be rented, and the strongest."""
     d = asked.deployment
     stronger = sorted(
@@ -218,8 +219,8 @@ def _other_gpus(asked: _Asked, figure: str, strength: Strength) -> Iterator[Chan
         key=strength,
     )
     for gpu in dict.fromkeys([*stronger[:1], *stronger[-1:]]):
-        wide = gpu.bandwidth_bytes_per_s / d.gpu.bandwidth_bytes_per_s
-        yield asked.change(gpu.name, figure, f"another GPU, {wide:.1f} × the bandwidth", gpu=gpu)
+        times = strength(gpu) / strength(d.gpu)
+        yield asked.change(gpu.name, figure, f"another GPU, {times:.1f} × the {what}", gpu=gpu)
 
 
 def _smaller_caches(asked: _Asked) -> Iterator[Change]:
@@ -273,7 +274,9 @@ def _predicted(asked: _Asked, changes: Sequence[Change]) -> list[_Seen]:
         which=np.arange(n), static=np.full(n, load.mode is Mode.STATIC),
         concurrency=np.array([change.concurrency for change in changes]),
         input_tokens=np.full(n, float(load.input_tokens)), output_tokens=np.full(n, float(load.output_tokens)),
-        kv_tokens=np.maximum(held / replicas, 1.0) * load.context_tokens,
+        kv_tokens=np.where(
+            [change.undoes for change in changes], np.inf, np.maximum(held / replicas, 1.0) * load.context_tokens
+        ),
     ))
     count = np.array([d.gpus for d in deployments], float)
     columns = {"TTFT": (out.ttft_s, np.ones(n)), "TPOT": (out.tpot_s, np.ones(n)),
@@ -289,14 +292,18 @@ def _predicted(asked: _Asked, changes: Sequence[Change]) -> list[_Seen]:
 
 
 def _sorted(
-    asked: _Asked, phase: Phase, base: _Seen, tried: Sequence[tuple[Change, _Seen]], left_out: Sequence[Refusal]
+    asked: _Asked, phase: Phase, bases: tuple[_Seen, _Seen], tried: Sequence[tuple[Change, _Seen]],
+    left_out: Sequence[Refusal],
 ) -> PhaseAdvice:
-    """Changes that help by size; the rest with its reason. Of batches and chunks only the best is named."""
+    """Changes that help by size; the rest with its reason. Of batches and chunks only the best is named.
+
+    `bases`: the plan as it is, and without limit of memory, which is what undone changes are held against.
+    """
     helps, in_use, left = [], [], list(left_out)
     chunks: list[Gain] = []
     batches: list[Gain] = []
     for change, seen in tried:
-        made = _gain(change, base, seen)
+        made = _gain(change, bases[change.undoes], seen)
         if change.undoes:
             in_use.append(made)
         elif reason := seen.reason or _late(asked, change, seen):
@@ -344,6 +351,8 @@ def _gain(change: Change, base: _Seen, seen: _Seen) -> Gain:
     old, (new, low, high) = before.figures[change.figure][0], after.figures[change.figure]
     factor = new / old if change.figure == "tokens/s" else old / new
     note = change.note
+    if change.undoes and seen.reason:
+        note += ", which would be " + seen.reason.removeprefix("It is ").rstrip(".")
     if change.figure == "tokens/s":
         slower = after.figures["TPOT"][0] / before.figures["TPOT"][0] - 1
         note = f"TPOT +{100 * slower:.0f} %"
