@@ -18,11 +18,11 @@ CORE = ROOT / "core"
 # Rooms of core from the ground up. A room imports from the layers below, not from beside it unless the
 # two are neighbours. A new room has to be given its place here.
 LAYERS = [
-    ("errors", "units", "settings"),
+    ("errors", "units", "settings", "sources"),
     ("jobs", "store", "gpus"),
     ("engines", "formats", "kernels"),      # a format runs on a GPU where an engine has a kernel for it
     ("models", "terms"),
-    ("cost", "checkpoints"),
+    ("cost", "checkpoints", "support"),
     ("configs",),                           # a declared quantisation is part of what a config says
     ("catalogue",),
     ("hub",),
@@ -30,10 +30,11 @@ LAYERS = [
     ("speed", "serving"),                   # serving is speed's steady state, seen as one module from outside
     ("efficiency.published",),              # fitting runs the whole model against published figures
     ("efficiency.fit",),
-    ("traffic", "curves", "quality_prior", "track_record", "accuracy"),
-    ("sweep",),
+    ("traffic", "curves", "quality_prior", "track_record"),
+    ("sweep", "accuracy"),
     ("advice", "regime"),
-    ("charts", "export"),
+    ("charts", "compare"),
+    ("export",),                            # its report holds charts
     ("estimate",),                          # writes its tables as export does
     ("probe", "quality"),
     ("__main__",),

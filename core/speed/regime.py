@@ -7,8 +7,9 @@ import numpy as np
 from core.efficiency import labels, load, rates
 from core.models import ModelSpec
 from core.speed.cases import Floats, OperatorCost
+from core.speed.shape import shape
 from core.speed.steps import Clock, at_context, clock, join, matmuls
-from core.speed.work import shape, work
+from core.speed.work import work
 from core.terms import Bound, Deployment
 
 LARGEST_BATCH: Final = 2**14

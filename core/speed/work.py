@@ -12,8 +12,9 @@ from core.efficiency.labels import Pair, compute, release, width
 from core.engines import find
 from core.formats import Format
 from core.gpus import GpuSpec
-from core.models import Attention, Layer, Linear, ModelSpec, Role, Shard
+from core.models import Attention, ModelSpec, Role, Shard
 from core.speed.cases import Floats, Rows
+from core.speed.shape import SHARD_CODE, Shape, shape
 from core.terms import Deployment
 
 ACTIVATION_BYTES: Final = 2.0               # hidden states travel in 16 bits
@@ -25,69 +26,6 @@ WITHOUT_WINDOWS: Final = frozenset({"trtllm 0.0", "trtllm 0.10"})   # read all u
 CONTEXTS: Final[Floats] = np.exp2(np.arange(23))   # tokens at which caches are tabulated
 CHUNK_TOKENS: Final[Mapping[str, int]] = {"llamacpp": 512}   # n_ubatch of llama.cpp
 DEFAULT_CHUNK_TOKENS: Final = 8192          # max_num_batched_tokens of vLLM on datacentre GPUs
-_ROLE: Final = {role: i for i, role in enumerate(Role)}
-_SHARD: Final = {shard: i for i, shard in enumerate(Shard)}
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """A model's operators without its deployment."""
-
-    inputs: Floats               # [ops] K of one layer's matmuls, lm_head last
-    outputs: Floats              # [ops] N
-    count: Floats                # [ops] layers that own it
-    experts: Floats              # [ops] 0 when dense
-    active: Floats               # [ops] experts a token visits, 1 when dense
-    role: Rows                   # [ops]
-    shard: Rows                  # [ops]
-    names: tuple[str, ...]
-    layers: int
-    fixed_units: float           # launches of one step beside matmuls, all layers, in matmul kernels
-    dense_units: float           # matmul kernels of one step outside the experts
-    reductions: float            # all-reduces of one step when tensor parallel
-    expert_layers: float
-    hidden: int
-    vocab: int
-
-
-def shape(spec: ModelSpec) -> Shape:
-    """The operators of one decoder stack; embeddings are lookups and cost nothing here."""
-    owned = [(linear, count) for linear, count in spec.linears() if linear.matrix_params]
-    owned.append((spec.head, 1))
-    linears = [linear for linear, _ in owned]
-    return Shape(
-        inputs=np.array([linear.inputs for linear in linears], float),
-        outputs=np.array([linear.outputs for linear in linears], float),
-        count=np.array([count for _, count in owned], float),
-        experts=np.array([linear.experts for linear in linears], float),
-        active=np.array([linear.experts_per_token if linear.experts else 1 for linear in linears], float),
-        role=np.array([_ROLE[linear.role] for linear in linears], np.intp),
-        shard=np.array([_SHARD[linear.shard] for linear in linears], np.intp),
-        names=tuple(linear.name for linear in linears),
-        layers=spec.n_layers,
-        fixed_units=float(sum(layer.count * _fixed_units(layer) for layer in spec.layers)),
-        dense_units=float(sum(layer.count * sum(not m.experts for m in layer.linears) for layer in spec.layers)),
-        reductions=float(sum(layer.count * _reductions(layer.linears) for layer in spec.layers)),
-        expert_layers=float(sum(layer.count for layer in spec.layers if _routed(layer))),
-        hidden=spec.hidden_size,
-        vocab=spec.vocab_size,
-    )
-
-
-def _routed(layer: Layer) -> bool:
-    return any(linear.experts for linear in layer.linears)
-
-
-def _fixed_units(layer: Layer) -> float:
-    """Launches of one layer beside its dense matmuls, with the usual fusions."""
-    experts = operators.EXPERTS_UNITS if _routed(layer) else 0.0
-    return operators.MIXER_UNITS * len(layer.mixers) + operators.NORM_UNITS + experts
-
-
-def _reductions(linears: Sequence[Linear]) -> int:
-    """All-reduces of one layer: one after the mixer, one after the MLP or the experts."""
-    feeds = {linear.role in (Role.ATTENTION, Role.STATE) for linear in linears if linear.shard is Shard.ROW}
-    return len(feeds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,8 +117,8 @@ def work(pairs: Sequence[Pair]) -> Work:
 
     return Work(
         pair=pair, first=first, head=first + sizes - 1,
-        inputs=np.where(shard == _SHARD[Shard.ROW], inputs / split, inputs),
-        outputs=np.where(shard == _SHARD[Shard.COLUMN], outputs / split, outputs),
+        inputs=np.where(shard == SHARD_CODE[Shard.ROW], inputs / split, inputs),
+        outputs=np.where(shard == SHARD_CODE[Shard.COLUMN], outputs / split, outputs),
         count=np.concatenate([s.count for s in shapes])[op],
         experts=experts,
         active=np.concatenate([s.active for s in shapes])[op],
