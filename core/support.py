@@ -12,7 +12,7 @@ from core.gpus import GpuSpec, catalogue
 class Generation:
     """GPUs that share their kernels, and one of them to speak for all."""
 
-    name: str                  # "Hopper 9.0", "CDNA 3.0"
+    name: str                  # architecture, and the compute capability of an NVIDIA one
     vendor: str
     example: GpuSpec
 
@@ -47,3 +47,18 @@ def by_generation(fmt: Format, engine: str) -> tuple[Verdict, ...]:
 def by_engine(fmt: Format, gpu: GpuSpec) -> tuple[Verdict, ...]:
     """With which engines the format runs on that GPU."""
     return tuple(Verdict(engine.label, unsupported(fmt, gpu, name)) for name, engine in ENGINES.items())
+
+
+@cache
+def runs_on(fmt: Format, engine: str) -> str:
+    """The architectures a format runs on, with the capabilities where only some of one do."""
+    verdicts: dict[str, list[tuple[str, bool]]] = {}
+    for each in generations():
+        runs = unsupported(fmt, each.example, engine) is None
+        verdicts.setdefault(each.example.architecture, []).append((each.example.compute_capability, runs))
+    whole = [
+        name if all(runs for _, runs in seen) else f"{name} {' '.join(capability for capability, runs in seen if runs)}"
+        for name, seen in verdicts.items()
+        if any(runs for _, runs in seen)
+    ]
+    return ", ".join(whole)

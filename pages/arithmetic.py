@@ -7,7 +7,7 @@ import streamlit as st
 
 from core import speed
 from core.advice import Choice
-from core.memory import Footprint
+from core.engines import find as find_engine
 from core.models import ModelSpec
 from core.speed import OperatorCost
 from core.terms import Workload
@@ -18,7 +18,7 @@ from pages import figures
 def show(spec: ModelSpec, choice: Choice, workload: Workload) -> None:
     """Three steps: what fills the memory, what a step does, what a token costs."""
     st.markdown("**1. Memory of one GPU** – what is taken, by which rule, and what is left for the KV cache")
-    _memory(choice.footprint, workload)
+    _memory(choice, workload)
     phase = st.segmented_control(
         "Phase", ["decode", "prefill"], default="decode", required=True, key="phase", label_visibility="collapsed"
     )
@@ -32,22 +32,30 @@ def show(spec: ModelSpec, choice: Choice, workload: Workload) -> None:
     _figures(choice, workload)
 
 
-def _memory(footprint: Footprint, workload: Workload) -> None:
+def _memory(choice: Choice, workload: Workload) -> None:
+    footprint, engine = choice.footprint, find_engine(choice.deployment.engine)
     terms = [
         (
             term.name, term.bytes / GIB, f"{term.low / GIB:.2f} – {term.high / GIB:.2f}",
-            term.rule, str(term.basis), term.source,
+            "yes" if term.inside_budget else "no", term.rule, str(term.basis), term.source,
         )
         for term in footprint.terms
     ]
     pool = footprint.kv_cache_bytes / GIB
-    terms.append(("KV cache pool", pool, "", "what the engine may use, less the above", "", ""))
+    terms.append(("KV cache pool", pool, "", "yes", "what the engine may use, less what it counts above", "", ""))
     _table(
-        pd.DataFrame(terms, columns=["Term", "GiB", "Range", "Rule", "Basis", "Source"]),
-        {"GiB": st.column_config.NumberColumn(format="%.2f")},
+        pd.DataFrame(terms, columns=["Term", "GiB", "Range", "Counted", "Rule", "Basis", "Source"]),
+        {
+            "GiB": st.column_config.NumberColumn(format="%.2f"),
+            "Counted": st.column_config.TextColumn(
+                help="Whether the engine takes it out of its own budget. What is not counted lies on the GPU as well."
+            ),
+        },
         "Memory terms of one GPU with their rules and sources",
     )
     st.caption(
+        f"By the rules of {engine.label} {choice.deployment.engine_version or engine.version}: it may use "
+        f"{figures.gib(footprint.usable_bytes)} of the {figures.gib(footprint.reported_bytes)} the driver reports. "
         f"{figures.three(footprint.kv_bytes_per_token / 1024)} KiB of cache per token: the pool holds "
         f"{figures.three(footprint.kv_tokens)} tokens, or "
         f"{figures.three(float(footprint.max_concurrency(workload.context_tokens)))} requests of "

@@ -10,14 +10,14 @@ from core import catalogue, gpus
 from core.formats import ENGINES, FORMATS, KV_FORMATS, find_kv
 from core.gpus import GpuSpec
 from core.sources import address
-from core.support import by_generation
+from core.support import runs_on
 from core.units import GB, GIB, TERA
-from pages import cards, inputs, keeping, own, parts
+from pages import cards, inputs, keeping, model_card, own, parts
 
 VIEWS = ("Models", "GPUs", "Formats", "Prices", "Your own")
-PLACEHOLDERS = {"Models": "qwen moe", "GPUs": "blackwell", "Formats": "int4", "Prices": "h100 on-demand"}
+EXAMPLES = {"Models": "qwen moe", "GPUs": "blackwell", "Formats": "int4", "Prices": "h100 on-demand"}
 TABLE_PX = 360
-LINK = st.column_config.LinkColumn("Link", display_text=r"https?://(?:www\.)?([^/]+).*")
+SHOWN_CONTEXT = 8_192           # tokens at which caches are compared
 
 
 def found(text: str, query: str) -> bool:
@@ -40,7 +40,7 @@ def table(frame: pd.DataFrame, *, key: str, card: str, columns: dict[str, object
         return
     st.dataframe(
         frame, hide_index=True, height=TABLE_PX if len(names) > 9 else "auto", key=key, alt=alt,
-        column_config=columns, selection_mode="single-row", on_select=partial(picked, names, key, card),
+        placeholder="", column_config=columns, selection_mode="single-row", on_select=partial(picked, names, key, card),
     )
 
 
@@ -54,12 +54,12 @@ def _model_rows() -> tuple[tuple[str, dict[str, object]], ...]:
     rows = []
     for card in catalogue.models():
         spec = catalogue.load(card.name)
-        per_token = spec.kv_bytes_per_token(kv) / 1024 if spec else None
+        one = float(spec.kv_bytes(SHOWN_CONTEXT, kv)) + spec.state_bytes() if spec else None
         row = {
             "Model": card.name, "Family": card.family, "Parameters": card.total_params / 1e9,
-            "Active": card.active_params / 1e9, "KV cache": per_token, "Context": card.max_context,
+            "Active": card.active_params / 1e9, "Cache at 8K": one and one / 2**20, "Context": card.max_context,
             "Ships as": FORMATS[card.shipped].label if card.shipped else "16 bits",
-            "Copies": len(card.aliases), "Source": card.source, "Link": address(card.source),
+            "Copies": len(card.aliases), "Link": address(card.source), "Source": card.source,
         }
         rows.append((" ".join((card.name, card.family, *card.aliases)), row))
     return tuple(rows)
@@ -72,13 +72,13 @@ def models(query: str) -> None:
         pd.DataFrame(rows, columns=list(_model_rows()[0][1])), key="model_table", card="card",
         alt="Bundled models with parameters, cache, context and source",
         columns={
-            "Model": st.column_config.TextColumn(width="large"),
+            "Model": st.column_config.TextColumn(width=290),
             "Parameters": number(format="%.2f B", help="All that is resident, vision towers included."),
             "Active": number(format="%.2f B", help="What one token runs through."),
-            "KV cache": number(format="%.1f KiB", help="Per token, all layers, BF16, once every window is full."),
+            "Cache at 8K": number(format="%,.0f MiB", help="KV cache and state of one request of 8,192 tokens, BF16."),
             "Context": number(format="%,d", help="Tokens the model was made for."),
             "Copies": number(help="Other repositories of the same shapes: fine-tunes, quantised copies."),
-            "Link": LINK,
+            "Link": cards.LINK,
         },
     )
     names = [*dict.fromkeys([*keeping.own_models(), *(card.name for card in catalogue.models())])]
@@ -87,7 +87,7 @@ def models(query: str) -> None:
         "Model card", names, index=names.index(asked) if asked in names else 0, key="card", bind="query-params",
         help="Pick a row above, or type a name.",
     )
-    cards.model(name or names[0], _copies(name or names[0]), inputs.asked().workload.context_tokens)
+    model_card.show(name or names[0], _copies(name or names[0]), inputs.asked().workload.context_tokens)
 
 
 def _copies(name: str) -> tuple[str, ...]:
@@ -103,9 +103,14 @@ def _gpu_row(gpu: GpuSpec) -> dict[str, object]:
         "GPU": gpu.name, "Maker": gpu.vendor, "Generation": gpu.architecture,
         "Memory": gpu.memory_bytes / GIB, "Bandwidth": gpu.bandwidth_bytes_per_s / GB,
         **{label: None if peak is None else peak / TERA for label, peak in peaks.items()},
-        "Power": gpu.tdp_w, "Year": gpu.release_year, "Price": gpu.price_usd_per_hour, "Peaks": gpu.basis,
-        "Source": gpu.source, "Link": address(gpu.source),
+        "Power": gpu.tdp_w, "Year": gpu.release_year, "$ per hour": gpu.price_usd_per_hour, "Peaks": gpu.basis,
+        "Link": address(gpu.source), "Source": gpu.source,
     }
+
+
+def _newest_first(gpu: GpuSpec) -> int:
+    """Years downwards, the unknown ones last; the visitor's own at the top."""
+    return -9_999 if gpu.name in keeping.own_gpus() else -(gpu.release_year or 0)
 
 
 def all_gpus() -> dict[str, GpuSpec]:
@@ -116,7 +121,7 @@ def gpu_list(query: str) -> None:
     number = st.column_config.NumberColumn
     known = all_gpus()
     rows = [
-        _gpu_row(gpu) for gpu in known.values()
+        _gpu_row(gpu) for gpu in sorted(known.values(), key=_newest_first)
         if found(" ".join((gpu.name, gpu.vendor, gpu.architecture, *gpu.aliases)), query)
     ]
     tflops = number(format="%,.0f", help="Dense TFLOPS.")
@@ -127,8 +132,8 @@ def gpu_list(query: str) -> None:
             "GPU": st.column_config.TextColumn(width="medium"),
             "Memory": number(format="%.1f GiB", help="What the driver lets an engine see."),
             "Bandwidth": number(format="%,.0f GB/s"), "FP16": tflops, "FP8": tflops, "FP4": tflops,
-            "Power": number(format="%,d W"), "Year": number(format="%d"), "Price": number(format="$%.2f / h"),
-            "Link": LINK,
+            "Power": number(format="%,d W"), "Year": number(format="%d"), "$ per hour": number(format="%.2f"),
+            "Link": cards.LINK,
         },
     )
     names = list(known)
@@ -145,25 +150,25 @@ def gpu_list(query: str) -> None:
 
 def formats(query: str) -> None:
     engine = st.selectbox(
-        "Engine", list(ENGINES), index=list(ENGINES).index(inputs.asked().engine), key="format_engine",
+        "Engine", list(ENGINES), index=list(ENGINES).index(inputs.asked().engine), key="format_engine", width=320,
         format_func=lambda name: ENGINES[name].label, help="Kernels are an engine's: the answer differs between them.",
     )
     rows = [
         {
             "Name": fmt.name, "Format": fmt.label, "Bits": fmt.bits_per_weight, "Multiplied in": fmt.compute.upper(),
-            "Stores": cards.SCOPES[fmt.scope], "Runs on": cards.where(by_generation(fmt, engine)),
-            "Source": fmt.source, "Link": address(fmt.source),
+            "Stores": cards.SCOPES[fmt.scope], "Runs on": runs_on(fmt, engine) or "–",
+            "Link": address(fmt.source), "Source": fmt.source,
         }
         for fmt in FORMATS.values()
         if found(f"{fmt.name} {fmt.label} {fmt.compute}", query)
     ]
     table(
-        pd.DataFrame(rows, columns=["Name", "Format", "Bits", "Multiplied in", "Stores", "Runs on", "Source", "Link"]),
+        pd.DataFrame(rows, columns=["Name", "Format", "Bits", "Multiplied in", "Stores", "Runs on", "Link", "Source"]),
         key="format_table", card="format_card", alt="Weight formats with bits per weight and where they run",
         columns={
             "Bits": st.column_config.NumberColumn(format="%.3f", help="Per weight, scales and zero points included."),
-            "Runs on": st.column_config.TextColumn(width="large", help="GPU generations with kernels worth deploying."),
-            "Link": LINK,
+            "Runs on": st.column_config.TextColumn(width=420, help="GPU generations with kernels worth deploying."),
+            "Link": cards.LINK,
         },
     )
     name = st.selectbox(
@@ -182,8 +187,8 @@ def prices(query: str) -> None:
     rows = [
         {
             "GPU": quote.gpu, "Provider": quote.provider, "Kind": quote.kind, "Price": quote.usd_per_gpu_hour,
-            "As of": quote.as_of, "Region": quote.region, "Instance": quote.instance, "Note": quote.note,
-            "Source": quote.source, "Link": address(quote.source),
+            "As of": quote.as_of, "Link": address(quote.source), "Source": quote.source, "Region": quote.region,
+            "Instance": quote.instance, "Note": quote.note,
         }
         for gpu in gpus.catalogue()
         for quote in gpus.quotes(gpu.name)
@@ -192,8 +197,9 @@ def prices(query: str) -> None:
     st.caption("US dollars per hour of one GPU, without tax. A plan takes the median of the on-demand prices.")
     chosen = st.dataframe(
         pd.DataFrame(rows), hide_index=True, height=TABLE_PX if len(rows) > 9 else "auto", key="price_table",
-        alt="Prices of GPUs by provider, with date and source", selection_mode="single-row", on_select="rerun",
-        column_config={"Price": st.column_config.NumberColumn(format="$%.2f"), "Link": LINK},
+        alt="Prices of GPUs by provider, with date and source", placeholder="",
+        selection_mode="single-row", on_select="rerun",
+        column_config={"Price": st.column_config.NumberColumn(format="$%.2f"), "Link": cards.LINK},
     )
     if not chosen.selection.rows:
         st.caption("Pick a row to plan at its price; type your own under **Engine, formats, price** in the sidebar.")
@@ -216,7 +222,7 @@ def page() -> None:
         return
     query = right.text_input(
         "Search", type="search", live="250ms", max_chars=100, key="find", bind="query-params",
-        placeholder=PLACEHOLDERS[view or VIEWS[0]],
+        placeholder=f"Search: {EXAMPLES[view or VIEWS[0]]} …",
         label_visibility="collapsed",
     )
     show = {"Models": models, "GPUs": gpu_list, "Formats": formats, "Prices": prices}[view or "Models"]

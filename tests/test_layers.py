@@ -50,7 +50,7 @@ TORCH_ROOMS = {"probe", "quality"}
 # Rooms that may name an engine or a GPU in a literal: their subject is what differs between products.
 # memory and speed model what each engine reserves and how it steps; the command line reads and writes names.
 GPU_ROOMS = {"gpus", "engines", "formats", "kernels", "efficiency"}
-ENGINE_ROOMS = GPU_ROOMS | {"memory", "speed", "terms", "export", "estimate", "__main__"}
+ENGINE_ROOMS = GPU_ROOMS | {"sources", "memory", "speed", "terms", "export", "estimate", "__main__"}
 LONGEST_NAME = 3     # words: "GeForce RTX 4090"
 GPU_NAME = re.compile(
     r"\b([ABH][1-3]00|[HL]20|L40S?|L4|T4|V100S?|GB[1-3]00|RTX|GTX|MI[0-9]{3}X?|Tesla|GeForce|Gaudi[23]?"

@@ -15,6 +15,7 @@ _FEED_FORWARD: Final = {"experts": 0.9, "dense": 0.35, "none": 0.0}
 _LABELS: Final = {"experts": "mixture of experts", "dense": "dense feed-forward", "none": "attention"}
 GAP: Final = 0.12               # of a layer's width
 ROW_PX: Final = 22
+AXIS_PX: Final = 46             # taken from the height by the axis below
 
 
 def colour_of_kind(kind: str) -> str:
@@ -59,7 +60,7 @@ def layer_strip(layers: Sequence[tuple[str, str]]) -> Spec:
             "opacity": {"field": "opacity", "type": "quantitative", "scale": None}, "tooltip": told,
         },
     }
-    return figure([kinds, after], height=int(ROW_PX * 1.6))
+    return figure([kinds, after], height=int(ROW_PX * 1.6) + AXIS_PX)
 
 
 def strip_legend(layers: Sequence[tuple[str, str]]) -> list[tuple[str, str, float]]:
