@@ -50,7 +50,7 @@ def digest(question: Question) -> str:
 
 
 def start(question: Question) -> None:
-    """A button's callback: queues the whole simulation and names it in the link."""
+    """Queues the whole simulation and names it in the link; the one before it stops."""
     def work(job: Job) -> None:
         for part in traffic.study(question, job.report):
             job.report(job.fraction, job.note, part)
@@ -72,12 +72,9 @@ def start(question: Question) -> None:
 # -- the answer -------------------------------------------------------------------------------------
 
 
-def results(plan: Plan, question: Question, job: Job, by_day: bool) -> None:
+def results(plan: Plan, question: Question, job: Job, fleet: Fleet, by_day: bool) -> None:
     """Everything found so far."""
     found = list(job.parts)
-    fleet = next((part for part in found if isinstance(part, Fleet)), None)
-    if fleet is None:
-        return
     points = [part for part in found if isinstance(part, RatePoint)]
     hours = next((part for part in found if isinstance(part, tuple) and isinstance(part[0], Hour)), None)
     splits = next((part for part in found if isinstance(part, tuple) and isinstance(part[0], Split)), None)
@@ -111,14 +108,16 @@ def watch(job: Job) -> None:
 
 def answer(plan: Plan, question: Question, job: Job | None, *, by_day: bool) -> None:
     """The verdict and what is known so far; it redraws itself while the simulation runs."""
-    @st.fragment(run_every="0.5s" if job and not job.ended else None)
+    running = job is not None and not job.ended
+
+    @st.fragment(run_every="0.5s" if running else None)
     def draw() -> None:
-        if job and job.state is State.DONE and st.session_state.get("seen_job") != job.id:
-            st.session_state["seen_job"] = job.id
+        if running and job and job.ended:
             st.rerun()
         fleet = next((part for part in job.parts if isinstance(part, Fleet)), None) if job else None
         whole = fleet is not None
-        found = fleet or _first_look(digest(question), question)
+        quick, points = (fleet, ()) if fleet else _first_look(digest(question), question)
+        found = fleet or quick
         shown.verdict(plan, question, found, whole=whole)
         if job is None or job.state is State.CANCELLED:
             _offer(question, cancelled=job is not None)
@@ -126,25 +125,26 @@ def answer(plan: Plan, question: Question, job: Job | None, *, by_day: bool) -> 
             st.error(figures.plain(job.error), icon=":material/error:")
         elif not job.ended:
             watch(job)
-        shown.service_figures(found.service, question.slo)
-        shown.costs(plan, question, found)
-        if job:
-            results(plan, question, job, by_day)
+        shown.figures_of(plan, question, found)
+        if job and fleet:
+            results(plan, question, job, fleet, by_day)
+        elif points:
+            shown.curves(question, points, found)
     draw()
 
 
 @st.cache_resource(max_entries=64, ttl="1h", show_spinner="Simulating the first requests …")
-def _first_look(key: str, _question: Question) -> Fleet:
+def _first_look(key: str, _question: Question) -> tuple[Fleet, tuple[RatePoint, ...]]:
     del key
     return traffic.first_look(_question)
 
 
 def _offer(question: Question, *, cancelled: bool) -> None:
     left, right = st.columns([1, 2], vertical_alignment="center")
-    left.button(
-        f"Simulate all {len(question.trace):,} requests", key="simulate", type="primary", width="stretch",
-        on_click=start, args=(question,),
-    )
+    words = f"Simulate all {len(question.trace):,} requests"
+    if left.button(words, key="simulate", type="primary", width="stretch"):
+        start(question)
+        st.rerun()
     right.caption(
         ("Cancelled. " if cancelled else "")
         + "Adds waiting and cost by rate, autoscaling, prefill and decode apart, and what each option does."

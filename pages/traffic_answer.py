@@ -17,26 +17,30 @@ def verdict(plan: Plan, question: Question, fleet: Fleet, *, whole: bool) -> Non
     share = f"p{100 * slo.share:g}"
     layout = figures.layout(question.deployment)
     label = f"{plan.spec.name.split('/')[-1]}, {question.deployment.weights.label}, {layout}"
-    holds = f"{_replicas(fleet.needed)} hold{'s' if fleet.needed == 1 else ''}"
     seen = len(question.trace) if whole else fleet.service.requests
     with st.container(border=True, key="verdict", gap="small"):
         st.markdown(
             f":gray-badge[estimated] :gray-badge[{'all' if whole else 'first'} {seen:,} requests simulated] "
             + ("" if whole else ":orange-badge[first look]")
         )
-        st.header(f"{holds} {share} at {figures.three(rate)} requests/s", anchor=False)
+        st.header(f"{_hold(fleet.needed)} {share} at {figures.three(rate)} requests/s", anchor=False)
         st.markdown(f"**{_kept(fleet.service, slo)}. {_purchase(plan, question, fleet)}**")
         if question.replicas is not None:
             st.markdown(_owned(question, fleet))
         tpot = plan.shown.tpot
         st.caption(
             f"One replica: {figures.plain(label)}, the deployment of the Plan page. Its step times carry that page's "
-            f"range, {tpot.low / tpot.value - 1:+.0%} to {tpot.high / tpot.value - 1:+.0%} in 8 of 10 cases."
+            f"range: {100 * (1 - tpot.low / tpot.value):.0f} % less to {100 * (tpot.high / tpot.value - 1):.0f} % more "
+            "in 8 of 10 cases."
         )
 
 
 def _replicas(n: int) -> str:
     return f"{n:,} replica{'' if n == 1 else 's'}"
+
+
+def _hold(n: int) -> str:
+    return f"{_replicas(n)} hold{'s' if n == 1 else ''}"
 
 
 def _kept(service: Service, slo: Slo) -> str:
@@ -46,7 +50,8 @@ def _kept(service: Service, slo: Slo) -> str:
 
 
 def _purchase(plan: Plan, question: Question, fleet: Fleet) -> str:
-    buy = f"Run {fleet.to_buy:,}: {question.headroom:.0%} headroom makes {fleet.with_headroom:,}, one more may fail"
+    headroom = f"{100 * question.headroom:.0f} % headroom makes {fleet.with_headroom:,}"
+    buy = f"Run {fleet.to_buy:,}: {headroom}, and one more so that one may fail (N+1)"
     price, _ = cost.price_of(plan.gpu)
     if price is None:
         return f"{buy}."
@@ -62,50 +67,65 @@ def _owned(question: Question, fleet: Fleet) -> str:
             f"{fleet.needed - owned:,} more are needed.")
 
 
-def service_figures(service: Service, slo: Slo) -> None:
-    """Percentiles, queue, cache and goodput."""
-    def three(p: traffic.Percentiles) -> str:
-        return f"p50 {figures.ms(p.p50)} · p90 {figures.ms(p.p90)}"
-
-    with st.grid(6, min_column_width=150, gap="small"):
-        for name, p, limit, says in (
-            ("TTFT p99", service.ttft, slo.ttft_s, "Time to first token, waiting in the queue included."),
-            ("TPOT p99", service.tpot, slo.tpot_s, "Time per output token, the mean of each request."),
-            ("End to end p99", service.latency, None, "From arrival to the last token."),
-        ):
-            value = figures.ms(p.p99)
-            missed = limit is not None and p.p99 > limit
-            _metric(name, f":red[{value}]" if missed else value, three(p), says)
-        _metric("Goodput", f"{figures.three(service.goodput_per_s)}/s",
-                f"{100 * service.within_slo:.4g} % within targets", "Requests per second that meet both targets.")
+def figures_of(plan: Plan, question: Question, fleet: Fleet) -> None:
+    """Percentiles, goodput, cache, queue and cost of the answer."""
+    service, slo = fleet.service, question.slo
+    with st.grid(5, min_column_width=150, gap="small"):
+        _percentiles("TTFT p99", service.ttft, slo.ttft_s, "Time to first token, waiting in the queue included.")
+        _percentiles("TPOT p99", service.tpot, slo.tpot_s, "Time per output token, the mean of each request.")
+        _percentiles("End to end p99", service.latency, None, "From arrival to the last token.")
+        _metric("Goodput", f"{figures.three(service.goodput_per_s)}/s", f"{100 * service.within_slo:.4g} % in time",
+                "Requests per second that meet both targets.")
+        _metric("Output", f"{figures.three(service.output_tokens_per_s)} tok/s",
+                f"busy {100 * service.utilisation:.0f} % of the time",
+                "Output tokens per second of all replicas together.")
         _metric("KV cache in use", f"{100 * service.kv_occupancy:.0f} %", f"peak {100 * service.kv_peak:.0f} %",
                 "Of what one replica's cache holds, mean over time.")
         _metric("Longest queue", f"{service.waiting_peak:,}",
-                f"{service.preemptions:,} preempted · {service.refused:,} refused",
+                f"{service.refused:,} refused" if service.refused else f"{service.preemptions:,} preempted",
                 "Requests waiting at one replica. Preempted: put back because the cache ran full. Refused: longer than "
                 "the whole cache.")
+        _costs(plan, question, fleet)
+
+
+def _costs(plan: Plan, question: Question, fleet: Fleet) -> None:
+    """What the fleet costs: as many as are worth running, and as few as hold."""
+    price, source = cost.price_of(plan.gpu)
+    if price is None:
+        _metric("Cost", "–", "no price listed", figures.plain(source))
+        return
+    rate, gpus = fleet.service.output_tokens_per_s, question.deployment.gpus
+    least, bought = (traffic.bill(n, gpus, price, rate) for n in (fleet.needed, fleet.to_buy))
+    says = (f"{_replicas(fleet.to_buy)}, {fleet.to_buy * gpus:,} GPUs at \\${price:,.2f} per hour "
+            f"({figures.plain(source)}), idle time paid for. Below: as few as hold the targets, nothing spare.")
+    for name, pick in (("Cost per hour", "per_hour"), ("Cost per month", "per_month"),
+                       ("Per M output tokens", "per_million_output_tokens")):
+        least_text = f"{_dollars(getattr(least, pick))} with {fleet.needed:,}"
+        _metric(name, _dollars(getattr(bought, pick)), least_text, says)
+
+
+def _percentiles(name: str, times: traffic.Percentiles, limit_s: float | None, says: str) -> None:
+    value = _time(times.p99)
+    missed = limit_s is not None and times.p99 > limit_s
+    _metric(name, f":red[{value}]" if missed else value, f"p50 {_short(times.p50)} · p90 {_short(times.p90)}", says)
+
+
+def _time(seconds: float) -> str:
+    """ms, or seconds from one on."""
+    return f"{figures.three(seconds)} s" if seconds >= 1 else figures.ms(seconds)
+
+
+def _short(seconds: float) -> str:
+    return _time(seconds).removesuffix(" ms")
+
+
+def _dollars(amount: float) -> str:
+    """No cents where they do not matter."""
+    return f"${amount:,.0f}" if amount >= 1000 else figures.dollars(amount)
 
 
 def _metric(label: str, value: str, delta: str, says: str) -> None:
     st.metric(label, value, delta=delta, delta_color="off", delta_arrow="off", help=says, border=True, height="stretch")
-
-
-def costs(plan: Plan, question: Question, fleet: Fleet) -> None:
-    """What the fleet costs: as few as hold, and as many as are worth running."""
-    price, source = cost.price_of(plan.gpu)
-    if price is None:
-        st.caption(f":material/info: {figures.plain(source)}")
-        return
-    rate = fleet.service.output_tokens_per_s
-    least, bought = (traffic.bill(n, question.deployment.gpus, price, rate) for n in (fleet.needed, fleet.to_buy))
-    gpus = fleet.to_buy * question.deployment.gpus
-    says = (f"{_replicas(fleet.to_buy)}, {gpus:,} GPUs at \\${price:,.2f} per hour ({figures.plain(source)}), "
-            "idle time paid for.")
-    with st.grid(3, min_column_width=150, gap="small"):
-        for name, pick in (("Cost per hour", "per_hour"), ("Cost per month", "per_month"),
-                           ("Per million output tokens", "per_million_output_tokens")):
-            _metric(name, figures.dollars(getattr(bought, pick)),
-                    f"{figures.dollars(getattr(least, pick))} with {fleet.needed:,}, nothing spare", says)
 
 
 def curves(question: Question, points: Sequence[RatePoint], fleet: Fleet) -> None:
@@ -115,10 +135,10 @@ def curves(question: Question, points: Sequence[RatePoint], fleet: Fleet) -> Non
     asked = question.trace.requests_per_s
     beyond = [point for point in points if not point.service.holds(question.slo)]
     held = [point.requests_per_s for point in points if point.service.holds(question.slo)]
-    says = f"{_replicas(shown)} hold the targets up to about {figures.three(max(held))} requests/s" if held else (
-        f"{_replicas(shown)} hold the targets at none of these rates")
+    says = f"{_hold(shown)} the targets up to about {figures.three(max(held))} requests/s" if held else (
+        f"{_hold(shown)} the targets at none of these rates")
     if beyond and held:
-        says += f"; at {figures.three(beyond[0].requests_per_s)} they no longer do"
+        says += f", at {figures.three(beyond[0].requests_per_s)} no longer"
     with st.container(border=True, gap="small"):
         parts.section("How long users wait, by rate", f"{says}. Cut off at the top: a queue that only grows.")
         left, right = st.columns(2)
@@ -164,26 +184,35 @@ def autoscaling(plan: Plan, question: Question, hours: Sequence[Hour], by_day: b
     """A fleet that follows the load against a fixed one."""
     mean = sum(hour.replicas for hour in hours) / len(hours)
     fixed = max(hour.replicas for hour in hours)
-    span_min = question.trace.duration_s / 60 / len(hours)
-    labels = [f"{n}" for n in range(len(hours))] if by_day else [f"{n * span_min:.3g}" for n in range(len(hours))]
+    title, labels = _windows(question.trace.duration_s, len(hours), by_day)
     price, _ = cost.price_of(plan.gpu)
     saved = ""
     if price:
-        least, most = (traffic.bill(n, question.deployment.gpus, price, 0.0).per_month for n in (mean, fixed))
-        saved = f": \\{figures.dollars(least)} instead of \\{figures.dollars(most)} a month"
+        gpus = question.deployment.gpus
+        least, most = (traffic.bill(n, gpus, price, 0.0).per_month for n in (mean, fixed))
+        saved = f", \\{_dollars(least)} instead of \\{_dollars(most)} a month"
+    says = f"The load is too even to gain: {_replicas(fixed)} in every window." if mean == fixed else (
+        f"A scaler that foresees would run {mean:.3g} replicas on average instead of {fixed:,}{saved}. "
+        "A replica takes minutes to start, which this leaves out."
+    )
     with st.container(border=True, gap="small", height="stretch"):
-        parts.section(
-            "Autoscaling against a fixed fleet",
-            f"A scaler that foresees would run {mean:.3g} replicas on average instead of {fixed}{saved}. "
-            "Starting up takes minutes more than this shows.",
-        )
+        parts.section("Autoscaling against a fixed fleet", says)
         parts.chart(
             charts.replicas_by_hour(
                 labels, [h.replicas for h in hours], [h.requests_per_s for h in hours], fixed=fixed,
-                title="Hour of the day" if by_day else "Minute",
+                title=title,
             ),
             alt="Replicas needed in each window, against a fixed fleet", key="autoscale",
         )
+
+
+def _windows(duration_s: float, windows: int, by_day: bool) -> tuple[str, list[str]]:
+    """Title and names of the windows: hours of a day, else minutes or seconds of the trace."""
+    if by_day:
+        return "Hour of the day", [str(n) for n in range(windows)]
+    minutes = duration_s >= 60 * windows
+    return ("Minute" if minutes else "Second",
+            [f"{n * duration_s / windows / (60 if minutes else 1):.0f}" for n in range(windows)])
 
 
 def disaggregation(splits: Sequence[Split]) -> None:
@@ -204,20 +233,14 @@ def disaggregation(splits: Sequence[Split]) -> None:
             [
                 {
                     "Replicas": "together" if not s.prefill else f"{s.prefill} prefill + {s.decode} decode",
-                    "Within targets, %": 100 * s.service.within_slo,
-                    "TTFT p99, ms": s.service.ttft.p99 * MS_PER_S,
-                    "TPOT p99, ms": s.service.tpot.p99 * MS_PER_S,
-                    "Goodput, /s": s.service.goodput_per_s,
+                    "In time, %": 100 * s.service.within_slo,
+                    "TTFT p99": figures.ms(s.service.ttft.p99),
+                    "TPOT p99": figures.ms(s.service.tpot.p99),
                 }
                 for s in splits
             ],
             hide_index=True, alt="The same replicas together and split into prefill and decode",
-            column_config={
-                "Within targets, %": st.column_config.NumberColumn(format="%.2f"),
-                "TTFT p99, ms": st.column_config.NumberColumn(format="%,.0f"),
-                "TPOT p99, ms": st.column_config.NumberColumn(format="%,.1f"),
-                "Goodput, /s": st.column_config.NumberColumn(format="%,.2f"),
-            },
+            column_config={"In time, %": st.column_config.NumberColumn(format="%.1f")},
         )
 
 
@@ -231,19 +254,14 @@ def effects(found: Sequence[Effect], chosen: Options, done: bool) -> None:
                 else "None is on. Under “Engine options”: speculative decoding, prefix caching, chunk size, KV offload."
             )
             return
-        st.dataframe(
-            [
-                {
-                    "Option": e.name,
-                    "TTFT": f"{figures.ms(e.without.ttft.p50)} → {figures.ms(e.service.ttft.p50)}",
-                    "TPOT": f"{figures.ms(e.without.tpot.p50)} → {figures.ms(e.service.tpot.p50)}",
-                    "Within targets": f"{100 * e.without.within_slo:.3g} → {100 * e.service.within_slo:.3g} %",
-                    "Why": e.note,
-                }
-                for e in found
-            ],
-            hide_index=True, alt="Times without and with each option, with its law or source",
-        )
+        for effect in found:
+            before, after = effect.without, effect.service
+            st.markdown(
+                f"**{effect.name}**: TPOT {_time(before.tpot.p50)} → {_time(after.tpot.p50)}, "
+                f"TTFT {_time(before.ttft.p50)} → {_time(after.ttft.p50)}, "
+                f"in time {100 * before.within_slo:.3g} → {100 * after.within_slo:.3g} %.  \n"
+                f":small[:gray[{figures.plain(effect.note)}]]"
+            )
 
 
 def tried(fleet: Fleet) -> None:

@@ -18,9 +18,10 @@ PATTERNS = {
 SIDEBAR_LENGTHS = "as in the sidebar"
 LENGTHS = {lengths.name: lengths for lengths in traffic.PRESETS}
 NO_DRAFT, OWN_RATE = "off", "own rate"
+NO_OFFLOAD, TO_HOST = "off", "to host memory"
 ACCEPTANCES = {acceptance.name: acceptance for acceptance in traffic.ACCEPTANCES}
 MINUTES = (1, 5, 10, 30, 60)
-DEFAULT_RATE = 10.0
+DEFAULT_RATE = 40.0
 TRACE_COLUMNS = "arrival_s,input_tokens,output_tokens"
 
 
@@ -45,7 +46,7 @@ def load(plan: Plan, remembered: Trace | None) -> Trace | None:
             help="\n\n".join(f"**{lengths.name}**: {lengths.source}" for lengths in traffic.PRESETS),
         )
         minutes = st.selectbox(
-            "Minutes simulated", MINUTES, index=MINUTES.index(10), key="minutes", bind="query-params",
+            "Minutes simulated", MINUTES, index=MINUTES.index(5), key="minutes", bind="query-params",
             help="Longer traces see rarer bursts and take longer to simulate.",
         )
     burstiness, swing = _shape(pattern)
@@ -123,9 +124,9 @@ def options() -> Options:
             help="\n\n".join(f"**{x.name}**, {x.rate:.0%} accepted: {x.source}" for x in traffic.ACCEPTANCES),
         )
         offload = st.selectbox(
-            "KV offload", [False, True], format_func=lambda on: "to host memory" if on else "off", key="offload",
-            bind="query-params", help="Evicted and preempted caches go to the host's memory and come back over PCIe.",
-        )
+            "KV offload", [NO_OFFLOAD, TO_HOST], key="offload", bind="query-params",
+            help="Evicted and preempted caches go to the host's memory and come back over PCIe.",
+        ) == TO_HOST
         host = 0 if not offload else st.number_input(
             "Prefix found on the host, %", 0, 100, 20, step=5, key="host", bind="query-params",
             help="Further share of each prompt whose cache is in the host's memory.",

@@ -83,7 +83,7 @@ def _rate(rate: Sequence[float]) -> Spec:
 
 def _names(rate: Sequence[float], lines: dict[str, np.ndarray], top: float, x: Spec, y: Spec) -> list[Spec]:
     """The name of each line at its right end, moved apart where they would meet."""
-    ends = [min(float(values[-1]), top) for values in lines.values()]
+    ends = [min(float(values[-1]), top) * (1 - 1e-6 * below) for below, values in enumerate(lines.values())]
     placed = spread(ends, top * LABEL_PX / PLOT_HEIGHT)
     over = max(0.0, max(placed) - top * (1 - LABEL_PX / 2 / PLOT_HEIGHT))
     return [
@@ -114,7 +114,7 @@ def cost_over_rate(
     x, y = _rate(rate), quantity("y", title, scale={"domain": [0, top], "nice": False})
     data = rows(
         x=rate, y=values.tolist(), n=list(replicas), million=np.asarray(per_million, float).tolist(),
-        label=[f"×{n:,}" for n in replicas],
+        label=[f"×{n:,}" if n != before else "" for n, before in zip(replicas, [0, *replicas], strict=False)],
     )
     tips = {X_TITLE: "x|,.3~g", "Replicas": "n", title: "y|,.2f"}
     if np.isfinite(np.asarray(per_million, float)).all():

@@ -139,7 +139,7 @@ def generate(
     seed: int = 0,
     max_context: int | None = None,
 ) -> Trace:
-    """A trace of `rate` requests/s on average.
+    """A trace of exactly `rate` requests/s on average, over about `duration_s`.
 
     `day_swing` in 0..1 bends the rate along one sine over the duration, as a day does, from
     (1 - swing) at the start to (1 + swing) in the middle. Raises InputError outside the ranges.
@@ -158,7 +158,8 @@ def generate(
     if day_swing:
         arrivals = _bend(arrivals, duration_s, day_swing)
     inputs, outputs = draw_lengths(lengths, len(arrivals), rng, max_context)
-    return Trace(arrivals, inputs, outputs)
+    drawn = Trace(arrivals, inputs, outputs)
+    return drawn.at_rate(rate / drawn.requests_per_s) if drawn.requests_per_s else drawn
 
 
 def _bend(arrivals: NDArray[np.float64], duration_s: float, swing: float) -> NDArray[np.float64]:

@@ -27,6 +27,8 @@ FACTORS: Final = (0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0)     # of the r
 HOURS: Final = 24
 MOST_SPLITS: Final = 5
 QUICK_REQUESTS: Final = 1_500       # of the first look: about half a second
+QUICK_CURVE_REQUESTS: Final = 300   # for each replica and point of the first curve
+QUICK_REPLICAS: Final = 4           # with more, the first look has no curve
 CURVE_REQUESTS: Final = 6_000       # of every point around the answer
 
 Report = Callable[[float, str], None]       # share of the work done, what it does now
@@ -76,18 +78,26 @@ class Effect:
 Part = Fleet | RatePoint | tuple[Hour, ...] | tuple[Split, ...] | Effect
 
 
-def first_look(question: Question) -> Fleet:
-    """The answer from the first requests of the trace. Raises InputError where no fleet can hold the targets."""
-    one = _replica(question)
-    return smallest_fleet(question.trace.first(QUICK_REQUESTS), one.steps, one.limits, question.slo,
-                          headroom=question.headroom)
+def first_look(question: Question) -> tuple[Fleet, tuple[RatePoint, ...]]:
+    """The answer and its curve from few requests. Raises InputError where no fleet can hold the targets."""
+    one, slo = _replica(question), question.slo
+    fleet = smallest_fleet(question.trace.busiest(QUICK_REQUESTS), one.steps, one.limits, slo,
+                           headroom=question.headroom)
+    shown = question.replicas or fleet.needed
+    busiest = question.trace.busiest(QUICK_CURVE_REQUESTS * shown)
+    points = tuple(
+        RatePoint(question.trace.requests_per_s * factor,
+                  serve(busiest.at_rate(factor), one.steps, one.limits, shown, slo), None)
+        for factor in FACTORS
+    ) if shown <= QUICK_REPLICAS else ()
+    return fleet, points
 
 
 def study(question: Question, report: Report) -> Iterator[Part]:
     """The whole answer, part by part. `report` is called between simulations; raise from it to stop."""
     one, trace, slo = _replica(question), question.trace, question.slo
     report(0.0, "the smallest fleet")
-    guess = first_look(question).needed
+    guess = smallest_fleet(trace.busiest(QUICK_REQUESTS), one.steps, one.limits, slo).needed
     fleet = smallest_fleet(
         trace, one.steps, one.limits, slo, headroom=question.headroom, guess=guess,
         on_try=lambda tried: report(0.1, f"{tried.replicas:,} replicas"),
