@@ -21,6 +21,8 @@ PAGES = [
         default=True,
         help="Which precision and batch size to deploy for this model, GPU and load, and why.",
     ),
+    st.Page("compare.py", title="Compare", icon=":material/compare_arrows:",
+            help="One workload over every GPU: cheapest, fastest, smallest, and the files that launch it."),
     st.Page("regime.py", title="Regime", icon=":material/stacked_line_chart:",
             help="What limits prefill and decode, where that flips, and what would help each."),
     st.Page("traffic.py", title="Traffic", icon=":material/traffic:",

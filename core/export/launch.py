@@ -1,19 +1,23 @@
-"""The command that starts the recommended deployment; every value is quoted, none pasted in.
+"""The command that starts a deployment; every value is quoted, none pasted in.
 
-Options are those the engines document: vLLM 0.33 `vllm serve --help`, SGLang 0.5 `server_arguments`,
-TensorRT-LLM 1.0 `trtllm-serve`, llama.cpp b6000 `llama-server --help`.
+Option names stand in assets/engine_options.csv, from the engines' own documentation.
 """
 
+import re
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
 from typing import Final
 
+import yaml
+
 from core.advice import Choice, Plan
 from core.errors import InputError
+from core.export.options import options
 from core.models import ModelSpec
+from core.terms import Deployment, Workload
 
 _LENGTH_STEP: Final = 256        # tokens that a request may be longer than planned
 _DTYPES: Final = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
@@ -25,6 +29,41 @@ _TOOLS: Final = {
     "nvfp4": "NVIDIA ModelOpt or llm-compressor",
     "w4a8": "QServe's or ModelOpt's quantiser",
 }
+PORT: Final = 8000
+_ELSEWHERE: Final = {"sglang": {"port": PORT}, "llamacpp": {"port": PORT}}     # their own are 30000 and 8080
+_NO_REPLICAS: Final = ("trtllm", "llamacpp")      # servers that run one copy of the model each
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be launched."""
+
+    spec: ModelSpec
+    workload: Workload
+    choice: Choice
+
+    @property
+    def deployment(self) -> Deployment:
+        return self.choice.deployment
+
+    @property
+    def engine(self) -> str:
+        return self.choice.deployment.engine
+
+    @property
+    def copies(self) -> int:
+        """Servers to start: replicas where the engine, or the model, does not join them itself."""
+        d = self.choice.deployment
+        return d.dp if d.engine in _NO_REPLICAS else 1
+
+    def one_of(self, servers: int) -> "Order":
+        """One of that many equal servers, each with its share of the requests."""
+        d, choice = self.deployment, self.choice
+        share = replace(
+            choice, deployment=replace(d, dp=d.dp // servers), concurrency=ceil(choice.concurrency / servers),
+            slo_concurrency=ceil(choice.slo_concurrency / servers),
+        )
+        return replace(self, choice=share)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,121 +82,165 @@ class Launch:
         return "\n".join([*lines, shlex.join(self.command)])
 
 
+def order(plan: Plan) -> Order:
+    """What a plan recommends. Raises InputError when nothing is recommended."""
+    if plan.best is None:
+        raise InputError(f"There is nothing to launch: {plan.sentence}")
+    return Order(plan.spec, plan.workload, plan.best)
+
+
 def launch(plan: Plan, engine: str) -> Launch:
     """The command for the recommended deployment. Raises InputError when nothing is recommended."""
     if engine not in LAUNCHERS:
         raise InputError(f"There is no launch command for '{engine[:40]}': use one of {', '.join(sorted(LAUNCHERS))}.")
-    if plan.best is None:
-        raise InputError(f"There is nothing to launch: {plan.sentence}")
+    ordered = order(plan)
     if engine != plan.engine:
         raise InputError(f"The plan is made for {plan.engine}: plan with --engine {engine} to launch that.")
-    return LAUNCHERS[engine](plan, plan.best)
+    return command(ordered)
 
 
-def request_length(plan: Plan) -> int:
+def command(ordered: Order, listen: Mapping[str, object] | None = None) -> Launch:
+    """The command for a deployment, answering on port 8000 of this machine, or as `listen` says.
+
+    Raises InputError for an engine without one.
+    """
+    if ordered.engine not in LAUNCHERS:
+        raise InputError(f"There is no launch command for '{ordered.engine[:40]}': "
+                         f"use one of {', '.join(sorted(LAUNCHERS))}.")
+    copies = ordered.copies
+    made = LAUNCHERS[ordered.engine](ordered.one_of(copies))
+    address = options(ordered.engine, _ELSEWHERE.get(ordered.engine, {}) if listen is None else listen)
+    made = replace(made, command=(*made.command, *address))
+    if copies == 1:
+        return made
+    note = f"Start {copies} of these, each on its own GPUs and port, behind a load balancer."
+    return replace(made, notes=(*made.notes, note))
+
+
+def request_length(ordered: Order) -> int:
     """Longest request the server accepts: the planned one rounded up, within the model's context."""
-    length = ceil(plan.workload.context_tokens / _LENGTH_STEP) * _LENGTH_STEP
-    return min(length, plan.spec.max_context) if plan.spec.max_context else length
+    length = ceil(ordered.workload.context_tokens / _LENGTH_STEP) * _LENGTH_STEP
+    return min(length, ordered.spec.max_context) if ordered.spec.max_context else length
 
 
-def batch_limit(choice: Choice) -> int:
-    """Requests the server runs at once: as many as keep the targets, at least those planned."""
-    return max(choice.concurrency, choice.slo_concurrency)
+def batch_limit(ordered: Order) -> int:
+    """Requests one replica runs at once: as many as keep the targets, at least those planned."""
+    choice = ordered.choice
+    return ceil(max(choice.concurrency, choice.slo_concurrency) / ordered.deployment.dp)
 
 
-def _checkpoint(spec: ModelSpec, choice: Choice, online: Mapping[str, str]) -> tuple[str, tuple[str, ...]]:
+def _step_tokens(ordered: Order) -> int:
+    """Tokens of one scheduler step, as the plan assumes them; never fewer than requests in it."""
+    return max(ordered.choice.footprint.cache.chosen.max_num_batched_tokens, batch_limit(ordered))
+
+
+def _memory_fraction(ordered: Order) -> float:
+    return round(ordered.choice.footprint.cache.chosen.memory_fraction, 3)
+
+
+def is_as_shipped(ordered: Order) -> bool:
+    """Whether the repository itself holds these weights."""
+    shipped = ordered.spec.shipped
+    return shipped is not None and shipped.format == ordered.deployment.weights.name
+
+
+def _checkpoint(ordered: Order, online: Mapping[str, str]) -> tuple[str, tuple[str, ...]]:
     """The checkpoint to load, and how to make it where it does not exist yet."""
-    fmt = choice.deployment.weights
-    as_shipped = spec.shipped is not None and spec.shipped.format == fmt.name
-    if as_shipped or fmt.bits_per_weight >= 16 or fmt.name in online:
-        return (f"./{spec.name}" if spec.name.startswith("-") else spec.name), ()
-    own = f"./{Path(spec.name).name}-{fmt.name}"
+    fmt, name = ordered.deployment.weights, ordered.spec.name
+    if is_as_shipped(ordered) or fmt.bits_per_weight >= 16 or fmt.name in online:
+        return (f"./{name}" if name.startswith("-") else name), ()
+    own = f"./{Path(name).name}-{fmt.name}"
     tool = _TOOLS.get(fmt.name.split("-")[0], "llm-compressor")
     return own, (f"First make a {fmt.label} checkpoint of the model in {own} with {tool}, or name an existing one.",)
 
 
-def _options(pairs: Mapping[str, object]) -> tuple[str, ...]:
-    return tuple(text for name, value in pairs.items() if value is not None for text in (name, str(value)))
+def above_one(degree: int) -> int | None:
+    return degree if degree > 1 else None
 
 
-def _vllm(plan: Plan, choice: Choice) -> Launch:
-    d = choice.deployment
-    model, notes = _checkpoint(plan.spec, choice, _VLLM_ONLINE)
-    shipped = plan.spec.shipped is not None and plan.spec.shipped.format == d.weights.name
-    options = _options({
-        "--dtype": _DTYPES.get(d.weights.name),
-        "--quantization": None if shipped else _VLLM_ONLINE.get(d.weights.name),
-        "--kv-cache-dtype": "fp8" if d.kv_cache.name == "fp8" else None,
-        "--tensor-parallel-size": d.tp,
-        "--pipeline-parallel-size": d.pp if d.pp > 1 else None,
-        "--data-parallel-size": d.dp if d.dp > 1 else None,
-        "--max-model-len": request_length(plan),
-        "--max-num-seqs": batch_limit(choice),
-        "--max-num-batched-tokens": d.max_num_batched_tokens,
-        "--gpu-memory-utilization": d.memory_fraction,
-    })
-    return Launch(("vllm", "serve", model, *options, *(("--enable-expert-parallel",) if d.ep > 1 else ())), {}, notes)
-
-
-def _sglang(plan: Plan, choice: Choice) -> Launch:
-    d = choice.deployment
-    model, notes = _checkpoint(plan.spec, choice, _SGLANG_ONLINE)
-    shipped = plan.spec.shipped is not None and plan.spec.shipped.format == d.weights.name
-    return Launch(("python", "-m", "sglang.launch_server", *_options({
-        "--model-path": model,
-        "--dtype": _DTYPES.get(d.weights.name),
-        "--quantization": None if shipped else _SGLANG_ONLINE.get(d.weights.name),
-        "--kv-cache-dtype": "fp8_e4m3" if d.kv_cache.name == "fp8" else None,
-        "--tp-size": d.tp,
-        "--pp-size": d.pp if d.pp > 1 else None,
-        "--dp-size": d.dp if d.dp > 1 else None,
-        "--ep-size": d.ep if d.ep > 1 else None,
-        "--context-length": request_length(plan),
-        "--max-running-requests": batch_limit(choice),
-        "--chunked-prefill-size": d.max_num_batched_tokens,
-        "--mem-fraction-static": d.memory_fraction,
+def _vllm(ordered: Order) -> Launch:
+    d = ordered.deployment
+    model, notes = _checkpoint(ordered, _VLLM_ONLINE)
+    return Launch(("vllm", "serve", model, *options("vllm", {
+        "dtype": _DTYPES.get(d.weights.name),
+        "quantization": None if is_as_shipped(ordered) else _VLLM_ONLINE.get(d.weights.name),
+        "kv_cache_dtype": "fp8" if d.kv_cache.name == "fp8" else None,
+        "tp": d.tp,
+        "pp": above_one(d.pp),
+        "dp": above_one(d.dp),
+        "ep": True if d.ep > 1 else None,
+        "max_model_len": request_length(ordered),
+        "max_num_seqs": batch_limit(ordered),
+        "max_num_batched_tokens": _step_tokens(ordered),
+        "memory_fraction": _memory_fraction(ordered),
     })), {}, notes)
 
 
-def _trtllm(plan: Plan, choice: Choice) -> Launch:
-    d = choice.deployment
-    model, notes = _checkpoint(plan.spec, choice, {})
+def _sglang(ordered: Order) -> Launch:
+    d = ordered.deployment
+    model, notes = _checkpoint(ordered, _SGLANG_ONLINE)
+    return Launch(("python", "-m", "sglang.launch_server", *options("sglang", {
+        "model": model,
+        "dtype": _DTYPES.get(d.weights.name),
+        "quantization": None if is_as_shipped(ordered) else _SGLANG_ONLINE.get(d.weights.name),
+        "kv_cache_dtype": "fp8_e4m3" if d.kv_cache.name == "fp8" else None,
+        "tp": d.tp,
+        "pp": above_one(d.pp),
+        "dp": above_one(d.dp),
+        "ep": above_one(d.ep),
+        "max_model_len": request_length(ordered),
+        "max_num_seqs": batch_limit(ordered),
+        "max_num_batched_tokens": _step_tokens(ordered),
+        "memory_fraction": _memory_fraction(ordered),
+    })), {}, notes)
+
+
+def _trtllm(ordered: Order) -> Launch:
+    d = ordered.deployment
+    model, notes = _checkpoint(ordered, {})
     files = {}
     if d.kv_cache.name in ("fp8", "int8"):
-        files["llm-api.yaml"] = f"kv_cache_config:\n  dtype: {d.kv_cache.name}\n"
-    return Launch(("trtllm-serve", model, *_options({
-        "--backend": "pytorch",
-        "--tp_size": d.tp,
-        "--pp_size": d.pp if d.pp > 1 else None,
-        "--ep_size": d.ep if d.ep > 1 else None,
-        "--max_seq_len": request_length(plan),
-        "--max_batch_size": batch_limit(choice),
-        "--max_num_tokens": d.max_num_batched_tokens,
-        "--kv_cache_free_gpu_memory_fraction": d.memory_fraction,
-        "--extra_llm_api_options": next(iter(files), None),
+        files["llm-api.yaml"] = yaml.safe_dump({"kv_cache_config": {"dtype": d.kv_cache.name}})
+    return Launch(("trtllm-serve", model, *options("trtllm", {
+        "backend": "pytorch",
+        "tp": d.tp,
+        "pp": above_one(d.pp),
+        "ep": above_one(d.ep),
+        "max_model_len": request_length(ordered),
+        "max_num_seqs": batch_limit(ordered),
+        "max_num_batched_tokens": _step_tokens(ordered),
+        "memory_fraction": _memory_fraction(ordered),
+        "more": next(iter(files), None),
     })), files, notes)
 
 
-def _llamacpp(plan: Plan, choice: Choice) -> Launch:
-    d, slots = choice.deployment, batch_limit(choice)
-    local = plan.spec.name.lower().endswith(".gguf")
-    name = plan.spec.name if local else f"{Path(plan.spec.name).name}-{d.weights.name.removeprefix('gguf-')}.gguf"
-    notes = () if local else (
-        f"First make {name} of the model with convert_hf_to_gguf.py and llama-quantize, or download it.",
-    )
-    cache = {"int8": "q8_0", "int4": "q4_0", "bf16": "bf16"}.get(d.kv_cache.name)
-    return Launch(("llama-server", *_options({
-        "--model": name,
-        "--n-gpu-layers": 999,
-        "--split-mode": "layer" if d.pp > 1 else None,
-        "--parallel": slots,
-        "--ctx-size": slots * request_length(plan),
-        "--flash-attn": "on",
-        "--cache-type-k": cache,
-        "--cache-type-v": cache,
+def gguf_file(ordered: Order) -> tuple[str, tuple[str, ...]]:
+    """The GGUF file to load, and how to make it where it does not exist yet."""
+    name = ordered.spec.name
+    if name.lower().endswith(".gguf"):
+        return (f"./{name}" if name.startswith("-") else name), ()
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(name).name).strip("-.") or "model"
+    file = f"{stem}-{ordered.deployment.weights.name.removeprefix('gguf-')}.gguf"
+    return file, (f"First make {file} of the model with convert_hf_to_gguf.py and llama-quantize, or download it.",)
+
+
+def _llamacpp(ordered: Order) -> Launch:
+    d, slots = ordered.deployment, batch_limit(ordered)
+    file, notes = gguf_file(ordered)
+    cache = CACHE_TYPES.get(d.kv_cache.name)
+    return Launch(("llama-server", *options("llamacpp", {
+        "model": file,
+        "gpu_layers": 999,
+        "pp": "layer" if d.pp > 1 else None,
+        "max_num_seqs": slots,
+        "max_model_len": slots * request_length(ordered),
+        "flash_attention": "on",
+        "kv_cache_dtype": cache,
+        "value_cache_dtype": cache,
     })), {}, notes)
 
 
-LAUNCHERS: Final[Mapping[str, Callable[[Plan, Choice], Launch]]] = {
+CACHE_TYPES: Final = {"int8": "q8_0", "int4": "q4_0", "bf16": "bf16"}
+LAUNCHERS: Final[Mapping[str, Callable[[Order], Launch]]] = {
     "vllm": _vllm, "sglang": _sglang, "trtllm": _trtllm, "llamacpp": _llamacpp,
 }

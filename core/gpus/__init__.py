@@ -3,7 +3,7 @@
 from core.gpus.catalogue import DEFAULT_GPU, catalogue, find, search
 from core.gpus.custom import custom
 from core.gpus.detection import LocalGpu, LocalGpus, detect, detection
-from core.gpus.prices import Quote, quotes
+from core.gpus.prices import Quote, all_quotes, quotes
 from core.gpus.spec import GpuSpec
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "LocalGpu",
     "LocalGpus",
     "Quote",
+    "all_quotes",
     "catalogue",
     "custom",
     "detect",

@@ -1,0 +1,109 @@
+"""Every layout of a model that some accelerator and engine run within the tolerance for loss of quality."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final
+
+from core import quality_prior
+from core.advice.select import Question, is_allowed
+from core.errors import SweetspotError
+from core.gpus import GpuSpec
+from core.models import ModelSpec
+from core.speed.work import LAYER_SPLIT
+from core.sweep import layouts
+from core.terms import Deployment, Estimate, Workload
+
+
+class Split(StrEnum):
+    """How the GPUs of a deployment share the work."""
+
+    TENSORS = "tensors"        # tp: every matrix over all GPUs
+    REPLICAS = "replicas"      # dp: copies of the model, each with a share of the requests
+    LAYERS = "layers"          # pp: two stages of layers, tensors split within each
+    EXPERTS = "experts"        # ep: tensor parallel attention, whole experts spread over the GPUs
+
+
+SPLITS: Final = tuple(Split)
+_STAGES: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Layouts with their expected loss of quality, and why accelerators have none."""
+
+    deployments: tuple[Deployment, ...]
+    losses: tuple[Estimate | None, ...]
+    without: dict[str, str]            # GPU -> why nothing runs on it
+
+
+def candidates(
+    spec: ModelSpec,
+    among: Sequence[GpuSpec],
+    workload: Workload,
+    engines: Sequence[str],
+    *,
+    counts: Sequence[int],
+    splits: Sequence[Split] = SPLITS,
+    formats: tuple[str, ...] | None = None,
+    kv_formats: tuple[str, ...] | None = None,
+) -> Candidates:
+    """All layouts on `counts` GPUs. Announced accelerators are left out: nobody can rent or buy them yet."""
+    deployments: list[Deployment] = []
+    losses: list[Estimate | None] = []
+    without: dict[str, str] = {}
+    expected: dict[tuple[str, str], Estimate | None] = {}
+    for gpu in among:
+        if gpu.announced:
+            without[gpu.name] = "announced, not shipping yet"
+            continue
+        before, reasons = len(deployments), []
+        for engine in engines:
+            question = Question(spec, gpu, workload, engine, tuple(counts), formats, kv_formats)
+            found, why = _runnable(question, expected)
+            reasons += why
+            for whole, loss in found:
+                split = list(_splits(spec, whole, counts, splits))
+                deployments += split
+                losses += [loss] * len(split)
+        if len(deployments) == before:
+            without[gpu.name] = reasons[0] if reasons else "every format that runs loses more quality than accepted"
+    return Candidates(tuple(deployments), tuple(losses), without)
+
+
+def _runnable(
+    question: Question, expected: dict[tuple[str, str], Estimate | None]
+) -> tuple[list[tuple[Deployment, Estimate | None]], list[str]]:
+    """Single replicas within the tolerance, with their losses, and what does not run; remembers the losses."""
+    q = question
+    try:
+        found = layouts(q.spec, q.gpu, q.engine, formats=q.formats, kv_formats=q.kv_formats, tps=q.tps)
+    except SweetspotError as error:
+        return [], [str(error)]
+    allowed = []
+    for whole in found.deployments:
+        key = (whole.weights.name, whole.kv_cache.name)
+        if key not in expected:
+            expected[key] = quality_prior.expected_loss(q.spec, whole.weights, whole.kv_cache)
+        if is_allowed(q, whole, expected[key]):
+            allowed.append((whole, expected[key]))
+    return allowed, [refusal.reason for refusal in found.refusals]
+
+
+def _splits(
+    spec: ModelSpec, whole: Deployment, counts: Sequence[int], splits: Sequence[Split]
+) -> Iterator[Deployment]:
+    """A replica of `whole.gpus` GPUs as it is and split otherwise, and copies of it up to the largest count."""
+    gpus, alone = whole.gpus, whole.gpus == 1
+    if alone or Split.TENSORS in splits or whole.engine in LAYER_SPLIT:
+        yield whole
+    if Split.REPLICAS in splits:
+        for count in counts:
+            if count > gpus and count % gpus == 0:
+                yield replace(whole, dp=count // gpus)
+    if alone or whole.engine in LAYER_SPLIT:
+        return
+    if Split.LAYERS in splits and spec.n_layers >= _STAGES:
+        yield replace(whole, tp=gpus // _STAGES, pp=_STAGES)
+    if Split.EXPERTS in splits and spec.is_moe:
+        yield replace(whole, ep=gpus)

@@ -1,0 +1,357 @@
+"""Compare: one workload over every GPU, format, split and engine; the front that nobody beats and what it costs."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from core import compare, gpus
+from core.charts.pareto import Offer, pareto
+from core.compare import PRICE_KINDS, SPLITS, Field, Picks, Split
+from core.formats import ENGINES
+from core.gpus import GpuSpec, Quote
+from core.models import ModelSpec
+from core.terms import Deployment, Workload
+from core.units import GIB, MS_PER_S
+from pages import delivery, figures, inputs, parts
+
+SERVERS = ("vllm", "sglang", "trtllm", "llamacpp")
+PRICE_LABELS = {"reference": "median on demand", "cheapest": "cheapest", "spot": "spot"}
+SPLIT_LABELS = {
+    Split.TENSORS: "tensors (tp)", Split.REPLICAS: "replicas (dp)", Split.LAYERS: "layers (pp)",
+    Split.EXPERTS: "experts (ep)",
+}
+LARGEST_GIB, LARGEST_PRICE = 1024, 10_000.0
+
+
+# -- what is compared -------------------------------------------------------------------------------
+
+
+def filters() -> tuple[Field, np.ndarray]:
+    """The layouts asked for, and which of them the filters let through."""
+    asked = inputs.asked()
+    everything = _everything()
+    with st.expander("What to compare", icon=":material/filter_alt:", key="compare_filters"), st.grid(
+        4, min_column_width=190, gap="small"
+    ):
+        vendors = st.multiselect(
+            "Vendors", list(dict.fromkeys(gpu.vendor for gpu in everything)), key="vendors", bind="query-params",
+            placeholder="all",
+        )
+        only = st.multiselect(
+            "GPUs", [gpu.name for gpu in everything], key="only", bind="query-params", placeholder="all",
+        )
+        least = st.number_input(
+            "At least GiB a GPU", 0, LARGEST_GIB, 0, step=8, key="least_gib", bind="query-params",
+        )
+        most = st.number_input(
+            "At most $ an hour", 0.0, LARGEST_PRICE, None, key="most_usd", bind="query-params", placeholder="any",
+            help="Of the whole deployment. With a limit set, GPUs without a price are left out.",
+        )
+        engines = st.multiselect(
+            "Engines", list(SERVERS), default=[asked.engine] if asked.engine in SERVERS else ["vllm"],
+            format_func=lambda name: ENGINES[name].label, key="engines", bind="query-params",
+        )
+        splits = st.multiselect(
+            "Ways to split", list(SPLITS), default=list(SPLITS), format_func=lambda split: SPLIT_LABELS[split],
+            key="splits", bind="query-params",
+        )
+        kind = st.segmented_control(
+            "Price", list(PRICE_KINDS), default="reference", required=True, key="price_kind", bind="query-params",
+            format_func=lambda kind: PRICE_LABELS[kind],
+            help="; ".join(f"**{PRICE_LABELS[kind]}**: {text}" for kind, text in PRICE_KINDS.items())
+            + ". US dollars without tax for each GPU and hour.",
+        )
+        at_hand = st.toggle(
+            "Only GPUs of this machine", key="at_hand", bind="query-params", disabled=not inputs.local_gpus(),
+            help=None if inputs.local_gpus() else "No GPU was found on the machine that runs Sweetspot.",
+        )
+    among = _own_price(compare.priced(everything, kind or "reference"))
+    field = _field(
+        parts.current_model(), among, asked.workload, tuple(engines) or ("vllm",), asked.gpus,
+        tuple(splits) or SPLITS, asked.formats, asked.kv_formats,
+    )
+    local = {found.spec.name for found in inputs.local_gpus()}
+    shown = [
+        (not vendors or d.gpu.vendor in vendors) and (not only or d.gpu.name in only)
+        and (d.gpu.nominal_memory_gib or d.gpu.memory_bytes / GIB) >= least and (not at_hand or d.gpu.name in local)
+        for d in field.deployments
+    ]
+    affordable = np.full(len(field), True) if most is None else field.usd_per_hour <= most
+    return field, np.array(shown, bool) & affordable
+
+
+def _everything() -> tuple[GpuSpec, ...]:
+    """The catalogue, with the GPUs of this machine as they really are, and the one asked for."""
+    local = {found.spec.name: found.spec for found in inputs.local_gpus()}
+    listed = [local.pop(gpu.name, gpu) for gpu in gpus.catalogue()]
+    known = {gpu.name for gpu in listed} | set(local)
+    current = parts.current_gpu()
+    return (*local.values(), *listed, *(() if current.name in known else (current,)))
+
+
+def _own_price(among: Sequence[GpuSpec]) -> tuple[GpuSpec, ...]:
+    """The visitor's own price counts for the GPU of the sidebar."""
+    asked = inputs.asked()
+    if asked.usd_per_gpu_hour is None:
+        return tuple(among)
+    return tuple(
+        replace(gpu, price_usd_per_hour=asked.usd_per_gpu_hour, price_source="your own price")
+        if gpu.name == asked.gpu else gpu
+        for gpu in among
+    )
+
+
+@st.cache_resource(
+    max_entries=12, ttl="1h", show_spinner="Comparing …", hash_funcs={ModelSpec: repr, GpuSpec: repr, Workload: repr}
+)
+def _field(
+    spec: ModelSpec, among: tuple[GpuSpec, ...], workload: Workload, engines: tuple[str, ...], counts: tuple[int, ...],
+    splits: tuple[Split, ...], formats: tuple[str, ...] | None, kv_formats: tuple[str, ...] | None,
+) -> Field:
+    return compare.compare(
+        spec, among, workload, engines, counts=counts, splits=splits, formats=formats, kv_formats=kv_formats
+    )
+
+
+# -- the answer -------------------------------------------------------------------------------------
+
+
+def headline(field: Field, found: Picks, shown: np.ndarray) -> None:
+    """The cheapest that meets the targets, in one sentence, and what was compared."""
+    asked, met = field.workload, int((field.meets_slo & shown).sum())
+    with st.container(border=True, key="compare_verdict", gap="small"):
+        badges = f":gray-badge[{int(shown.sum()):,} deployments compared]"
+        st.markdown((f":green-badge[:material/check: {met:,} meet the targets] " if met else
+                     ":red-badge[:material/close: none meets the targets] ") + badges
+                    + " :gray-badge[estimated]")
+        st.header(_verdict(field, found, shown), anchor=False)
+        st.caption(
+            f"{figures.plain(field.spec.name)}, {asked.concurrency:,} requests of {asked.input_tokens:,} + "
+            f"{asked.output_tokens:,} tokens; TTFT within {figures.ms(asked.ttft_slo_s)}, TPOT within "
+            f"{figures.ms(asked.tpot_slo_s)}, quality loss within {100 * asked.quality_loss:.1f} %. "
+            "US dollars without tax."
+        )
+
+
+def _verdict(field: Field, found: Picks, shown: np.ndarray) -> str:
+    if found.cheapest is not None:
+        row = found.cheapest
+        return (f"Cheapest that meets the targets: {figures.plain(layout(field.deployments[row]))} at "
+                f"\\{figures.dollars(float(field.usd_per_hour[row]))} an hour")
+    if found.fastest is not None:
+        return "Deployments meet the targets, but none of them has a listed price: type in your own"
+    fits = np.flatnonzero(field.fits & shown)
+    if not fits.size:
+        return "Nothing compared here holds this load: allow more GPUs, smaller formats or shorter requests"
+    p, asked = field.prediction, field.workload
+    miss = np.fmax(p.tpot_s.value / asked.tpot_slo_s, p.ttft_s.value / asked.ttft_slo_s)
+    near = int(fits[np.argmin(miss[fits])])
+    return (f"Nothing meets the targets; {figures.plain(layout(field.deployments[near]))} comes closest with TTFT "
+            f"{figures.ms(float(p.ttft_s.value[near]))} and TPOT {figures.ms(float(p.tpot_s.value[near]))}")
+
+
+def layout(d: Deployment) -> str:
+    """ "2 × L40S, dp 2"."""
+    split = {"tp": d.tp, "pp": d.pp, "ep": d.ep, "dp": d.dp}
+    ways = " ".join(f"{name} {degree}" for name, degree in split.items() if degree > 1)
+    return f"{d.gpus} × {d.gpu.name}" + (f", {ways}" if ways else "")
+
+
+def cards(field: Field, found: Picks) -> None:
+    """Cheapest, fastest, smallest."""
+    named = {
+        "Cheapest": (found.cheapest, "fewest dollars an hour"),
+        "Fastest": (found.fastest, "most tokens/s for each user"),
+        "Smallest": (found.smallest, "fewest GPUs, then least memory"),
+    }
+    with st.grid(3, min_column_width=260, gap="small"):
+        for name, (row, what) in named.items():
+            with st.container(border=True, height="stretch", gap="small", key=f"card {name}"):
+                parts.section(name, f"That meets the targets: {what}.")
+                if row is None:
+                    st.markdown("None.")
+                else:
+                    card(field, row, name)
+
+
+def card(field: Field, row: int, name: str) -> None:
+    """One pick: what it is, its figures, a way into Plan."""
+    d = field.deployments[row]
+    st.markdown(f"**{figures.plain(layout(d))}**  \n{_formats(d)}")
+    dollar = field.tokens_per_usd[row]
+    st.markdown(
+        f"{_price(float(field.usd_per_hour[row]))} · {figures.three(float(field.tokens_per_s_per_user[row]))} tok/s a "
+        f"user · TTFT {figures.ms(float(field.prediction.ttft_s.value[row]))} · "
+        f"{figures.rate(float(field.tokens_per_s[row]))} in all"
+        + (f" · {figures.three(float(dollar))} tok/s per \\$ an hour" if math.isfinite(dollar) else "")
+    )
+    open_in_plan(d, field.workload, f"open {name}")
+
+
+def _formats(d: Deployment) -> str:
+    return f"{d.weights.label} weights, {d.kv_cache.name.upper()} cache, {ENGINES[d.engine].label}"
+
+
+def _price(usd_per_hour: float) -> str:
+    return "no listed price" if math.isnan(usd_per_hour) else f"\\{figures.dollars(usd_per_hour)} an hour"
+
+
+def open_in_plan(d: Deployment, workload: Workload, key: str) -> None:
+    """A button that makes a layout the question of the Plan page."""
+    per_replica = math.ceil(workload.concurrency / d.dp)
+    change = {
+        "gpu": d.gpu.name, "gpus": str(d.tp * d.pp), "engine": d.engine, "weights": d.weights.name,
+        "kv": d.kv_cache.name, "users": per_replica,
+    }
+    note = f"Opens one of its {d.dp} replicas with {per_replica:,} of the requests. " if d.dp > 1 else ""
+    if d.pp > 1 or d.ep > 1:
+        note += "Plan splits by tensors."
+    if st.button(
+        "Open in Plan", key=key, icon=":material/target:", on_click=parts.apply, args=(change,), help=note or None
+    ):
+        st.switch_page("plan.py")
+
+
+# -- chart and table --------------------------------------------------------------------------------
+
+
+def picture(field: Field, rows: np.ndarray, on_front: np.ndarray, found: Picks) -> None:
+    """Speed for each user against tokens for each dollar."""
+    ranked = [int(row) for row in rows if math.isfinite(field.tokens_per_usd[row])]
+    names = {field.deployments[row].gpu.name for row in rows}
+    unpriced = len(names - {field.deployments[row].gpu.name for row in ranked})
+    offers = {row: _offer(field, row, bool(on_front[row])) for row in ranked}
+    marked = [
+        (offers[row], word) for word, row in (("cheapest", found.cheapest), ("fastest", found.fastest))
+        if row is not None and row in offers
+    ]
+    with st.container(border=True, gap="small"):
+        parts.section(
+            "Fast for users against cheap for you",
+            "Blue: nobody has more of both within the targets. Grey: the rest, hollow where a target is missed."
+            + (f" {unpriced} GPUs without a listed price are in the table, not here." if unpriced else ""),
+        )
+        if not offers:
+            st.caption("Nothing here has a price. Type one in the sidebar, or pick another kind of price.")
+            return
+        parts.chart(
+            pareto(list(offers.values()), marked, target=1 / field.workload.tpot_slo_s),
+            alt="Tokens per second for each user against tokens per second for each dollar an hour",
+            key="pareto",
+        )
+
+
+def _offer(field: Field, row: int, on_front: bool) -> Offer:
+    d = field.deployments[row]
+    return Offer(
+        user=float(field.tokens_per_s_per_user[row]), dollar=float(field.tokens_per_usd[row]), gpu=d.gpu.name,
+        what=f"{layout(d)}; {_formats(d)}", usd_per_hour=float(field.usd_per_hour[row]),
+        meets=bool(field.meets_slo[row]), on_front=on_front,
+    )
+
+
+def table(field: Field, rows: np.ndarray, on_front: np.ndarray, found: Picks) -> int | None:
+    """Every GPU at its best; the row picked, else the cheapest."""
+    names = {found.cheapest: "cheapest", found.fastest: "fastest", found.smallest: "smallest"}
+    price = np.where(np.isnan(field.usd_per_hour), np.inf, field.usd_per_hour)
+    order = sorted((int(row) for row in rows), key=lambda row: (
+        row not in names, not on_front[row], not field.meets_slo[row], price[row], -field.tokens_per_s_per_user[row]
+    ))
+    with st.container(border=True, gap="small"):
+        parts.section("Every GPU at its best", "Pick a row for its files and to open it in Plan. Sort by any column.")
+        number = st.column_config.NumberColumn
+        picked = st.dataframe(
+            pd.DataFrame([_row(field, row, bool(on_front[row]), names.get(row, "")) for row in order]),
+            hide_index=True, on_select="rerun", selection_mode="single-row", key="compare_table", height=420,
+            alt="Deployments with their speed, price and formats",
+            column_config={
+                "GPU": st.column_config.TextColumn(pinned=True),
+                "tok/s a user": number(format="%.0f"), "TTFT, ms": number(format="%.0f"),
+                "tok/s in all": number(format="%.0f"), "$ an hour": number(format="%.2f"),
+                "tok/s per $": number(format="%.0f"), "$ per M tokens": number(format="%.3f"),
+                "GiB a GPU": number(format="%.0f"), "Targets": st.column_config.CheckboxColumn(),
+            },
+        ).selection.rows
+    if picked and picked[0] < len(order):
+        return order[picked[0]]
+    return next((row for row in (found.cheapest, found.fastest) if row is not None), None)
+
+
+def _row(field: Field, row: int, on_front: bool, name: str) -> dict[str, object]:
+    d, p = field.deployments[row], field.prediction
+    return {
+        "": name or ("front" if on_front else ""),
+        "GPU": d.gpu.name, "GPUs": d.gpus, "Targets": bool(field.meets_slo[row]),
+        "$ an hour": _finite(field.usd_per_hour[row]),
+        "tok/s a user": float(field.tokens_per_s_per_user[row]),
+        "tok/s per $": _finite(field.tokens_per_usd[row]),
+        "TTFT, ms": float(p.ttft_s.value[row]) * MS_PER_S,
+        "tok/s in all": float(field.tokens_per_s[row]),
+        "$ per M tokens": _finite(field.usd_per_million[row]),
+        "Weights": d.weights.label, "KV cache": d.kv_cache.name, "Engine": ENGINES[d.engine].label,
+        "Split": layout(d).partition(", ")[2],
+        "GiB a GPU": d.gpu.memory_bytes / GIB, "Vendor": d.gpu.vendor,
+    }
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def left_out(field: Field) -> None:
+    """GPUs on which nothing runs, and why."""
+    unfit = sorted({d.gpu.name for d in field.deployments} - {
+        d.gpu.name for d, fits in zip(field.deployments, field.fits, strict=True) if fits
+    })
+    rows = [{"GPU": name, "Why not": why} for name, why in field.without.items()]
+    rows += [{"GPU": name, "Why not": "the load does not fit on as many GPUs as may be tried"} for name in unfit]
+    if rows:
+        with st.expander(f"Left out: {len(rows)} GPUs, and why", icon=":material/block:"):
+            st.dataframe(rows, hide_index=True, alt="GPUs left out, with the reason")
+
+
+def prices() -> None:
+    """Every listed price with its date and source."""
+    with st.expander("Prices: from whom, of which day", icon=":material/sell:"):
+        st.caption(
+            "US dollars for one GPU and hour, without tax, storage and traffic; a month is 730 hours. "
+            "A plan uses the median over providers of each one's lowest on-demand price, or the next best kind where "
+            "nobody lists one. Your own price goes into the sidebar, for the GPU chosen there."
+        )
+        st.dataframe(
+            pd.DataFrame([_quote(quote) for quote in gpus.all_quotes()]),
+            hide_index=True, alt="Prices of GPUs by provider",
+            column_config={"$ an hour": st.column_config.NumberColumn(format="%.3f")},
+        )
+
+
+def _quote(quote: Quote) -> dict[str, object]:
+    return {
+        "GPU": quote.gpu, "$ an hour": quote.usd_per_gpu_hour, "Kind": quote.kind, "Provider": quote.provider,
+        "Region": quote.region, "Instance": quote.instance, "As of": quote.as_of, "Source": quote.source,
+        "Note": quote.note,
+    }
+
+
+field, shown = filters()
+within = field.meets_slo & shown
+found = compare.picks(field, within)
+on_front = compare.front(field, within if within.any() else field.fits & shown)
+kept = np.zeros(len(field), bool)
+kept[compare.shortlist(field, field.fits & shown)] = True
+kept[[row for row in (found.cheapest, found.fastest, found.smallest) if row is not None]] = True
+rows = np.flatnonzero(kept | on_front)
+headline(field, found, shown)
+if within.any():
+    cards(field, found)
+if rows.size:
+    picture(field, rows, on_front, found)
+    picked = table(field, rows, on_front, found)
+    if picked is not None:
+        delivery.selected(field, picked)
+left_out(field)
+prices()
