@@ -7,7 +7,6 @@ saw that architecture on that GPU, and by the fit that is shipped. Its first lin
 import csv
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -26,7 +25,6 @@ PUBLISHED: Final = ASSETS / "published.csv"
 METRICS: Final = ("tpot", "ttft", "throughput")
 KINDS: Final = ("gpu", "weights", "engine")        # what errors are told apart by
 _COLUMNS: Final = ("metric", "measured", "predicted", "in_sample", "gpu", "weights", "engine", "model", "source")
-_REPOSITORY: Final = re.compile(r"(?:^|\()([\w.-]+/[\w.-]+)(?:@([0-9a-f]{7,40}))?")
 _RANGE: Final = 0.8                                # share of the cases that a range is to hold
 
 
@@ -108,14 +106,6 @@ def format_ratio(predicted: Floats, measured: Floats, same: NDArray[np.intp], we
         if weights[i] != weights[j] and np.isfinite(miss[i] - miss[j])
     ]
     return float(np.quantile(away, _RANGE)) if away else float("nan")
-
-
-def address(source: str) -> str | None:
-    """Where a source that names a repository can be read: "owner/repo@commit path", also in brackets; else None."""
-    found = _REPOSITORY.search(source)
-    if not found:
-        return None
-    return f"https://github.com/{found[1]}" + (f"/tree/{found[2]}" if found[2] else "")
 
 
 def digest(path: Path = PUBLISHED) -> str:

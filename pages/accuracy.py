@@ -4,6 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from core import charts, track_record
+from core import sources as public
 from core.charts.style import GREY
 from core.formats import FORMATS
 from core.track_record import Errors, TrackRecord
@@ -103,7 +104,7 @@ def sources(record: TrackRecord) -> None:
     with st.expander(f"{len(record.sources)} sources of the published figures", icon=":material/menu_book:"):
         st.dataframe(
             [
-                {"Source": name, "Figures": count, "Link": track_record.address(name)}
+                {"Source": name, "Figures": count, "Link": public.address(name)}
                 for name, count in record.sources.items()
             ],
             placeholder="",

@@ -7,9 +7,11 @@ import streamlit as st
 from core import charts, regime, speed, track_record
 from core.advice import Choice, Plan
 from core.regime import CacheWeight, FormatRace, MemoryBound, PhaseAdvice, Rival
+from core.terms import Mode
 from core.units import GB, KIB, US
 from pages import arithmetic, figures, parts
 
+LOAD_KINDS = {Mode.SERVING: "requests in flight", Mode.STATIC: "batch"}
 PHASES = {"decode": charts.DECODE, "prefill": charts.PREFILL}
 
 
@@ -259,22 +261,17 @@ def phase_advice(phase: PhaseAdvice) -> None:
 def ranges(plan: Plan, choice: Choice) -> None:
     """Why the ranges are as wide as they are."""
     with st.expander("Why the ranges are this wide", icon=":material/swap_horiz:"):
-        st.markdown(
-            "A range holds 8 of 10 cases. Its width comes from estimates of published figures by fits that never saw "
-            "that architecture on that GPU; see the Accuracy page. Factors above 1 widen it."
-        )
-        for name, metric, estimate in (("TPOT", "tpot", choice.tpot), ("TTFT", "ttft", choice.ttft)):
-            found = regime.width(plan.spec, choice.deployment, estimate, metric)
-            said = "; ".join(
-                f"{part.level} {figures.plain(part.label)} × {part.factor:.2f}"
-                + ("" if part.published else " (nothing published)")
-                for part in found.parts
-            )
+        for name, metric, estimate, write in (
+            ("TPOT", "tpot", choice.tpot, figures.ms),
+            ("TTFT", "ttft", choice.ttft, figures.ms),
+            ("Output", "throughput", choice.output_tokens_per_s, figures.rate),
+        ):
+            why = speed.why_wide(plan.spec, choice.deployment, metric, LOAD_KINDS[plan.workload.mode])
             st.markdown(
-                f"- **{name} {figures.ms(estimate.value)}** {figures.badge(estimate.basis)}: "
-                f"{figures.span(estimate, figures.ms)}, a factor {math.exp(found.half_width):.2f} either way. "
-                f"Usual {math.exp(found.base):.2f}; here {said}."
+                f"- **{name} {write(estimate.value)}** {figures.badge(estimate.basis)} "
+                f"{figures.span(estimate, write)}: {figures.plain(why)}"
             )
+        st.caption("How far estimates of published figures have been off, case by case: the Accuracy page.")
 
 
 plan = parts.current_plan()

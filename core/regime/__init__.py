@@ -11,7 +11,6 @@ from core.regime.answers import (
 )
 from core.regime.gains import Gain, PhaseAdvice, advice
 from core.regime.roofline import ATTENTION, Ceiling, Path, Roof, Share, decode_path, prefill_path, roof, shares
-from core.regime.width import Widening, Width, width
 
 __all__ = [
     "ATTENTION",
@@ -25,8 +24,6 @@ __all__ = [
     "Rival",
     "Roof",
     "Share",
-    "Widening",
-    "Width",
     "advice",
     "cache_outweighs",
     "decode_path",
@@ -35,5 +32,4 @@ __all__ = [
     "prefill_path",
     "roof",
     "shares",
-    "width",
 ]
