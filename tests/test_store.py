@@ -1,4 +1,7 @@
-"""What is kept stays whole: two tabs, a killed writer, a full disk, a read-only file, a newer schema."""
+"""What is kept stays whole: two tabs, a killed writer, a full disk, a read-only file, a newer schema.
+
+Everything that is not about a file runs on SQLite and on a real PostgreSQL, where one is installed.
+"""
 
 import json
 import os
@@ -8,34 +11,72 @@ import subprocess
 import sys
 import threading
 import time
+from itertools import count
 
 import pytest
+import sqlalchemy as sa
 
 from core.errors import InputError, StoreError
 from core.store import Kind, Store, database_url, open_engine
 from core.store.items import MAX_BODY_BYTES
+from tests.postgresql import BINARIES, cluster, empty_database
 
 PLAN = {"model": "meta-llama/Llama-3.1-8B", "gpu": "H100 SXM5 80GB", "concurrency": 16}
 
 
+DATABASES = ["sqlite", *(["postgresql"] if BINARIES else [])]
+_numbers = count()
+
+
+@pytest.fixture(scope="module")
+def postgresql():
+    """One cluster for the tests of this module."""
+    with cluster() as address:
+        yield address
+
+
 @pytest.fixture
-def url(tmp_path, monkeypatch):
+def file_url(tmp_path, monkeypatch):
+    """An empty SQLite file where the settings put it."""
     monkeypatch.setenv("SWEETSPOT_DATA", str(tmp_path / "kept"))
     return database_url()
 
 
+@pytest.fixture(params=DATABASES)
+def url(request):
+    """An empty database of each kind."""
+    if request.param == "sqlite":
+        return request.getfixturevalue("file_url")
+    return empty_database(request.getfixturevalue("postgresql"), f"kept_{next(_numbers)}")
+
+
 @pytest.fixture
-def store(url):
-    return Store(open_engine(url))
+def opened():
+    """Opens engines, and closes them after the test."""
+    engines = []
+
+    def open_one(url):
+        engines.append(open_engine(url))
+        return engines[-1]
+
+    yield open_one
+    for engine in engines:
+        engine.dispose()
 
 
-def test_kept_through_a_restart(url, store):
+@pytest.fixture
+def store(url, opened):
+    return Store(opened(url))
+
+
+def test_kept_through_a_restart(url, store, opened):
     saved = store.save(Kind.PLAN, "  my   plan ", PLAN)
-    again = Store(open_engine(url)).get(saved.id)
+    again = Store(opened(url)).get(saved.id)
     assert (again.name, again.body, again.kind) == ("my plan", PLAN, Kind.PLAN)
 
 
-def test_write_ahead_log_is_on(url, store, tmp_path):
+def test_write_ahead_log_is_on(file_url, opened, tmp_path):
+    store = Store(opened(file_url))
     with sqlite3.connect(tmp_path / "kept" / "sweetspot.sqlite3") as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
@@ -61,17 +102,17 @@ def test_two_tabs_do_not_overwrite_each_other(store):
     assert [item.name for item in store.all(Kind.PLAN)] == ["first tab"]
 
 
-def test_visitors_see_only_their_own(url, store):
+def test_visitors_see_only_their_own(url, store, opened):
     saved = store.save(Kind.PLAN, "plan", PLAN)
-    other = Store(open_engine(url), space="other")
+    other = Store(opened(url), space="other")
     assert other.all(Kind.PLAN) == ()
     with pytest.raises(StoreError, match="no longer kept"):
         other.get(saved.id)
 
 
-def test_writers_at_once_lose_nothing(url, store):
+def test_writers_at_once_lose_nothing(url, store, opened):
     def write(name):
-        mine = Store(open_engine(url))
+        mine = Store(opened(url))
         for i in range(25):
             mine.save(Kind.PLAN, f"{name}-{i}", PLAN)
 
@@ -83,7 +124,7 @@ def test_writers_at_once_lose_nothing(url, store):
     assert len({item.name for item in store.all(Kind.PLAN)}) == 100
 
 
-def test_a_killed_writer_leaves_whole_items_only(url, store):
+def test_a_killed_writer_leaves_whole_items_only(url, store, opened):
     """kill -9 in the middle of imports of three: their number stays a multiple of three."""
     code = (
         "from core.store import Store, open_engine\nimport json, sys\n"
@@ -99,16 +140,17 @@ def test_a_killed_writer_leaves_whole_items_only(url, store):
         time.sleep(delay_s)
         os.kill(writer.pid, signal.SIGKILL)
         writer.wait()
-        kept = Store(open_engine(url)).all(Kind.PLAN)
+        kept = Store(opened(url)).all(Kind.PLAN)
         assert len(kept) % 3 == 0
         assert all(len(item.body["big"]) == 200_000 for item in kept)
     assert kept
 
 
-def test_a_full_disk_says_so_and_keeps_what_was_there(url, store):
+def test_a_full_disk_says_so_and_keeps_what_was_there(file_url, opened):
     """SQLITE_FULL, as a full disk gives it, through a file that may not grow."""
+    store = Store(opened(file_url))
     store.save(Kind.PLAN, "kept", PLAN)
-    engine = open_engine(url)
+    engine = open_engine(file_url)
     with engine.connect() as connection:
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
@@ -119,7 +161,8 @@ def test_a_full_disk_says_so_and_keeps_what_was_there(url, store):
     assert [item.name for item in store.all(Kind.PLAN)] == ["kept"]
 
 
-def test_a_read_only_file_says_so_and_still_reads(url, store, tmp_path):
+def test_a_read_only_file_says_so_and_still_reads(file_url, opened, tmp_path):
+    store = Store(opened(file_url))
     saved = store.save(Kind.PLAN, "kept", PLAN)
     path = tmp_path / "kept" / "sweetspot.sqlite3"
     engine = open_engine(f"sqlite:///file:{path}?mode=ro&uri=true")
@@ -130,21 +173,41 @@ def test_a_read_only_file_says_so_and_still_reads(url, store, tmp_path):
         read_only.save(Kind.PLAN, "new", PLAN)
 
 
-def test_a_newer_schema_is_left_alone(url, store, tmp_path):
+def test_a_newer_schema_is_left_alone(url, store, opened):
     store.save(Kind.PLAN, "kept", PLAN)
-    path = tmp_path / "kept" / "sweetspot.sqlite3"
-    with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE sweetspot_schema SET version = 99")
+    engine = opened(url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE sweetspot_schema SET version = 99")
     with pytest.raises(StoreError, match="update Sweetspot"):
-        Store(open_engine(url))
-    with sqlite3.connect(path) as connection:
-        assert connection.execute("SELECT version FROM sweetspot_schema").fetchone() == (99,)
+        Store(opened(url))
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT version FROM sweetspot_schema").scalar_one() == 99
+        assert connection.exec_driver_sql("SELECT count(*) FROM sweetspot_items").scalar_one() == 1
 
 
-def test_a_damaged_file_says_so(url, tmp_path):
+def test_two_servers_starting_at_once_make_one_schema(url, opened):
+    """Both find an empty database; one makes the tables, the other waits and finds them made."""
+    failed = []
+
+    def start():
+        try:
+            Store(opened(url)).save(Kind.PLAN, "plan", PLAN)
+        except StoreError as error:
+            failed.append(str(error))
+
+    threads = [threading.Thread(target=start) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert len(Store(opened(url)).all(Kind.PLAN)) == 4
+
+
+def test_a_damaged_file_says_so(file_url, tmp_path):
     (tmp_path / "kept" / "sweetspot.sqlite3").write_bytes(b"this is no database" * 500)
     with pytest.raises(StoreError, match="damaged"):
-        Store(open_engine(url))
+        Store(open_engine(file_url))
 
 
 def test_a_folder_that_cannot_be_made(tmp_path, monkeypatch):
@@ -161,10 +224,10 @@ def test_a_bad_address_is_not_repeated(url):
     assert "secret" not in str(error.value)
 
 
-def test_export_comes_back_whole(url, store):
+def test_export_comes_back_whole(url, store, opened):
     store.save(Kind.PLAN, "=cmd()", PLAN)
     store.save(Kind.GPU, "my card", {"memory_gib": 24})
-    other = Store(open_engine(url), space="other")
+    other = Store(opened(url), space="other")
     assert other.load(store.export()) == 2
     assert other.all(Kind.GPU)[0].body == {"memory_gib": 24}
 
@@ -186,3 +249,25 @@ def test_a_bad_import_changes_nothing(store, text):
 def test_what_cannot_be_kept_is_refused(store, body):
     with pytest.raises(InputError):
         store.save(Kind.PLAN, "plan", body)
+
+
+@pytest.mark.parametrize("database", DATABASES[1:])
+def test_a_read_only_database_says_so_and_still_reads(database, request, opened):
+    url = empty_database(request.getfixturevalue(database), f"kept_{next(_numbers)}")
+    saved = Store(opened(url)).save(Kind.PLAN, "kept", PLAN)
+    with opened(url).begin() as connection:
+        connection.execute(sa.text(f"ALTER DATABASE {sa.make_url(url).database} SET default_transaction_read_only = on"))
+    read_only = Store(opened(url))
+    assert read_only.get(saved.id).body == PLAN
+    with pytest.raises(StoreError, match="read-only"):
+        read_only.save(Kind.PLAN, "new", PLAN)
+
+
+@pytest.mark.parametrize("database", DATABASES[1:])
+def test_a_server_that_stops_is_said_in_one_sentence_without_its_address(database, opened):
+    with cluster() as address:
+        kept = Store(opened(address))
+        kept.save(Kind.PLAN, "kept", PLAN)
+    with pytest.raises(StoreError, match="did not answer") as error:
+        kept.save(Kind.PLAN, "lost", PLAN)
+    assert "sweetspot-pg" not in str(error.value)

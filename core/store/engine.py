@@ -12,6 +12,7 @@ from core.errors import StoreError
 from core.settings import data_folder, setting
 
 BUSY_TIMEOUT_S: Final = 5           # a second writer waits this long before it is told to try again
+CONNECT_TIMEOUT_S: Final = 3        # libpq's parameter: whole seconds, at least 2
 FILE: Final = "sweetspot.sqlite3"
 
 # What a driver says -> what a person is told. Checked against sqlite3 3.40 and psycopg 3 messages.
@@ -53,14 +54,19 @@ def open_engine(url: str) -> Engine:
 
 
 def prepare(engine: Engine) -> None:
-    """Write-ahead log and waiting writers on SQLite; nothing to do elsewhere.
+    """Write-ahead log and waiting writers on SQLite; on PostgreSQL a bound on how long a server may not answer.
 
     WAL keeps readers going during a write, and a write killed half-way is rolled back when the file
     is opened next (sqlite.org/wal.html).
     """
-    if engine.dialect.name != "sqlite" or event.contains(engine, "connect", _sqlite_pragmas):
-        return
-    event.listen(engine, "connect", _sqlite_pragmas)
+    if engine.dialect.name == "sqlite" and not event.contains(engine, "connect", _sqlite_pragmas):
+        event.listen(engine, "connect", _sqlite_pragmas)
+    if engine.dialect.name == "postgresql" and not event.contains(engine, "do_connect", _connect_in_time):
+        event.listen(engine, "do_connect", _connect_in_time)
+
+
+def _connect_in_time(_dialect: object, _record: object, _args: object, parameters: dict[str, Any]) -> None:
+    parameters.setdefault("connect_timeout", CONNECT_TIMEOUT_S)
 
 
 def _sqlite_pragmas(connection: Any, _record: object) -> None:

@@ -42,6 +42,9 @@ def migrate(engine: Engine) -> None:
     Raises StoreError when it was written by a newer version, which is left untouched.
     """
     with transaction(engine) as connection:
+        if _is_current(connection):         # nothing to write: a read-only database can still be read
+            return
+    with transaction(engine) as connection:
         if connection.dialect.name == "sqlite":
             connection.execute(sa.text("BEGIN IMMEDIATE"))      # two servers starting at once take turns
         current = _version(connection)
@@ -53,6 +56,12 @@ def migrate(engine: Engine) -> None:
         for migration in MIGRATIONS[current:]:
             migration(connection)
         connection.execute(version_table.update().values(version=len(MIGRATIONS)))
+
+
+def _is_current(connection: Connection) -> bool:
+    if not sa.inspect(connection).has_table(version_table.name):
+        return False
+    return connection.execute(sa.select(version_table.c.version)).scalar() == len(MIGRATIONS)
 
 
 def _version(connection: Connection) -> int:
