@@ -20,6 +20,7 @@ QUANTISE_PASSES: Final = 2.9         # reads of the 16-bit activations spent on 
 EPILOGUE_PASSES: Final = 0.7         # writes of the result that nothing overlaps
 EXPERT_PASSES: Final = 2.7           # movements of 2h + 3i 16-bit values a routed row: permute, gate, reduce
 CACHE_ELEMENTS_PER_S: Final = 2.4e12     # FP8 cache on Hopper: FlashAttention-3 widens before it multiplies
+SCORE_BYTES_PER_FLOP: Final = 0.04   # 32-bit scores moved five times (product, mask, softmax, cast) per 4 x 128 FLOPs
 RAMP_S: Final = 10e-6                # all-reduces of about a MB leave the latency regime over this time
 RAMP_BYTES: Final = 1e6
 

@@ -64,10 +64,10 @@ TERMS: Final[tuple[Term, ...]] = (
         architecture=0.3, engine=0.5,
     ),
     _term(
-        "elementwise_passes", "passes", 10.0, 0.6,
+        "elementwise_passes", "passes", 10.0, 0.4,
         "times norms, activations and residuals move a layer's hidden vector through memory",
         "counted on the Llama block: two norms with residual, rotary embedding, gate of 3.5 hidden sizes",
-        engine=0.5, architecture=0.3,
+        engine=0.3, architecture=0.2,
     ),
     _term(
         "kernel_s", "s", 3.2e-6, 0.4,

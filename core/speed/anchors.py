@@ -21,7 +21,7 @@ METRICS: Final = ("ttft_s", "tpot_s", "output_tokens_per_s_per_gpu")
 LEVEL: Final[Mapping[str, float]] = {"ttft_s": 0.10, "tpot_s": 0.04, "output_tokens_per_s_per_gpu": 0.05}
 LOCAL: Final[Mapping[str, float]] = {"ttft_s": 0.20, "tpot_s": 0.04, "output_tokens_per_s_per_gpu": 0.12}
 NOISE: Final[Mapping[str, float]] = {"ttft_s": 0.06, "tpot_s": 0.02, "output_tokens_per_s_per_gpu": 0.02}   # repeats
-REACH: Final = 1.5               # distance in logs of the load at which the local part has fallen to 1/e
+REACH: Final = 3.0               # distance in logs of the load at which the local part has fallen to 1/e
 
 Sensitivity = Callable[[Cases], Mapping[str, Floats]]   # metric -> derivative of its log by the terms [rows, terms]
 

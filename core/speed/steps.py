@@ -214,6 +214,8 @@ class Clock:
             launches, head = np.zeros_like(chunk), np.zeros_like(chunk)
         flops = total * at_context(w.prefill_flops, pair, tokens)
         attention = flops / (r.attention_rate * w.peak_16bit)[pair]
+        scores = np.where(w.writes_scores[pair], flops * operators.SCORE_BYTES_PER_FLOP, 0.0)
+        attention = join(attention, scores / (r.kv_bandwidth * w.bandwidth)[pair])
         overhead = chunks * launches + r.sequence_s[pair] * prompts
         overlapped = 1 - (chunks + w.pp[pair] - 1) / (chunks * w.pp[pair])
         pipelined = 1 - r.pipeline_share[pair] * overlapped

@@ -21,6 +21,7 @@ ACTIVATION_BYTES: Final = 2.0               # hidden states travel in 16 bits
 HEAD_BITS: Final = 16.0                     # lm_head and routers stay in 16 bits but for GGUF
 FP16_ACCUMULATING: Final = frozenset({"tinychat", "exllama", "llamacpp", "autoawq"})
 EAGER: Final = frozenset({"hf-eager"})      # engines that launch every kernel from Python
+WRITES_SCORES: Final = frozenset({"llamacpp"})   # prompt attention through memory: -fa is off by default
 LAYER_SPLIT: Final = frozenset({"llamacpp"})   # engines whose pp stages wait for each other
 WITHOUT_WINDOWS: Final = frozenset({"trtllm 0.0", "trtllm 0.10"})   # read all unless max_attention_window is set
 CONTEXTS: Final[Floats] = np.exp2(np.arange(23))   # tokens at which caches are tabulated
@@ -64,6 +65,7 @@ class Work:
     gpus: Floats
     eager: NDArray[np.bool_]
     layer_split: NDArray[np.bool_]
+    writes_scores: NDArray[np.bool_]
     chunk: Floats                # tokens of prompt in one step
     seats: Floats                # sequences a step may carry, inf when not set
     default_seats: Floats        # the same with the engine's default where not set
@@ -140,6 +142,7 @@ def work(pairs: Sequence[Pair]) -> Work:
         tp=tp, pp=pp, dp=dp, gpus=tp * pp * dp,
         eager=np.array([d.engine in EAGER for d in deployments]),
         layer_split=np.array([d.engine in LAYER_SPLIT for d in deployments]),
+        writes_scores=np.array([d.engine in WRITES_SCORES for d in deployments]),
         chunk=np.array([_chunk(d) for d in deployments], float),
         seats=np.array([d.max_num_seqs or np.inf for d in deployments], float),
         default_seats=np.array([d.max_num_seqs or find(d.engine).max_num_seqs for d in deployments], float),
