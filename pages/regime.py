@@ -6,8 +6,10 @@ import streamlit as st
 
 from core import charts, regime, speed, track_record
 from core.advice import Choice, Plan
+from core.formats import FORMATS
+from core.models import ModelSpec
 from core.regime import CacheWeight, FormatRace, MemoryBound, PhaseAdvice, Rival
-from core.terms import Mode
+from core.terms import Basis, Mode
 from core.units import GB, KIB, US
 from pages import arithmetic, figures, parts
 
@@ -75,18 +77,24 @@ def answers(plan: Plan, choice: Choice, bound: MemoryBound) -> None:
     with first, st.container(border=True, height="stretch", gap="small"):
         memory_bound(bound)
     with second, st.container(border=True, height="stretch", gap="small"):
-        int4_pays(race, choice, margin)
+        int4_pays(spec, race, choice, margin)
     with third, st.container(border=True, height="stretch", gap="small"):
         cache_outweighs(cache, bound)
+
+
+def answered(text: str) -> None:
+    """An answer in large letters, with what it is."""
+    st.markdown(f"### {text} {figures.badge(Basis.ESTIMATED)}")
 
 
 def memory_bound(answer: MemoryBound) -> None:
     """Up to which batch a decode step is memory-bound."""
     parts.section("Up to which batch is decode memory-bound?")
-    st.markdown("### " + ("Any batch" if answer.batch is None else f"About {answer.batch:,.0f} requests"))
+    answered("Any batch" if answer.batch is None else f"About {answer.batch:,.0f} requests")
     matrices = (
         f"**{answer.matrices_batch:,.0f}** by the rates that are reached "
-        f"({figures.three(answer.achieved_ridge_flops_per_byte)} FLOP/B)"
+        f"({figures.three(answer.achieved_ridge_flops_per_byte)} FLOP/B); {_between(answer)} if they are off by as "
+        "much as TPOT may be"
         if answer.matrices_batch else "never, by the rates that are reached"
     )
     lines = [
@@ -101,6 +109,11 @@ def memory_bound(answer: MemoryBound) -> None:
     st.markdown("\n".join(f"- {line}" for line in lines))
 
 
+def _between(answer: MemoryBound) -> str:
+    low, high = answer.matrices_low, answer.matrices_high
+    return f"{low:,.0f} to {high:,.0f}" if low and high else f"from {low:,.0f} on" if low else "never"
+
+
 def _cache_verdict(answer: MemoryBound) -> str:
     if answer.batch is not None:
         return "Each request adds more arithmetic than bytes, so a large enough batch is compute-bound."
@@ -112,7 +125,7 @@ def _cache_verdict(answer: MemoryBound) -> str:
     return "Still a step spends longer on memory up to a batch of 16,384."
 
 
-def int4_pays(race: FormatRace, choice: Choice, margin: float) -> None:
+def int4_pays(spec: ModelSpec, race: FormatRace, choice: Choice, margin: float) -> None:
     """From which batch INT4 stops paying against eight and sixteen bits."""
     parts.section("From which batch does INT4 stop paying?")
     if race.format is None or race.own is None:
@@ -120,7 +133,7 @@ def int4_pays(race: FormatRace, choice: Choice, margin: float) -> None:
         for refusal in race.left_out[:1]:
             st.markdown(f"{figures.plain(refusal.choice)}: {figures.plain(refusal.reason)}")
         return
-    st.markdown("### " + figures.opened(", ".join(_stops(rival) for rival in race.rivals)))
+    answered(figures.opened(", ".join(_stops(rival) for rival in race.rivals)))
     own = race.own
     others = ", ".join(f"{rival.format.label} {figures.three(rival.weight_bytes / GB)}" for rival in race.rivals)
     turns = ", ".join(f"{r.format.label} {_turn(r)}" for r in race.rivals)
@@ -132,6 +145,9 @@ def int4_pays(race: FormatRace, choice: Choice, margin: float) -> None:
         f"**Range**: 8 of 10 ratios of two formats were estimated within a factor {math.exp(margin):.2f} of published "
         "ones; close formats cross anywhere.",
     ]
+    if spec.shipped and FORMATS[spec.shipped.format].bits_per_weight < race.rivals[-1].format.bits_per_weight:
+        own_label = FORMATS[spec.shipped.format].label
+        lines.append(f"The repository ships {own_label} weights; the others are shown as if there were such.")
     lines += [f"{figures.plain(r.choice)} is left out: {figures.plain(r.reason)}" for r in race.left_out]
     st.markdown("\n".join(f"- {line}" for line in lines))
 
@@ -163,10 +179,10 @@ def cache_outweighs(answer: CacheWeight, bound: MemoryBound) -> None:
     parts.section("From which context does the KV cache outweigh the weights?")
     requests = f"{answer.requests:,.0f} request{'s' if answer.requests != 1 else ''}"
     if answer.context is None:
-        st.markdown("### Never")
+        answered("Never")
         lines = ["The cache stops growing with the context: windows or recurrent states alone."]
     else:
-        st.markdown(f"### {figures.three(answer.context)} tokens at {requests}")
+        answered(f"{answer.context:,.0f} tokens at {requests}")
         lines = [
             f"**Memory**: {figures.three(answer.weight_bytes / GB)} GB of weights ÷ ({requests} × "
             f"{figures.three(answer.cache_bytes_per_token / KIB)} KiB a token) per GPU; pages and windows counted.",
@@ -197,8 +213,8 @@ def steps(plan: Plan, choice: Choice, context: float, path: regime.Path) -> None
     with st.container(border=True, gap="small"):
         parts.section(
             "What a step spends its time on",
-            f"Left: one decode step of {choice.concurrency:,} requests, and the prefill of {prompt:,} tokens. "
-            "Right: decode over the batch, with the ms of a step above each column.",
+            f"As bars, one decode step of {choice.concurrency:,} requests and the prefill of {prompt:,} tokens; "
+            "as columns, decode over the batch, with the ms of a step above.",
         )
         left, right = st.columns(2)
         with left:
@@ -280,7 +296,10 @@ if shown is None:
     parts.verdict(plan)
 else:
     mean_context = plan.workload.input_tokens + plan.workload.output_tokens / 2
-    bound = regime.memory_bound(plan.spec, shown.deployment, shown.concurrency, mean_context)
+    bound = regime.memory_bound(
+        plan.spec, shown.deployment, shown.concurrency, mean_context,
+        doubt=math.log(shown.tpot.high / shown.tpot.value),
+    )
     headline(plan, shown, bound)
     path = roofline(plan, shown, mean_context)
     answers(plan, shown, bound)

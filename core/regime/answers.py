@@ -33,6 +33,8 @@ class MemoryBound:
     context: float                  # tokens each request holds
     batch: float | None             # operator model; None: memory-bound at any batch
     matrices_batch: float | None    # the matmuls alone, without the cache
+    matrices_low: float | None      # the same were their arithmetic slower, and faster, by the doubt
+    matrices_high: float | None
     textbook_batch: float           # ridge x weight bytes / FLOPs of a token: data-sheet peaks, no cache
     ridge_flops_per_byte: float     # data sheet
     achieved_ridge_flops_per_byte: float
@@ -46,13 +48,17 @@ class MemoryBound:
     bound: Bound                    # what takes the largest part of a step at the plan's batch
 
 
-def memory_bound(spec: ModelSpec, deployment: Deployment, batch: float, context: float) -> MemoryBound:
+def memory_bound(
+    spec: ModelSpec, deployment: Deployment, batch: float, context: float, *, doubt: float
+) -> MemoryBound:
     """Where decode turns from memory to compute at `context` tokens a request.
+
+    `doubt`: how far the ratio of arithmetic to bytes may be off [log], as far as TPOT may.
 
     A batch of B streams the weights W once, reads B caches K and does B times the FLOPs F:
     memory-bound while W/bw + B K/bw > B F/rate, so never compute-bound when K/bw > F/rate.
     """
-    limits = roof(spec, deployment)
+    limits, alone = roof(spec, deployment), matrices(spec, deployment)
     weight_bytes, flops = weight_stream(spec, deployment)
     attention = next(c for c in speed.breakdown(spec, deployment, "decode", deployment.dp, context)
                      if c.name == ATTENTION)
@@ -63,7 +69,7 @@ def memory_bound(spec: ModelSpec, deployment: Deployment, batch: float, context:
     return MemoryBound(
         context=context,
         batch=speed.compute_bound_batch(spec, deployment, context),
-        matrices_batch=matrices(spec, deployment).turning_batch,
+        matrices_batch=alone.turning(0.0), matrices_low=alone.turning(-doubt), matrices_high=alone.turning(doubt),
         textbook_batch=limits.ridge_flops_per_byte * weight_bytes / flops * deployment.dp,
         ridge_flops_per_byte=limits.ridge_flops_per_byte,
         achieved_ridge_flops_per_byte=limits.achieved_ridge_flops_per_byte,
@@ -134,7 +140,7 @@ def format_race(
         contests.append(Rival(
             format=layout.weights, at_one=float(relative[0]), at_plan=float(tpot[index, -1] / tpot[0, -1]),
             prefill=float(ttft[index] / ttft[0]), stops=stops, stops_low=low, stops_high=high,
-            matrices_batch=matrices(spec, layout).turning_batch,
+            matrices_batch=matrices(spec, layout).turning(0.0),
             textbook_batch=roof(spec, layout).ridge_flops_per_byte * weight_bytes / flops,
             weight_bytes=weight_bytes, relative=relative,
         ))

@@ -84,10 +84,9 @@ class Matrices:
     memory_s: Floats
     compute_s: Floats
 
-    @property
-    def turning_batch(self) -> float | None:
-        """The batch at which their arithmetic outlasts their bytes; None when it never does."""
-        return crossing(self.batches, self.compute_s / self.memory_s)
+    def turning(self, doubt: float) -> float | None:
+        """The batch at which their arithmetic, quicker by `doubt` [log], outlasts their bytes; None: never."""
+        return crossing(self.batches, self.compute_s / self.memory_s, float(np.exp(doubt)))
 
 
 def roof(spec: ModelSpec, deployment: Deployment) -> Roof:
