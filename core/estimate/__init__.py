@@ -9,7 +9,7 @@ from typing import Final
 
 from core import export
 from core.errors import InputError
-from core.estimate.anchors import anchored, measured
+from core.estimate.anchors import anchors
 from core.estimate.answer import Estimates, Resolve, columns, estimate
 from core.estimate.rows import COLUMNS, Row, Setup, Table, parse, read, row
 
@@ -33,11 +33,11 @@ def answer_file(cases: Path, out: Path, resolve: Resolve, *, measurements: Path 
     """
     table = read(cases)
     names = case_names(table)
-    estimates = estimate([checked(cells) for cells in table.rows], resolve)
+    known = None
     if measurements is not None:
-        known = read(measurements)
-        references = estimate([checked(cells) for cells in known.rows], resolve)
-        estimates = anchored(estimates, references, measured(known))
+        measured = read(measurements)
+        known = anchors(estimate([checked(cells) for cells in measured.rows], resolve), measured)
+    estimates = estimate([checked(cells) for cells in table.rows], resolve, known)
     write(out, columns(estimates, names))
     return len(names), sum(1 for error in estimates.errors if error)
 

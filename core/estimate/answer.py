@@ -15,7 +15,7 @@ from core.errors import InputError, SweetspotError
 from core.estimate.rows import Row, Setup
 from core.memory import Footprint
 from core.models import ModelSpec
-from core.speed import Cases, Prediction
+from core.speed import Anchors, Cases, Prediction
 from core.terms import Deployment
 from core.units import GIB
 
@@ -50,13 +50,15 @@ class Estimates:
     errors: tuple[str, ...]                  # [rows] empty where answered
     loaded: NDArray[np.intp]                 # rows with speeds
     prediction: Prediction | None            # [loaded]
-    cases: tuple[Row | None, ...] = field(repr=False)
+    rows: tuple[Row | None, ...] = field(repr=False)
+    cases: Cases | None = field(repr=False)  # what was asked of the speed model [loaded]
 
 
-def estimate(cases: Sequence[Row | str], resolve: Resolve) -> Estimates:
+def estimate(cases: Sequence[Row | str], resolve: Resolve, anchors: Anchors | None = None) -> Estimates:
     """Memory and speed of every case; a case that is text is an error already known.
 
-    `resolve` turns a model's name into its spec and raises SweetspotError when it cannot.
+    Speeds follow what was measured nearby (`anchors`). `resolve` turns a model's name into its spec and
+    raises SweetspotError when it cannot.
     """
     models: dict[str, ModelSpec | str] = {}
     known: dict[Setup, Built | str] = {}
@@ -76,7 +78,9 @@ def estimate(cases: Sequence[Row | str], resolve: Resolve) -> Estimates:
         i for i, (one, case) in enumerate(zip(built, rows, strict=True))
         if one and one.has_gpu and case and not math.isnan(case.input_tokens)
     ], np.intp)
-    return Estimates(tuple(built), tuple(errors), loaded, _predict(built, rows, loaded), rows)
+    asked = _cases(built, rows, loaded) if len(loaded) else None
+    prediction = speed.predict(asked, anchors=anchors) if asked else None
+    return Estimates(tuple(built), tuple(errors), loaded, prediction, rows, asked)
 
 
 def _build(setup: Setup, models: dict[str, ModelSpec | str], resolve: Resolve) -> Built | str:
@@ -137,12 +141,8 @@ def _kv_format(setup: Setup, spec: ModelSpec, weights: str, engine: str) -> str:
     return "fp32" if weights == "fp32" else "bf16"
 
 
-def _predict(
-    built: Sequence[Built | None], rows: Sequence[Row | None], loaded: NDArray[np.intp]
-) -> Prediction | None:
-    """Speeds of the loaded rows, in one call."""
-    if not len(loaded):
-        return None
+def _cases(built: Sequence[Built | None], rows: Sequence[Row | None], loaded: NDArray[np.intp]) -> Cases:
+    """The loaded rows as the speed model takes them: each set-up once per KV capacity."""
     pairs: dict[tuple[int, int], int] = {}
     chosen: list[tuple[ModelSpec, Deployment]] = []
     capacity: list[float] = []
@@ -162,13 +162,13 @@ def _predict(
             capacity.append(tokens)
         which[n] = pairs[key]
     asked = [case for case in (rows[i] for i in loaded.tolist()) if case is not None]
-    return speed.predict(Cases(
+    return Cases(
         pairs=tuple(chosen), which=which, static=np.array([case.static for case in asked]),
         concurrency=np.array([case.concurrency for case in asked]),
         input_tokens=np.array([case.input_tokens for case in asked]),
         output_tokens=np.array([case.output_tokens for case in asked]),
         kv_tokens=np.array(capacity),
-    ))
+    )
 
 
 def kv_tokens(built: Built, context: float) -> float:
@@ -189,7 +189,7 @@ def columns(estimates: Estimates, names: Sequence[str]) -> list[Mapping[str, obj
     out: list[Mapping[str, object]] = []
     for index, name in enumerate(names):
         cells: dict[str, object] = {"case": name, "error": estimates.errors[index]}
-        one, case = estimates.built[index], estimates.cases[index]
+        one, case = estimates.built[index], estimates.rows[index]
         if one is not None and case is not None:
             cells |= _memory_cells(one, case)
             if index in place and estimates.prediction is not None:
