@@ -175,6 +175,25 @@ def test_breakdown_adds_up_to_the_step():
         assert sum(o.seconds for o in operators) == pytest.approx(whole.value[0], rel=0.03)
 
 
+def test_recurrent_state_is_read_in_time():
+    """Qwen3-Next keeps states beside its cache: bytes of attention and state stay under the bandwidth roof."""
+    d = deployment(tp=4)
+    attention = next(o for o in speed.breakdown(model("Qwen/Qwen3-Next-80B-A3B-Instruct"), d, "decode", 32, 1024)
+                     if o.name == "attention")
+    assert attention.bytes / attention.seconds < d.gpu.bandwidth_bytes_per_s
+
+
+def test_breakdown_names_each_operator_once():
+    names = [o.name for o in speed.breakdown(model("deepseek-ai/DeepSeek-V3"), deployment(tp=8), "decode", 8, 1024)]
+    assert len(names) == len(set(names))
+
+
+def test_no_cases_no_answers():
+    none = np.empty(0)
+    cases = speed.Cases((), np.empty(0, np.intp), np.empty(0, bool), none, none, none, none)
+    assert len(speed.predict(cases).tpot_s.value) == 0
+
+
 def test_decode_turns_compute_bound_only_where_the_cache_is_small():
     batch = speed.compute_bound_batch(model("meta-llama/Llama-3.1-8B"), deployment(), 128)
     assert batch is not None

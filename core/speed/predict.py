@@ -27,6 +27,8 @@ def predict(cases: Cases, *, anchors: Anchors | None = None, constants: Constant
 
     `anchors` are measurements: estimates of the same model, GPU, engine and format move towards them.
     """
+    if not cases.pairs:
+        return _nothing()
     known = constants or load()
     names = labels(cases.pairs)
     timer = clock(work(cases.pairs), rates(names, known))
@@ -46,6 +48,13 @@ def predict(cases: Cases, *, anchors: Anchors | None = None, constants: Constant
         return estimate
     at_anchors = predict(anchors.cases, constants=known)
     return anchored(cases, estimate, anchors, at_anchors, lambda rows: sensitivity(rows, known))
+
+
+def _nothing() -> Prediction:
+    """The answer to no question."""
+    empty, bound = np.empty(0), np.empty(0, object)
+    none = Range(empty, empty, empty)
+    return Prediction(none, none, none, bound, bound, empty)
 
 
 def sensitivity(cases: Cases, known: Constants) -> Mapping[str, Floats]:

@@ -69,20 +69,34 @@ def _matmuls(spec: ModelSpec, timer: Clock, tokens: float, prompts: float) -> li
             name, float(costs.flops[i, column] * times), float(costs.bytes[i, column] * times),
             float(costs.seconds[i, column] * times), Bound.MEMORY if by_memory else Bound.COMPUTE,
         ))
-    return out
+    return _merged(out)
 
 
 def _attention(timer: Clock, phase: str, prompts: Floats, length: Floats) -> OperatorCost:
     """Attention and recurrent state over the cache."""
-    w, r = timer.work, timer.rates
-    one = np.zeros(1, np.intp)
+    w, one = timer.work, np.zeros(1, np.intp)
     if phase == "decode":
         read, mixed = timer.cache(one, prompts, length)
         flops = prompts * at_context(w.decode_flops, one, length)
         moved = prompts * (at_context(w.kv_read, one, length) + 2 * w.state_bytes)
+        seconds = join(read, mixed) + timer.state(one, prompts)
         bound = Bound.MEMORY if read[0] >= mixed[0] else Bound.COMPUTE
-        return OperatorCost("attention", float(flops[0]), float(moved[0]), float(join(read, mixed)[0]), bound)
-    flops = prompts * length * at_context(w.prefill_flops, one, length)
-    seconds = flops / (r.attention_rate * w.peak_16bit)
-    moved = prompts * at_context(w.kv_read, one, length)
-    return OperatorCost("attention", float(flops[0]), float(moved[0]), float(seconds[0]), Bound.COMPUTE)
+    else:
+        flops = prompts * length * at_context(w.prefill_flops, one, length)
+        seconds = timer.prompt_attention(one, prompts * length, length)
+        moved = prompts * at_context(w.kv_read, one, length)
+        bound = Bound.COMPUTE
+    return OperatorCost("attention", float(flops[0]), float(moved[0]), float(seconds[0]), bound)
+
+
+def _merged(operators: list[OperatorCost]) -> list[OperatorCost]:
+    """One line a name: kinds of layers own matrices of the same name; the bound is the longer one's."""
+    out: dict[str, OperatorCost] = {}
+    for cost in operators:
+        known = out.get(cost.name)
+        if known is not None:
+            longer = max(known, cost, key=lambda c: c.seconds)
+            cost = OperatorCost(cost.name, known.flops + cost.flops, known.bytes + cost.bytes,
+                                known.seconds + cost.seconds, longer.bound)
+        out[cost.name] = cost
+    return list(out.values())

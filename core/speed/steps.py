@@ -181,12 +181,11 @@ class Clock:
         share = _between(self.tables.stack_memory, pair, batch)
         head = np.exp(_between(self.tables.head, pair, batch))
         cache, mixing = self.cache(pair, batch, context)
-        state = 2 * batch * w.state_bytes[pair] / (r.kv_bandwidth * w.bandwidth)[pair]
         reads = np.where(cache >= mixing, join(cache, mixing), 0.0)
         mixes = np.where(cache < mixing, join(cache, mixing), 0.0)
         overhead = r.kernel_s[pair] * w.units[pair] + r.step_s[pair] + r.sequence_s[pair] * batch
         return Step(
-            memory=stack * share + head + reads + state + self.elementwise(pair, batch),
+            memory=stack * share + head + reads + self.state(pair, batch) + self.elementwise(pair, batch),
             compute=stack * (1 - share) + mixes,
             overhead=np.where(w.eager[pair], 0.0, overhead),
             communication=self._messages(pair, batch),
@@ -212,10 +211,7 @@ class Clock:
             stack = np.exp(_between(self.tables.stack, pair, chunk + beside))
             stack = stack - np.exp(_between(self.tables.stack, pair, beside))
             launches, head = np.zeros_like(chunk), np.zeros_like(chunk)
-        flops = total * at_context(w.prefill_flops, pair, tokens)
-        attention = flops / (r.attention_rate * w.peak_16bit)[pair]
-        scores = np.where(w.writes_scores[pair], flops * operators.SCORE_BYTES_PER_FLOP, 0.0)
-        attention = join(attention, scores / (r.kv_bandwidth * w.bandwidth)[pair])
+        attention = self.prompt_attention(pair, total, tokens)
         overhead = chunks * launches + r.sequence_s[pair] * prompts
         overlapped = 1 - (chunks + w.pp[pair] - 1) / (chunks * w.pp[pair])
         pipelined = 1 - r.pipeline_share[pair] * overlapped
@@ -226,6 +222,18 @@ class Clock:
             communication=chunks * self._messages(pair, chunk) * pipelined,
             host=np.where(w.eager[pair], chunks * self._host(pair) + r.step_s[pair], 0.0),
         )
+
+    def prompt_attention(self, pair: Rows, total: Floats, tokens: Floats) -> Floats:
+        """Causal attention of prompts of `tokens`, `total` tokens together; some engines write the scores out."""
+        w, r = self.work, self.rates
+        flops = total * at_context(w.prefill_flops, pair, tokens)
+        scores = np.where(w.writes_scores[pair], flops * operators.SCORE_BYTES_PER_FLOP, 0.0)
+        return join(flops / (r.attention_rate * w.peak_16bit)[pair], scores / (r.kv_bandwidth * w.bandwidth)[pair])
+
+    def state(self, pair: Rows, batch: Floats) -> Floats:
+        """Recurrent state of every sequence, read and written once a token."""
+        w, r = self.work, self.rates
+        return np.asarray(2 * batch * w.state_bytes[pair] / (r.kv_bandwidth * w.bandwidth)[pair])
 
     def cache(self, pair: Rows, batch: Floats, context: Floats) -> tuple[Floats, Floats]:
         """Decode attention: time to read the cache, time to multiply with it."""
