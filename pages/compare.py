@@ -11,6 +11,7 @@ import streamlit as st
 from core import compare, gpus
 from core.charts.pareto import Offer, pareto
 from core.compare import PRICE_KINDS, SPLITS, Field, Picks, Split
+from core.export.launch import Order
 from core.formats import ENGINES
 from core.gpus import GpuSpec, Quote
 from core.models import ModelSpec
@@ -171,7 +172,7 @@ def cards(field: Field, found: Picks) -> None:
     with st.grid(3, min_column_width=260, gap="small"):
         for name, (row, what) in named.items():
             with st.container(border=True, height="stretch", gap="small", key=f"card {name}"):
-                parts.section(name, f"That meets the targets: {what}.")
+                parts.section(name, f"Within the targets, {what}.")
                 if row is None:
                     st.markdown("None.")
                 else:
@@ -179,11 +180,11 @@ def cards(field: Field, found: Picks) -> None:
 
 
 def card(field: Field, row: int, name: str) -> None:
-    """One pick: what it is, its figures, a way into Plan."""
+    """One layout: what it is, its figures, a way into Plan."""
     d = field.deployments[row]
-    st.markdown(f"**{figures.plain(layout(d))}**  \n{_formats(d)}")
     dollar = field.tokens_per_usd[row]
     st.markdown(
+        f"**{figures.plain(layout(d))}**  \n{_formats(d)}  \n"
         f"{_price(float(field.usd_per_hour[row]))} · {figures.three(float(field.tokens_per_s_per_user[row]))} tok/s a "
         f"user · TTFT {figures.ms(float(field.prediction.ttft_s.value[row]))} · "
         f"{figures.rate(float(field.tokens_per_s[row]))} in all"
@@ -213,7 +214,7 @@ def open_in_plan(d: Deployment, workload: Workload, key: str) -> None:
     if st.button(
         "Open in Plan", key=key, icon=":material/target:", on_click=parts.apply, args=(change,), help=note or None
     ):
-        st.switch_page("plan.py")
+        st.switch_page(parts.PLAN_PAGE)
 
 
 # -- chart and table --------------------------------------------------------------------------------
@@ -249,7 +250,7 @@ def _offer(field: Field, row: int, on_front: bool) -> Offer:
     d = field.deployments[row]
     return Offer(
         user=float(field.tokens_per_s_per_user[row]), dollar=float(field.tokens_per_usd[row]), gpu=d.gpu.name,
-        what=f"{layout(d)}; {_formats(d)}", usd_per_hour=float(field.usd_per_hour[row]),
+        gpus=d.gpus, what=f"{layout(d)}; {_formats(d)}", usd_per_hour=float(field.usd_per_hour[row]),
         meets=bool(field.meets_slo[row]), on_front=on_front,
     )
 
@@ -269,6 +270,7 @@ def table(field: Field, rows: np.ndarray, on_front: np.ndarray, found: Picks) ->
             hide_index=True, on_select="rerun", selection_mode="single-row", key="compare_table", height=420,
             alt="Deployments with their speed, price and formats",
             column_config={
+                "Pick": st.column_config.TextColumn(pinned=True, width="small"),
                 "GPU": st.column_config.TextColumn(pinned=True),
                 "tok/s a user": number(format="%.0f"), "TTFT, ms": number(format="%.0f"),
                 "tok/s in all": number(format="%.0f"), "$ an hour": number(format="%.2f"),
@@ -284,7 +286,7 @@ def table(field: Field, rows: np.ndarray, on_front: np.ndarray, found: Picks) ->
 def _row(field: Field, row: int, on_front: bool, name: str) -> dict[str, object]:
     d, p = field.deployments[row], field.prediction
     return {
-        "": name or ("front" if on_front else ""),
+        "Pick": name or ("front" if on_front else ""),
         "GPU": d.gpu.name, "GPUs": d.gpus, "Targets": bool(field.meets_slo[row]),
         "$ an hour": _finite(field.usd_per_hour[row]),
         "tok/s a user": float(field.tokens_per_s_per_user[row]),
@@ -300,6 +302,14 @@ def _row(field: Field, row: int, on_front: bool, name: str) -> dict[str, object]
 
 def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
+
+
+def take_away(field: Field, row: int) -> None:
+    """The layout picked in the table: its figures and its files."""
+    with st.container(border=True, gap="small", key="picked"):
+        parts.section("Picked")
+        card(field, row, "picked")
+    delivery.files(Order(field.spec, field.workload, compare.choice_of(field, row)), key="picked")
 
 
 def left_out(field: Field) -> None:
@@ -352,6 +362,6 @@ if rows.size:
     picture(field, rows, on_front, found)
     picked = table(field, rows, on_front, found)
     if picked is not None:
-        delivery.selected(field, picked)
+        take_away(field, picked)
 left_out(field)
 prices()

@@ -2,8 +2,6 @@
 
 import streamlit as st
 
-from core import compare
-from core.compare import Field
 from core.errors import SweetspotError
 from core.export import deliver, verify
 from core.export.launch import Order
@@ -14,11 +12,6 @@ from pages import figures, keeping, parts
 CHECKED = {True: ":green-badge[within the range]", False: ":orange-badge[outside the range]"}
 
 
-def selected(field: Field, row: int) -> None:
-    """The layout picked on the Compare page."""
-    files(Order(field.spec, field.workload, compare.choice_of(field, row)), key="picked")
-
-
 @st.fragment
 def files(ordered: Order, key: str) -> None:
     """Every file of a deployment, one shown at a time, and the proof below."""
@@ -26,7 +19,7 @@ def files(ordered: Order, key: str) -> None:
     made, why_not = deliver.manifests(ordered)
     with st.container(border=True, gap="small", key=f"files_{key}"):
         parts.section(
-            f"Take it away: {figures.plain(figures.layout(d))}",
+            f"Launch it: {figures.plain(figures.layout(d))}",
             f"{d.weights.label} weights, {d.kv_cache.name.upper()} cache. Every setting follows from the plan; "
             "option names are those the engine documents.",
         )

@@ -6,9 +6,11 @@ import streamlit as st
 
 from core import charts, export
 from core.advice import Choice, Plan, Standing
+from core.export import report
+from core.export.launch import order
 from core.formats import FORMATS
 from core.units import GIB, MS_PER_S
-from pages import arithmetic, figures, inputs, keeping, parts
+from pages import arithmetic, delivery, figures, inputs, keeping, parts
 
 HEAT_VIEWS = {"Throughput": "output tokens/s of the whole deployment", "TPOT": "ms per output token"}
 # One format of each kind, in the order people ask; the others differ by their scales only.
@@ -186,17 +188,18 @@ def sensitivity(plan: Plan) -> None:
 
 
 def take_away(plan: Plan) -> None:
-    """The command that launches the plan, and the tables."""
+    """The tables, the report, and the files that launch the plan."""
     with st.container(border=True, gap="small"):
         parts.section("Take it away", "The address of this page holds every input: send it, and it opens this plan.")
-        if plan.best is not None and plan.engine in export.LAUNCHERS:
-            st.code(export.launch(plan, plan.engine).text(), language="bash", wrap_lines=True)
         name = figures.file_name(plan.spec.name, plan.gpu.name)
         with st.container(horizontal=True):
             keeping.save_plan(plan)
             parts.download("Recommendation, CSV", partial(export.recommendation_csv, plan), f"{name}.csv")
             parts.download("Whole sweep, CSV", partial(export.sweep_csv, plan), f"{name}-sweep.csv")
             parts.download("Plan, JSON", partial(export.plan_json, plan), f"{name}.json")
+            parts.download("Report to print, HTML", partial(report.report, plan), f"{name}.html")
+    if plan.best is not None and plan.engine in export.LAUNCHERS:
+        delivery.files(order(plan), key="plan")
 
 
 def others(plan: Plan) -> None:

@@ -10,6 +10,7 @@ HEIGHT = 380
 X_TITLE = "Tokens/s for each user"
 Y_TITLE = "Tokens/s for each $ an hour"
 APART = 0.055            # of the axis: labels nearer than this would touch
+NAME_ROOM = 2.0          # the axis runs on for the names at its end
 STEPS = (1, 2, 5)
 
 
@@ -20,6 +21,7 @@ class Offer:
     user: float                # tokens/s for each user
     dollar: float              # tokens/s for each dollar an hour
     gpu: str
+    gpus: int
     what: str                  # formats, engine and split, for the tooltip
     usd_per_hour: float
     meets: bool
@@ -30,7 +32,7 @@ def pareto(offers: Sequence[Offer], marked: Sequence[tuple[Offer, str]], *, targ
     """Offers over two logarithmic axes; `marked` are named by a word, `target` is the slowest flow accepted."""
     if not offers:
         return figure([], height=HEIGHT)
-    x = _logarithmic("user", X_TITLE, [offer.user for offer in offers] + [target])
+    x = _logarithmic("user", X_TITLE, [offer.user for offer in offers] + [target], room=NAME_ROOM)
     y = _logarithmic("dollar", Y_TITLE, [offer.dollar for offer in offers])
     best = sorted((offer for offer in offers if offer.on_front), key=lambda offer: offer.user)
     layers = [
@@ -76,9 +78,8 @@ def _marks(marked: Sequence[tuple[Offer, str]], x: Spec, y: Spec) -> list[Spec]:
     ring = {"type": "point", "size": 190, "filled": False, "color": ORANGE, "strokeWidth": 2.5, "opacity": 1}
     layers: list[Spec] = []
     for offer, word in marked:
-        late = offer.user > (x["scale"]["domain"][0] * x["scale"]["domain"][1]) ** 0.5
-        text = {"type": "text", "align": "right" if late else "left", "dx": -13 if late else 13, "dy": 12,
-                "color": ORANGE, "fontWeight": 700}
+        text = {"type": "text", "align": "right" if offer.on_front else "left", "dx": -13 if offer.on_front else 13,
+                "dy": 12, "color": ORANGE, "fontWeight": 700}
         data = one(user=offer.user, dollar=offer.dollar, word=word)
         layers += [{"data": data, "mark": ring, "encoding": {"x": x, "y": y}},
                    {"data": data, "mark": text, "encoding": {"x": x, "y": y, "text": {"field": "word"}}}]
@@ -86,31 +87,23 @@ def _marks(marked: Sequence[tuple[Offer, str]], x: Spec, y: Spec) -> list[Spec]:
 
 
 def _names(best: Sequence[Offer], x: Spec, y: Spec) -> list[Spec]:
-    """The accelerators along the front, where there is room for their names."""
+    """What stands along the front, above it where nothing else is, as far as there is room."""
     low, high = (log10(edge) for edge in y["scale"]["domain"])
     named: list[Offer] = []
     for offer in best:
-        new = not named or named[-1].gpu != offer.gpu
-        room = all(abs(log10(offer.dollar / other.dollar)) > APART * (high - low) for other in named)
-        if new and room:
+        if all(abs(log10(offer.dollar / other.dollar)) > APART * (high - low) for other in named):
             named.append(offer)
-    middle = (x["scale"]["domain"][0] * x["scale"]["domain"][1]) ** 0.5
-    return [
-        {
-            "data": rows(user=[o.user for o in side], dollar=[o.dollar for o in side], gpu=[o.gpu for o in side]),
-            "mark": {"type": "text", "align": align, "dx": dx, "dy": -9, "color": INK, "opacity": 0.9},
-            "encoding": {"x": x, "y": y, "text": {"field": "gpu"}},
-        }
-        for side, align, dx in (
-            ([o for o in named if o.user <= middle], "left", 9), ([o for o in named if o.user > middle], "right", -2),
-        )
-        if side
-    ]
+    return [{
+        "data": rows(user=[o.user for o in named], dollar=[o.dollar for o in named],
+                     name=[f"{o.gpus} × {o.gpu}" if o.gpus > 1 else o.gpu for o in named]),
+        "mark": {"type": "text", "align": "left", "dx": 11, "dy": -8, "color": INK, "opacity": 0.9},
+        "encoding": {"x": x, "y": y, "text": {"field": "name"}},
+    }]
 
 
-def _logarithmic(field: str, title: str, values: Sequence[float]) -> Spec:
-    """A logarithmic axis without grid, ticked at 1, 2 and 5."""
-    low, high = min(values) / 1.15, max(values) * 1.25
+def _logarithmic(field: str, title: str, values: Sequence[float], room: float = 1.25) -> Spec:
+    """A logarithmic axis without grid, ticked at 1, 2 and 5; `room` is how far it runs on, as a factor."""
+    low, high = min(values) / 1.15, max(values) * room
     decades = range(floor(log10(low)), ceil(log10(high)) + 1)
     ticks = [step * 10.0**decade for decade in decades for step in STEPS if low <= step * 10.0**decade <= high]
     return {
