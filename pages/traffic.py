@@ -42,7 +42,8 @@ def digest(question: Question) -> str:
     """Names a question: the same inputs give the same name."""
     trace = question.trace
     said = hashlib.sha256(repr((
-        question.spec, question.deployment, question.options, question.slo, question.headroom, question.replicas
+        question.spec, question.deployment, question.options, question.slo, question.headroom, question.replicas,
+        question.windows,
     )).encode())
     for column in (trace.arrival_s, trace.input_tokens, trace.output_tokens):
         said.update(column.tobytes())
@@ -78,14 +79,15 @@ def results(plan: Plan, question: Question, job: Job, fleet: Fleet, by_day: bool
     points = [part for part in found if isinstance(part, RatePoint)]
     hours = next((part for part in found if isinstance(part, tuple) and isinstance(part[0], Hour)), None)
     splits = next((part for part in found if isinstance(part, tuple) and isinstance(part[0], Split)), None)
-    if len(points) > 2:
-        shown.curves(question, points, fleet)
-        left, right = st.columns(2)
-        with left:
-            shown.cost_curve(plan, question, points)
-        if hours:
-            with right:
-                shown.autoscaling(plan, question, hours, by_day)
+    if len(points) < 3:
+        return
+    shown.curves(question, points, fleet)
+    left, right = st.columns(2)
+    with left:
+        shown.cost_curve(plan, question, points)
+    if hours:
+        with right:
+            shown.autoscaling(plan, question, hours, by_day)
     if splits:
         left, right = st.columns(2)
         with left:
@@ -108,28 +110,27 @@ def watch(job: Job) -> None:
 
 def answer(plan: Plan, question: Question, job: Job | None, *, by_day: bool) -> None:
     """The verdict and what is known so far; it redraws itself while the simulation runs."""
+    quick, quick_points = _first_look(digest(question), question)
     running = job is not None and not job.ended
 
     @st.fragment(run_every="0.5s" if running else None)
     def draw() -> None:
         if running and job and job.ended:
             st.rerun()
-        fleet = next((part for part in job.parts if isinstance(part, Fleet)), None) if job else None
-        whole = fleet is not None
-        quick, points = (fleet, ()) if fleet else _first_look(digest(question), question)
-        found = fleet or quick
-        shown.verdict(plan, question, found, whole=whole)
+        whole = next((part for part in job.parts if isinstance(part, Fleet)), None) if job else None
+        shown.verdict(plan, question, whole or quick, whole=whole is not None)
         if job is None or job.state is State.CANCELLED:
             _offer(question, cancelled=job is not None)
         elif job.state is State.FAILED:
             st.error(figures.plain(job.error), icon=":material/error:")
         elif not job.ended:
             watch(job)
-        shown.figures_of(plan, question, found)
-        if job and fleet:
-            results(plan, question, job, fleet, by_day)
-        elif points:
-            shown.curves(question, points, found)
+        shown.figures_of(plan, question, whole or quick)
+        if job and whole:
+            results(plan, question, job, whole, by_day)
+        else:
+            shown.curves(question, quick_points, quick)
+
     draw()
 
 
@@ -170,10 +171,12 @@ def page() -> None:
     if trace is None:
         st.info(f"Choose a CSV file with a header line: {asked.TRACE_COLUMNS}.", icon=":material/upload_file:")
         return
-    question = Question(plan.spec, plan.best.deployment, options, trace, slo, headroom, owned)
+    by_day = st.session_state.get("arrivals") == asked.DAY
+    windows = asked.HOURS if by_day else asked.windows(trace)
+    question = Question(plan.spec, plan.best.deployment, options, trace, slo, headroom, owned, windows)
     if job is not None and job.title != digest(question):
         job = None
-    answer(plan, question, job, by_day=st.session_state.get("arrivals") == asked.DAY)
+    answer(plan, question, job, by_day=by_day)
 
 
 page()

@@ -56,7 +56,7 @@ def _purchase(plan: Plan, question: Question, fleet: Fleet) -> str:
     if price is None:
         return f"{buy}."
     bill = traffic.bill(fleet.to_buy, question.deployment.gpus, price, fleet.service.output_tokens_per_s)
-    return f"{buy}. That is \\{figures.dollars(bill.per_hour)} an hour."
+    return f"{buy}. That is \\{_dollars(bill.per_hour)} an hour."
 
 
 def _owned(question: Question, fleet: Fleet) -> str:
@@ -121,6 +121,8 @@ def _short(seconds: float) -> str:
 
 def _dollars(amount: float) -> str:
     """No cents where they do not matter."""
+    if amount == 0:
+        return "$0"
     return f"${amount:,.0f}" if amount >= 1000 else figures.dollars(amount)
 
 

@@ -22,6 +22,8 @@ NO_OFFLOAD, TO_HOST = "off", "to host memory"
 ACCEPTANCES = {acceptance.name: acceptance for acceptance in traffic.ACCEPTANCES}
 MINUTES = (1, 5, 10, 30, 60)
 DEFAULT_RATE = 40.0
+HOURS = 24
+WINDOW_S = 30.0         # shorter windows hold too few requests to scale by
 TRACE_COLUMNS = "arrival_s,input_tokens,output_tokens"
 
 
@@ -183,3 +185,8 @@ def describe(trace: Trace) -> None:
         f"{figures.three(float(trace.output_tokens.mean()))} tokens on average."
         + ("" if trace.was_in_order else " Its lines were out of order and have been sorted by arrival.")
     )
+
+
+def windows(trace: Trace) -> int:
+    """Windows in which an autoscaler looks at a trace that is no day."""
+    return max(2, min(HOURS, int(trace.duration_s / WINDOW_S)))

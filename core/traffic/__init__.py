@@ -3,16 +3,15 @@
 from core.traffic.fleet import (
     Bill,
     Fleet,
-    Hour,
     Percentiles,
     Service,
     Slo,
-    autoscale,
     bill,
     serve,
     serve_disaggregated,
     smallest_fleet,
 )
+from core.traffic.hours import Hour, autoscale
 from core.traffic.replica import Options, Replica, replica
 from core.traffic.requests import MAX_REQUESTS, PRESETS, Lengths, Trace, generate, read_trace
 from core.traffic.scheduler import Limits, Outcome, simulate, simulate_closed

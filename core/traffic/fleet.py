@@ -1,6 +1,6 @@
 """From one replica to a service: percentiles, the smallest fleet that holds an SLO, its cost."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import ceil
 from typing import Final
@@ -13,7 +13,7 @@ from core.errors import InputError
 from core.traffic.requests import Trace
 from core.traffic.scheduler import Limits, Outcome, StepTimes, simulate
 
-MAX_REPLICAS: Final = 4096
+MAX_REPLICAS: Final = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +94,23 @@ def summary(outcomes: list[Outcome], slo: Slo) -> Service:
     )
 
 
-def serve(trace: Trace, steps: StepTimes, limits: Limits, replicas: int, slo: Slo) -> Service:
-    """The trace on `replicas` alike behind a round-robin balancer."""
-    return summary([simulate(trace.every(replicas, i), steps, limits) for i in range(replicas)], slo)
+def serve(
+    trace: Trace, steps: StepTimes, limits: Limits, replicas: int, slo: Slo, *, most_requests: int | None = None
+) -> Service:
+    """The trace on `replicas` alike behind a round-robin balancer.
+
+    With `most_requests` only as many of the replicas are simulated as that takes, at least one; they stand for all.
+    """
+    shown = replicas
+    if most_requests is not None and len(trace) > most_requests:
+        shown = max(1, most_requests * replicas // len(trace))
+    chosen = np.linspace(0, replicas - 1, shown).astype(int).tolist()
+    found = summary([simulate(trace.every(replicas, i), steps, limits) for i in chosen], slo)
+    share = replicas / shown
+    return replace(
+        found, replicas=replicas, goodput_per_s=found.goodput_per_s * share,
+        output_tokens_per_s=found.output_tokens_per_s * share, in_system=found.in_system * share,
+    )
 
 
 def serve_disaggregated(
@@ -162,25 +176,26 @@ def smallest_fleet(
     *,
     headroom: float = 0.2,
     guess: int = 1,
+    most_requests: int | None = None,
     on_try: Callable[[Service], None] | None = None,
 ) -> Fleet:
     """Gallops from `guess`, then halves the gap. Raises InputError where no number of replicas can hold the SLO.
 
     `on_try` sees every fleet tried; raise from it to stop. Time about 2 log2(replicas / guess) simulations.
     """
-    check_single_request(trace, steps, slo)
+    _check_alone(trace, steps, limits, slo)
     tried: dict[int, Service] = {}
 
     def holds(replicas: int) -> bool:
-        tried[replicas] = serve(trace, steps, limits, replicas, slo)
+        tried[replicas] = serve(trace, steps, limits, replicas, slo, most_requests=most_requests)
         if on_try:
             on_try(tried[replicas])
         return tried[replicas].holds(slo)
 
-    low, high = _bracket(holds, guess, min(MAX_REPLICAS, 2 * len(trace)))
+    low, high = bracket(holds, guess, min(MAX_REPLICAS, 2 * len(trace)))
     if high is None:
         raise InputError(
-            f"Even {low:,} replicas keep only {tried[low].within_slo:.0%} of requests within the SLO: loosen "
+            f"Even {low:,} replicas keep only {tried[low].within_slo:.1%} of requests within the SLO: loosen "
             "the SLO, shorten the prompts, or choose a faster deployment."
         )
     while high - low > 1:
@@ -190,7 +205,7 @@ def smallest_fleet(
     return Fleet(high, with_headroom, with_headroom + 1, tried[high], tuple(tried[n] for n in sorted(tried)))
 
 
-def _bracket(holds: Callable[[int], bool], guess: int, most: int) -> tuple[int, int | None]:
+def bracket(holds: Callable[[int], bool], guess: int, most: int) -> tuple[int, int | None]:
     """(most replicas known not to hold, fewest known to hold or None), found in doubling strides from a guess."""
     at, stride = max(1, min(guess, most)), 1
     if holds(at):
@@ -208,16 +223,22 @@ def _bracket(holds: Callable[[int], bool], guess: int, most: int) -> tuple[int, 
     return at, None
 
 
-def check_single_request(trace: Trace, steps: StepTimes, slo: Slo) -> None:
-    """A request alone on a GPU must meet the SLO, or no fleet will."""
+def _check_alone(trace: Trace, steps: StepTimes, limits: Limits, slo: Slo) -> None:
+    """A request alone on a replica must meet the SLO, or no fleet will. Raises InputError."""
     if not len(trace):
         raise InputError("The trace holds no request: raise the rate or the duration.")
-    prompt = float(np.quantile(trace.input_tokens, slo.share))
-    ttft_s = steps.seconds(0, 0, int(prompt))
-    tpot_s = steps.seconds(1, float(np.median(trace.input_tokens)), 0)
+    prompt = int(np.quantile(trace.input_tokens, slo.share, method="lower"))
+    typical = int(np.median(trace.input_tokens))
+    if min(prompt, typical) + 2 > limits.kv_tokens:
+        raise InputError(
+            f"A replica's cache holds {limits.kv_tokens:,.0f} tokens, less than a prompt of {prompt:,}: use more GPUs "
+            "per replica, smaller weights or a smaller KV cache format."
+        )
+    ttft_s = _alone(prompt, 1, steps, limits).ttft_s[0]
+    tpot_s = _alone(typical, 2, steps, limits).tpot_s[0]
     if ttft_s > slo.ttft_s:
         raise InputError(
-            f"A prompt of {prompt:,.0f} tokens alone takes {ttft_s * 1e3:,.0f} ms to its first token, more than the "
+            f"A prompt of {prompt:,} tokens alone takes {ttft_s * 1e3:,.0f} ms to its first token, more than the "
             f"{slo.ttft_s * 1e3:,.0f} ms asked for, and no number of replicas helps: use more tensor parallelism or a "
             "faster GPU."
         )
@@ -228,53 +249,8 @@ def check_single_request(trace: Trace, steps: StepTimes, slo: Slo) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Hour:
-    """One window of an autoscaled day."""
-
-    start_s: float
-    requests_per_s: float
-    replicas: int
-
-
-def autoscale(
-    trace: Trace,
-    steps: StepTimes,
-    limits: Limits,
-    slo: Slo,
-    *,
-    windows: int = 24,
-    most: int = MAX_REPLICAS,
-    on_window: Callable[[Hour], None] | None = None,
-) -> tuple[Hour, ...]:
-    """The smallest fleet of each window of the trace, as an autoscaler that foresees would run.
-
-    A window too short or too hard for any fleet up to `most` runs them all; an empty one runs one replica.
-    """
-    hours: list[Hour] = []
-    for start, part in _windows(trace, windows):
-        guess = hours[-1].replicas if hours else 1
-        needed = _smallest_up_to(most, guess, part, steps, limits, slo) if len(part) else 1
-        hours.append(Hour(start, len(part) * windows / max(trace.duration_s, 1e-9), needed))
-        if on_window:
-            on_window(hours[-1])
-    return tuple(hours)
-
-
-def _smallest_up_to(most: int, guess: int, part: Trace, steps: StepTimes, limits: Limits, slo: Slo) -> int:
-    low, high = _bracket(lambda n: serve(part, steps, limits, n, slo).holds(slo), guess, most)
-    while high is not None and high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if serve(part, steps, limits, middle, slo).holds(slo) else (middle, high)
-    return high or most
-
-
-def _windows(trace: Trace, windows: int) -> Iterator[tuple[float, Trace]]:
-    edges = np.linspace(trace.arrival_s[0], trace.arrival_s[-1] + 1e-9, windows + 1)
-    cuts = np.searchsorted(trace.arrival_s, edges)
-    for start, low, high in zip(edges[:-1], cuts[:-1], cuts[1:], strict=True):
-        part = slice(low, high)
-        yield float(start), Trace(trace.arrival_s[part], trace.input_tokens[part], trace.output_tokens[part])
+def _alone(prompt: int, answer: int, steps: StepTimes, limits: Limits) -> Outcome:
+    return simulate(Trace(np.zeros(1), np.array([prompt]), np.array([answer])), steps, limits)
 
 
 @dataclass(frozen=True, slots=True)

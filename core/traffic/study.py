@@ -12,24 +12,22 @@ from core.models import ModelSpec
 from core.terms import Deployment
 from core.traffic.fleet import (
     Fleet,
-    Hour,
     Service,
     Slo,
-    autoscale,
     serve,
     serve_disaggregated,
     smallest_fleet,
 )
+from core.traffic.hours import Hour, autoscale
 from core.traffic.replica import Options, Replica, replica
 from core.traffic.requests import Trace
 
 FACTORS: Final = (0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0)     # of the rate asked
-HOURS: Final = 24
 MOST_SPLITS: Final = 5
-QUICK_REQUESTS: Final = 1_500       # of the first look: about half a second
-QUICK_CURVE_REQUESTS: Final = 300   # for each replica and point of the first curve
-QUICK_REPLICAS: Final = 4           # with more, the first look has no curve
+QUICK_REQUESTS: Final = 1_500       # of every fleet of the first look: about a tenth of a second
+QUICK_CURVE_REQUESTS: Final = 400   # of every point of its curve
 CURVE_REQUESTS: Final = 6_000       # of every point around the answer
+SHORTEST_S: Final = 60.0            # of traffic, so that queues have time to grow
 
 Report = Callable[[float, str], None]       # share of the work done, what it does now
 
@@ -45,6 +43,7 @@ class Question:
     slo: Slo
     headroom: float = 0.2
     replicas: int | None = None
+    windows: int = 24           # of the autoscaler: hours of a day
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,23 +80,38 @@ Part = Fleet | RatePoint | tuple[Hour, ...] | tuple[Split, ...] | Effect
 def first_look(question: Question) -> tuple[Fleet, tuple[RatePoint, ...]]:
     """The answer and its curve from few requests. Raises InputError where no fleet can hold the targets."""
     one, slo = _replica(question), question.slo
-    fleet = smallest_fleet(question.trace.busiest(QUICK_REQUESTS), one.steps, one.limits, slo,
-                           headroom=question.headroom)
+    fleet = _quick(question, one)
     shown = question.replicas or fleet.needed
-    busiest = question.trace.busiest(QUICK_CURVE_REQUESTS * shown)
+    busiest = _busiest(question.trace, QUICK_CURVE_REQUESTS)
     points = tuple(
-        RatePoint(question.trace.requests_per_s * factor,
-                  serve(busiest.at_rate(factor), one.steps, one.limits, shown, slo), None)
+        RatePoint(
+            question.trace.requests_per_s * factor,
+            serve(busiest.at_rate(factor), one.steps, one.limits, shown, slo, most_requests=QUICK_CURVE_REQUESTS),
+            None,
+        )
         for factor in FACTORS
-    ) if shown <= QUICK_REPLICAS else ()
+    )
     return fleet, points
+
+
+def _quick(question: Question, one: Replica) -> Fleet:
+    busiest = _busiest(question.trace, QUICK_REQUESTS)
+    return smallest_fleet(
+        busiest, one.steps, one.limits, question.slo, headroom=question.headroom,
+        guess=max(1, len(busiest) // QUICK_REQUESTS), most_requests=QUICK_REQUESTS,
+    )
+
+
+def _busiest(trace: Trace, requests: int) -> Trace:
+    """The busiest part of a trace with that many requests and a minute at least."""
+    return trace.busiest(max(requests, round(SHORTEST_S * trace.requests_per_s)))
 
 
 def study(question: Question, report: Report) -> Iterator[Part]:
     """The whole answer, part by part. `report` is called between simulations; raise from it to stop."""
     one, trace, slo = _replica(question), question.trace, question.slo
     report(0.0, "the smallest fleet")
-    guess = smallest_fleet(trace.busiest(QUICK_REQUESTS), one.steps, one.limits, slo).needed
+    guess = _quick(question, one).needed
     fleet = smallest_fleet(
         trace, one.steps, one.limits, slo, headroom=question.headroom, guess=guess,
         on_try=lambda tried: report(0.1, f"{tried.replicas:,} replicas"),
@@ -105,7 +119,7 @@ def study(question: Question, report: Report) -> Iterator[Part]:
     yield fleet
     yield from _rates(question, one, fleet, report)
     report(0.7, "hour by hour")
-    yield autoscale(trace, one.steps, one.limits, slo, windows=HOURS, most=fleet.needed,
+    yield autoscale(trace, one.steps, one.limits, slo, windows=question.windows, most=fleet.needed,
                     on_window=lambda _: report(0.7, "hour by hour"))
     report(0.8, "prompts and answers apart")
     yield _splits(one, trace, slo, max(2, fleet.needed), report)
@@ -120,14 +134,14 @@ def _replica(question: Question) -> Replica:
 def _rates(question: Question, one: Replica, fleet: Fleet, report: Report) -> Iterator[RatePoint]:
     """The busiest requests of the trace, faster and slower, called by the rate of the whole trace."""
     shown = question.replicas or fleet.needed
-    busiest = question.trace.busiest(CURVE_REQUESTS)
+    busiest = _busiest(question.trace, CURVE_REQUESTS)
     guess = 1
     for i, factor in enumerate(FACTORS):
         rate = question.trace.requests_per_s * factor
         done = 0.2 + 0.5 * i / len(FACTORS)
         report(done, f"{rate:,.3g} requests/s")
         trace = busiest.at_rate(factor)
-        service = serve(trace, one.steps, one.limits, shown, question.slo)
+        service = serve(trace, one.steps, one.limits, shown, question.slo, most_requests=CURVE_REQUESTS)
         needed = _needed(trace, one, question.slo, max(guess, round(fleet.needed * factor)))
         guess = needed or guess
         yield RatePoint(rate, service, needed)
@@ -135,7 +149,7 @@ def _rates(question: Question, one: Replica, fleet: Fleet, report: Report) -> It
 
 def _needed(trace: Trace, one: Replica, slo: Slo, guess: int) -> int | None:
     try:
-        return smallest_fleet(trace, one.steps, one.limits, slo, guess=guess).needed
+        return smallest_fleet(trace, one.steps, one.limits, slo, guess=guess, most_requests=CURVE_REQUESTS).needed
     except InputError:
         return None
 

@@ -1,0 +1,59 @@
+"""A fleet that follows the load: the fewest replicas of every window of a trace."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from core.traffic.fleet import MAX_REPLICAS, Slo, bracket, serve
+from core.traffic.requests import Trace
+from core.traffic.scheduler import Limits, StepTimes
+
+
+@dataclass(frozen=True, slots=True)
+class Hour:
+    """One window of an autoscaled day."""
+
+    start_s: float
+    requests_per_s: float
+    replicas: int
+
+
+def autoscale(
+    trace: Trace,
+    steps: StepTimes,
+    limits: Limits,
+    slo: Slo,
+    *,
+    windows: int = 24,
+    most: int = MAX_REPLICAS,
+    on_window: Callable[[Hour], None] | None = None,
+) -> tuple[Hour, ...]:
+    """The smallest fleet of each window of the trace, as an autoscaler that foresees would run.
+
+    A window too short or too hard for any fleet up to `most` runs them all; an empty one runs one replica.
+    """
+    hours: list[Hour] = []
+    for start, part in _windows(trace, windows):
+        guess = hours[-1].replicas if hours else 1
+        needed = _smallest_up_to(most, guess, part, steps, limits, slo) if len(part) else 1
+        hours.append(Hour(start, len(part) * windows / max(trace.duration_s, 1e-9), needed))
+        if on_window:
+            on_window(hours[-1])
+    return tuple(hours)
+
+
+def _smallest_up_to(most: int, guess: int, part: Trace, steps: StepTimes, limits: Limits, slo: Slo) -> int:
+    low, high = bracket(lambda n: serve(part, steps, limits, n, slo).holds(slo), guess, most)
+    while high is not None and high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if serve(part, steps, limits, middle, slo).holds(slo) else (middle, high)
+    return high or most
+
+
+def _windows(trace: Trace, windows: int) -> Iterator[tuple[float, Trace]]:
+    edges = np.linspace(trace.arrival_s[0], trace.arrival_s[-1] + 1e-9, windows + 1)
+    cuts = np.searchsorted(trace.arrival_s, edges)
+    for start, low, high in zip(edges[:-1], cuts[:-1], cuts[1:], strict=True):
+        part = slice(low, high)
+        yield float(start), Trace(trace.arrival_s[part], trace.input_tokens[part], trace.output_tokens[part])

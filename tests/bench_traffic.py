@@ -1,0 +1,35 @@
+"""How fast traffic is simulated: `python -m tests.bench_traffic`.
+
+One hour of 25,000 requests on one replica, the first look that a page waits for, and a whole study.
+"""
+
+import time
+from collections.abc import Callable
+
+from core import catalogue, formats, gpus
+from core.terms import Deployment
+from core.traffic import PRESETS, Options, Question, Slo, first_look, generate, replica, simulate, study
+
+REQUESTS, HOUR_S = 25_000, 3600.0
+
+
+def seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    spec = catalogue.load("meta-llama/Llama-3.1-8B")
+    assert spec is not None
+    deployment = Deployment(gpus.find("H100 SXM5 80GB"), formats.find("fp8"), formats.find_kv("bf16"))
+    one = replica(spec, deployment, Options())
+    hour = generate(REQUESTS / HOUR_S, HOUR_S, PRESETS[0])
+    asked = Question(spec, deployment, Options(), generate(40, 300, PRESETS[0]), Slo(1.0, 0.05))
+    print(f"{len(hour):,} requests of one hour  {seconds(lambda: simulate(hour, one.steps, one.limits)):6.2f} s  (aim < 5)")
+    print(f"first look               {seconds(lambda: first_look(asked)):6.2f} s  (aim < 1.5)")
+    print(f"whole study, {len(asked.trace):,} req.  {seconds(lambda: list(study(asked, lambda share, note: None))):6.2f} s")
+
+
+if __name__ == "__main__":
+    main()
