@@ -26,9 +26,13 @@ def main() -> None:
     one = replica(spec, deployment, Options())
     hour = generate(REQUESTS / HOUR_S, HOUR_S, PRESETS[0])
     asked = Question(spec, deployment, Options(), generate(40, 300, PRESETS[0]), Slo(1.0, 0.05))
-    print(f"{len(hour):,} requests of one hour  {seconds(lambda: simulate(hour, one.steps, one.limits)):6.2f} s  (aim < 5)")
-    print(f"first look               {seconds(lambda: first_look(asked)):6.2f} s  (aim < 1.5)")
-    print(f"whole study, {len(asked.trace):,} req.  {seconds(lambda: list(study(asked, lambda share, note: None))):6.2f} s")
+    works: dict[str, Callable[[], object]] = {
+        f"{len(hour):,} requests of one hour (aim < 5)": lambda: simulate(hour, one.steps, one.limits),
+        "first look (aim < 1.5)": lambda: first_look(asked),
+        f"whole study of {len(asked.trace):,} requests": lambda: list(study(asked, lambda share, note: None)),
+    }
+    for name, work in works.items():
+        print(f"{name:42} {seconds(work):6.2f} s")
 
 
 if __name__ == "__main__":
