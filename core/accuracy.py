@@ -5,7 +5,7 @@ kept in assets/accuracy.csv for the screen.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -172,7 +172,8 @@ def _cell(known: Errors | None) -> str:
 def main() -> None:
     """Print the tables and keep the points."""
     found = accuracy()
-    track_record.write(found.record)
+    lost = {"formats": found.regret_over_formats, "layouts": found.regret_over_layouts}
+    track_record.write(replace(found.record, coverage=found.coverage, regret=lost))
     print("\n\n".join([table(found), *(breakdown(found.record, kind) for kind in track_record.KINDS)]))
 
 

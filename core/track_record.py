@@ -8,7 +8,7 @@ import csv
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -64,6 +64,8 @@ class TrackRecord:
     points: Mapping[str, Points]
     format_ratio: float          # 8 of 10 ratios of TPOT between two formats, all else equal, are this near [log]
     published_sha256: str        # of the table the estimates were made against
+    coverage: Mapping[str, float] = field(default_factory=dict)   # metric -> unseen cases inside their 80 % range
+    regret: Mapping[str, float] = field(default_factory=dict)     # formats, layouts -> throughput lost by the pick
 
     def errors(self, metric: str, *, in_sample: bool = False) -> Errors:
         """Over all cases of a metric."""
@@ -116,7 +118,11 @@ def digest(path: Path = PUBLISHED) -> str:
 def write(record: TrackRecord, path: Path = PATH) -> None:
     """Keep a track record, three significant digits a figure."""
     with path.open("w", encoding="utf-8", newline="") as file:
-        head = {"published_sha256": record.published_sha256, "format_ratio": round(record.format_ratio, 4)}
+        head = {
+            "published_sha256": record.published_sha256, "format_ratio": round(record.format_ratio, 4),
+            "coverage": {metric: round(share, 3) for metric, share in record.coverage.items()},
+            "regret": {what: round(share, 4) for what, share in record.regret.items()},
+        }
         file.write(f"# {json.dumps(head)}\n")
         out = csv.writer(file, lineterminator="\n")
         out.writerow(_COLUMNS)
@@ -137,7 +143,7 @@ def read(path: Path = PATH) -> TrackRecord:
     return TrackRecord(
         {metric: _points(metric, {name: column[table["metric"] == metric] for name, column in table.items()})
          for metric in METRICS},
-        float(head["format_ratio"]), str(head["published_sha256"]),
+        float(head["format_ratio"]), str(head["published_sha256"]), head.get("coverage", {}), head.get("regret", {}),
     )
 
 

@@ -141,7 +141,8 @@ def int4_pays(spec: ModelSpec, race: FormatRace, choice: Choice, margin: float) 
     lines += [
         f"**Why it leads**: {race.format.label} streams {figures.three(own.weight_bytes / GB)} GB a step; {others}.",
         f"**Why it stops**: it is unpacked and multiplied in 16 bits. Its matrices turn compute-bound at batch "
-        f"{_turn(own)}; {turns}. In brackets the textbook ridge.",
+        f"{_turn(own)}; {turns}. In brackets the textbook ridge. When serving, prefills run between the steps, and "
+        "there it leads by less.",
         f"**Range**: 8 of 10 ratios of two formats were estimated within a factor {math.exp(margin):.2f} of published "
         "ones; close formats cross anywhere.",
     ]
@@ -296,9 +297,9 @@ if shown is None:
     parts.verdict(plan)
 else:
     mean_context = plan.workload.input_tokens + plan.workload.output_tokens / 2
+    time = shown.tpot if math.isfinite(shown.tpot.value) else shown.ttft      # a single token has no TPOT
     bound = regime.memory_bound(
-        plan.spec, shown.deployment, shown.concurrency, mean_context,
-        doubt=math.log(shown.tpot.high / shown.tpot.value),
+        plan.spec, shown.deployment, shown.concurrency, mean_context, doubt=math.log(time.high / time.value)
     )
     headline(plan, shown, bound)
     path = roofline(plan, shown, mean_context)

@@ -273,7 +273,8 @@ def _predicted(asked: _Asked, changes: Sequence[Change]) -> list[_Seen]:
         pairs=tuple((change.spec, change.deployment) for change in changes),
         which=np.arange(n), static=np.full(n, load.mode is Mode.STATIC),
         concurrency=np.array([change.concurrency for change in changes]),
-        input_tokens=np.full(n, float(load.input_tokens)), output_tokens=np.full(n, float(load.output_tokens)),
+        input_tokens=np.full(n, float(load.input_tokens)),
+        output_tokens=np.full(n, max(2.0, float(load.output_tokens))),      # a single token has no TPOT
         kv_tokens=np.where(
             [change.undoes for change in changes], np.inf, np.maximum(held / replicas, 1.0) * load.context_tokens
         ),
