@@ -21,7 +21,7 @@ class Split(StrEnum):
     TENSORS = "tensors"        # tp: every matrix over all GPUs
     REPLICAS = "replicas"      # dp: copies of the model, each with a share of the requests
     LAYERS = "layers"          # pp: two stages of layers, tensors split within each
-    EXPERTS = "experts"        # ep: tensor parallel attention, whole experts spread over the GPUs
+    EXPERTS = "experts"        # ep: attention by tensors or replicas, whole experts spread over the GPUs
 
 
 SPLITS: Final = tuple(Split)
@@ -94,16 +94,18 @@ def _splits(
     spec: ModelSpec, whole: Deployment, counts: Sequence[int], splits: Sequence[Split]
 ) -> Iterator[Deployment]:
     """A replica of `whole.gpus` GPUs as it is and split otherwise, and copies of it up to the largest count."""
-    gpus, alone = whole.gpus, whole.gpus == 1
-    if alone or Split.TENSORS in splits or whole.engine in LAYER_SPLIT:
+    gpus, by_layers = whole.gpus, whole.engine in LAYER_SPLIT
+    spreads = Split.EXPERTS in splits and spec.is_moe and not by_layers
+    if gpus == 1 or by_layers or Split.TENSORS in splits:
         yield whole
-    if Split.REPLICAS in splits:
-        for count in counts:
+        for count in counts if Split.REPLICAS in splits else ():
             if count > gpus and count % gpus == 0:
                 yield replace(whole, dp=count // gpus)
-    if alone or whole.engine in LAYER_SPLIT:
+                if spreads:
+                    yield replace(whole, dp=count // gpus, ep=count)
+    if gpus == 1 or by_layers:
         return
     if Split.LAYERS in splits and spec.n_layers >= _STAGES:
         yield replace(whole, tp=gpus // _STAGES, pp=_STAGES)
-    if Split.EXPERTS in splits and spec.is_moe:
+    if spreads:
         yield replace(whole, ep=gpus)
