@@ -21,7 +21,7 @@ DTYPES = {"fp32": "FP32", "fp16": "FP16", "bf16": "BF16", "fp8": "FP8", "int8": 
 def plan_with(change: dict[str, object], label: str = "Plan this", *, key: str) -> None:
     """The button that sets inputs of the sidebar and goes to the plan."""
     if st.button(label, icon=":material/target:", type="primary", key=key, on_click=parts.apply, args=(change,)):
-        st.switch_page("plan.py")
+        parts.go_to_plan()
 
 
 def head(title: str, says: str, change: dict[str, object], *, key: str) -> None:

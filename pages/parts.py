@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import streamlit as st
 
@@ -21,6 +22,7 @@ from core.terms import Estimate, Workload
 from pages import figures, inputs, keeping
 
 log = logging.getLogger("sweetspot")
+PLAN_PAGE = Path(__file__).with_name("plan.py")     # in full: what is relative depends on the script that was started
 UNEXPECTED = (
     "Something went wrong inside Sweetspot. Your inputs are kept in the address bar: "
     "reload the page, or start over with the defaults."
@@ -141,6 +143,11 @@ def _ways_on(error: SweetspotError) -> list[tuple[str, dict[str, object]]]:
     if isinstance(error, HardwareError):
         return [gpu]
     return [gpu, model] if isinstance(error, InputError) else [again]
+
+
+def go_to_plan() -> None:
+    """Shows the Plan page. Inputs bound to the link stay: Streamlit 1.67 fails when it is to clear them itself."""
+    st.switch_page(PLAN_PAGE, query_params={})
 
 
 def apply(change: dict[str, object]) -> None:

@@ -79,7 +79,7 @@ def card(item: Saved) -> None:
             if st.button("Reopen", key=f"reopen {item.id}", icon=":material/open_in_browser:", type="primary",
                          on_click=parts.apply, args=(reopened(plan.inputs),),
                          help="Sets every input in the sidebar as it was, and plans again."):
-                st.switch_page("plan.py")
+                parts.go_to_plan()
             _rename(item)
             _delete(item)
 
@@ -225,7 +225,7 @@ def page() -> None:
     if not items:
         st.info("Nothing is saved yet. Plan something, then press **Save this plan** at the end of the page.",
                 icon=":material/bookmark:")
-        st.page_link("plan.py", label="Go to the plan", icon=":material/target:")
+        st.page_link(parts.PLAN_PAGE, label="Go to the plan", icon=":material/target:")
     with st.grid(3, min_column_width=320, gap="small"):
         for item in items:
             card(item)

@@ -76,7 +76,7 @@ def test_kept_through_a_restart(url, store, opened):
 
 
 def test_write_ahead_log_is_on(file_url, opened, tmp_path):
-    store = Store(opened(file_url))
+    Store(opened(file_url))
     with sqlite3.connect(tmp_path / "kept" / "sweetspot.sqlite3") as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
@@ -255,8 +255,9 @@ def test_what_cannot_be_kept_is_refused(store, body):
 def test_a_read_only_database_says_so_and_still_reads(database, request, opened):
     url = empty_database(request.getfixturevalue(database), f"kept_{next(_numbers)}")
     saved = Store(opened(url)).save(Kind.PLAN, "kept", PLAN)
+    name = sa.make_url(url).database
     with opened(url).begin() as connection:
-        connection.execute(sa.text(f"ALTER DATABASE {sa.make_url(url).database} SET default_transaction_read_only = on"))
+        connection.execute(sa.text(f"ALTER DATABASE {name} SET default_transaction_read_only = on"))
     read_only = Store(opened(url))
     assert read_only.get(saved.id).body == PLAN
     with pytest.raises(StoreError, match="read-only"):
