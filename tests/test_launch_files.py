@@ -217,8 +217,8 @@ def test_amd_gets_its_own_image_devices_and_plugin():
     made = ordered(gpu="MI300X")
     service = next(iter(yaml.safe_load(compose(made).text)["services"].values()))
     assert service["devices"] == ["/dev/kfd", "/dev/dri"] and "rocm" in service["image"]
-    limits = list(yaml.safe_load_all(deployment(made).text))[0]["spec"]["template"]["spec"]["containers"][0]["resources"]
-    assert limits == {"limits": {"amd.com/gpu": "1"}}
+    pod = next(iter(yaml.safe_load_all(deployment(made).text)))["spec"]["template"]["spec"]
+    assert pod["containers"][0]["resources"] == {"limits": {"amd.com/gpu": "1"}}
 
 
 # -- hostile names ------------------------------------------------------------------------------------
@@ -230,8 +230,8 @@ def test_a_hostile_name_stays_a_value(vllm, evil):
     plain = f"./{evil}" if evil.startswith("-") else evil
     assert shlex.split(vllm_bench(bad))[vllm_bench(bad).split().index("--model") + 1] == plain
     assert len(shlex.split(guidellm(bad))) == len(shlex.split(guidellm(vllm)))
-    service = next(iter(yaml.safe_load(compose(bad).text)["services"].values()))
-    assert len(service["command"]) == len(next(iter(yaml.safe_load(compose(vllm).text)["services"].values()))["command"])
+    service, tame = (next(iter(yaml.safe_load(compose(o).text)["services"].values())) for o in (bad, vllm))
+    assert len(service["command"]) == len(tame["command"])
     assert not re.search(r"(?<!\$)(\$\$)*\$(?!\$)", "".join(service["command"])), "compose would look for a variable"
     for document in yaml.safe_load_all(deployment(bad).text):
         assert re.fullmatch(r"[a-z]([-a-z0-9]{0,48}[a-z0-9])?", document["metadata"]["name"])
