@@ -24,8 +24,8 @@ from core.speed.predict import load_kinds, run
 from core.speed.steps import clock
 from core.speed.work import work
 
-NOISE: Final[Mapping[str, float]] = {"ttft": 0.22, "tpot": 0.12, "throughput": 0.12}   # log errors worth fitting
-HUBER: Final = 1.0               # noises beyond which an error counts linearly
+NOISE: Final[Mapping[str, float]] = {"ttft": 0.22, "tpot": 0.12, "throughput": 0.10}   # log errors worth fitting
+HUBER: Final = 0.8               # noises beyond which an error counts linearly
 GROUP_POWER: Final = 0.5         # a group of n figures weighs n^0.5
 WEIGHT: Final = 0.25             # of a figure against the priors: figures of one group are not independent
 STEP: Final = 1e-3               # of the numerical derivative [log or logit]

@@ -32,7 +32,6 @@ class Shape:
     reductions: float            # all-reduces of one step when tensor parallel
     expert_layers: float
     hidden: int
-    vocab: int
 
 
 def shape(spec: ModelSpec) -> Shape:
@@ -55,7 +54,6 @@ def shape(spec: ModelSpec) -> Shape:
         reductions=float(sum(layer.count * _reductions(layer.linears) for layer in spec.layers)),
         expert_layers=float(sum(layer.count for layer in spec.layers if _routed(layer))),
         hidden=spec.hidden_size,
-        vocab=spec.vocab_size,
     )
 
 

@@ -55,7 +55,6 @@ class Work:
     reductions: Floats
     expert_layers: Floats
     hidden: Floats
-    vocab: Floats
     bandwidth: Floats
     peak_16bit: Floats
     link: Floats                 # bytes/s, one direction
@@ -135,7 +134,7 @@ def work(pairs: Sequence[Pair]) -> Work:
         units=shaped("fixed_units")
         + shaped("dense_units") * np.where(widths < HEAD_BITS, operators.QUANTISED_MATMUL, 1.0),
         eager_units=shaped("fixed_units") + shaped("dense_units"),
-        expert_layers=shaped("expert_layers"), hidden=shaped("hidden"), vocab=shaped("vocab"),
+        expert_layers=shaped("expert_layers"), hidden=shaped("hidden"),
         bandwidth=np.array([d.gpu.bandwidth_bytes_per_s for d in deployments]),
         peak_16bit=peak_16bit,
         link=np.array([_link(d) for d in deployments], float),
