@@ -2,9 +2,11 @@
 
 from core.charts.accuracy import predicted_against_measured
 from core.charts.batch import formats_over_batch, leaders, pays_less_from, throughput_over_batch, tpot_over_batch
+from core.charts.gains import gain_bars, moves
 from core.charts.heat import batch_by_context
 from core.charts.memory import Segment, footprint_segments, memory_bar
-from core.charts.roofline import DECODE, PARTS, PREFILL, gain_bars, moves, roofline, shares_over_batch, step_bars
+from core.charts.roofline import DECODE, PREFILL, roofline
+from core.charts.steps import PARTS, shares_over_batch, step_bars
 from core.charts.strip import layer_strip, strip_legend
 from core.charts.style import Spec, colour
 from core.charts.traffic import cost_over_rate, percentiles_over_rate, replicas_by_hour

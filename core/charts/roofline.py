@@ -1,29 +1,23 @@
-"""The regime in pictures: operators and whole steps on the roofline, what a step is spent on, what would help."""
+"""The roofline: ceilings, operators of both phases, and whole steps over batch and prompt."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
 
-from core.charts.style import BLUE, GREY, INK, ORANGE, ROSE, TEAL, VIOLET, Spec, figure, one, rows, spread, tooltip
-from core.regime import ATTENTION, Gain, Path, Roof, Share
+from core.charts.style import BLUE, INK, ORANGE, Spec, figure, one, rows, spread, tooltip
+from core.regime import ATTENTION, Path, Roof
 from core.speed import OperatorCost
 from core.terms import Bound
 from core.units import MS_PER_S, TERA
 
 DECODE: Final = BLUE
 PREFILL: Final = ORANGE
-PARTS: Final[Mapping[str, str]] = {
-    "weights": BLUE, "KV cache": ORANGE, "compute": TEAL, "activations": GREY, "communication": VIOLET,
-    "overhead": ROSE,
-}
 HEIGHT: Final = 430
 PLOT_PX: Final = 380                # what axes leave of it
 LINE_PX: Final = 15
-LABELLED_SHARE: Final = 0.11        # narrower parts of a bar have no room for their figure
 X_TITLE: Final = "Arithmetic intensity, FLOP per byte"
 Y_TITLE: Final = "TFLOP/s of one GPU"
-ROW_HEIGHT: Final = 60              # of a predicted gain: two lines and a bar [px]
 
 
 def roofline(
@@ -253,152 +247,3 @@ def _ends(path: Path, frame: _Frame) -> list[Spec]:
 def _tera(flops_per_s: float) -> str:
     value = flops_per_s / TERA
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
-
-
-def step_bars(steps: Mapping[str, Sequence[Share]]) -> Spec:
-    """One bar a phase, split by what its time is spent on, each as long as the other."""
-    data = []
-    for name, parts in steps.items():
-        total, start = sum(part.seconds for part in parts), 0.0
-        for part in parts:
-            share = part.seconds / total
-            label = f"{100 * share:.0f} %" if share >= LABELLED_SHARE else ""
-            data.append({
-                "step": name, "part": part.name, "start": start, "end": start + share, "middle": start + share / 2,
-                "label": label, "ms": part.seconds * MS_PER_S, "percent": 100 * share, "hue": PARTS[part.name],
-            })
-            start += share
-    y: Spec = {
-        "field": "step", "type": "nominal", "sort": list(steps),
-        "axis": {"title": None, "domain": False, "ticks": False, "labelLimit": 130},
-        "scale": {"paddingInner": 0.35},
-    }
-    x: Spec = {"type": "quantitative", "scale": {"domain": [0, 1]}, "axis": None}
-    return figure(
-        [
-            {
-                "data": {"values": data},
-                "mark": {"type": "bar", "cornerRadius": 2},
-                "encoding": {
-                    "x": {**x, "field": "start"}, "x2": {"field": "end"}, "y": y,
-                    "color": {"field": "hue", "type": "nominal", "scale": None},
-                    "tooltip": tooltip(Part="part", ms="ms|.3f", Share="percent|.0f"),
-                },
-            },
-            {
-                "data": {"values": data},
-                "mark": {"type": "text", "color": "#ffffff", "fontWeight": 600},
-                "encoding": {"x": {**x, "field": "middle"}, "y": y, "text": {"field": "label"}},
-            },
-        ],
-        height=46 * len(steps),
-    )
-
-
-def shares_over_batch(path: Path, *, chosen: int) -> Spec:
-    """What a decode step is spent on over the batch, as columns of equal height; `chosen` is framed."""
-    data, tops = [], []
-    for size, parts, seconds in zip(path.sizes, path.shares, path.seconds, strict=True):
-        total, start = sum(part.seconds for part in parts), 0.0
-        for part in parts:
-            share = 100 * part.seconds / total
-            data.append({"batch": size, "part": part.name, "start": start, "end": start + share, "share": share,
-                         "ms": part.seconds * MS_PER_S, "hue": PARTS[part.name]})
-            start += share
-        tops.append({"batch": size, "y": 100, "label": _ms(float(seconds) * MS_PER_S)})
-    x: Spec = {
-        "field": "batch", "type": "ordinal",
-        "axis": {"title": "Requests in flight", "labelAngle": 0, "domain": False, "ticks": False},
-        "scale": {"paddingInner": 0.12},
-    }
-    y: Spec = {
-        "type": "quantitative", "scale": {"domain": [0, 100], "nice": False},
-        "axis": {"title": "Share of the step, %", "tickCount": 4, "grid": False, "domain": False, "tickOpacity": 0.4},
-    }
-    nearest = min(path.sizes, key=lambda size: abs(np.log(size / chosen)))
-    return figure(
-        [
-            {
-                "data": {"values": data},
-                "mark": {"type": "bar"},
-                "encoding": {
-                    "x": x, "y": {**y, "field": "start"}, "y2": {"field": "end"},
-                    "color": {"field": "hue", "type": "nominal", "scale": None},
-                    "tooltip": tooltip(Batch="batch", Part="part", ms="ms|.2f", Share="share|.0f"),
-                },
-            },
-            {
-                "data": {"values": [{"batch": nearest, "start": 0, "end": 100}]},
-                "mark": {"type": "bar", "filled": False, "stroke": INK, "strokeWidth": 2},
-                "encoding": {"x": x, "y": {**y, "field": "start"}, "y2": {"field": "end"}},
-            },
-            {
-                "data": {"values": tops},
-                "mark": {"type": "text", "dy": -8, "color": INK, "fontSize": 11},
-                "encoding": {"x": x, "y": {**y, "field": "y"}, "text": {"field": "label"}},
-            },
-        ],
-        height=230,
-    )
-
-
-def _ms(value: float) -> str:
-    return f"{value:.0f}" if value >= 9.95 else f"{value:.1f}"
-
-
-def gain_bars(gains: Sequence[Gain], hue: str) -> Spec:
-    """A change a row: its name and factor, what it costs and the figure it moves, and a bar as long as the gain."""
-    data = rows(
-        row=list(range(len(gains))),
-        label=[gain.label for gain in gains],
-        factor=[f"{gain.factor:.2f} ×" for gain in gains],
-        note=[gain.note for gain in gains],
-        moves=[moves(gain) for gain in gains],
-        gain=[gain.factor - 1 for gain in gains],
-        zero=[0.0] * len(gains),
-        span=[span(gain) for gain in gains],
-    )
-    top = max(gain.factor - 1 for gain in gains)
-    y: Spec = {"field": "row", "type": "ordinal", "axis": None, "scale": {"padding": 0}}
-    x: Spec = {"field": "gain", "type": "quantitative", "axis": None, "scale": {"domain": [0, top], "nice": False}}
-    tips = tooltip(Change="label", Needs="note", Predicted="moves", Range="span", Factor="factor")
-
-    def text(field: str, side: str, dy: int, **style: object) -> Spec:
-        end = {"value": 0} if side == "left" else {"value": "width"}
-        return {
-            "data": data,
-            "mark": {"type": "text", "align": side, "dy": dy, "color": INK, "baseline": "middle", **style},
-            "encoding": {"y": y, "x": end, "text": {"field": field}},
-        }
-
-    return figure(
-        [
-            {
-                "data": data,
-                "mark": {"type": "bar", "height": 5, "color": hue, "yOffset": 17, "cornerRadius": 2},
-                "encoding": {"y": y, "x": x, "x2": {"field": "zero"}, "tooltip": tips},
-            },
-            text("label", "left", -15, fontWeight=600),
-            text("factor", "right", -15, fontWeight=600),
-            text("note", "left", 2, opacity=0.75, fontSize=11.5),
-            text("moves", "right", 2, opacity=0.75, fontSize=11.5),
-        ],
-        height=ROW_HEIGHT * len(gains),
-    )
-
-
-def moves(gain: Gain) -> str:
-    """ "TTFT 124 → 82 ms", "1,510 → 3,814 tokens/s"."""
-    if gain.figure == "tokens/s":
-        return f"{gain.before:,.0f} → {gain.after:,.0f} tokens/s"
-    return f"{gain.figure} {_three(gain.before * MS_PER_S)} → {_three(gain.after * MS_PER_S)} ms"
-
-
-def span(gain: Gain) -> str:
-    """The 80 % range of what the change leads to."""
-    scale, unit = (1.0, "tokens/s") if gain.figure == "tokens/s" else (MS_PER_S, "ms")
-    return f"{_three(gain.low * scale)} – {_three(gain.high * scale)} {unit}"
-
-
-def _three(value: float) -> str:
-    return f"{value:,.0f}" if value >= 99.5 else f"{value:.1f}" if value >= 9.95 else f"{value:.2f}"

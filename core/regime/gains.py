@@ -1,47 +1,25 @@
 """What would help prefill and what would help decode, each change run through the speed model."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-from core import gpus, memory, quality_prior, speed
-from core.formats import FORMATS, KV_FORMATS, Format, KvFormat, kv_unsupported, unsupported
-from core.gpus import GpuSpec
-from core.models import Attention, LatentAttention, Mixer, ModelSpec
+from core import memory, speed
+from core.efficiency import labels, load, rates
+from core.models import ModelSpec
+from core.regime.changes import BATCH_LABEL, CHUNK_LABEL, Asked, Change, for_decode, for_prefill
 from core.speed import Cases
-from core.speed.work import DEFAULT_CHUNK_TOKENS, LAYER_SPLIT
+from core.speed.steps import clock
+from core.speed.work import work
 from core.sweep import Refusal, capacities, overflow_text
-from core.sweep.layouts import indivisible, split, splits_groups
 from core.terms import Deployment, Mode, Workload
 from core.units import MS_PER_S
 
-Floats: TypeAlias = NDArray[np.float64]
 Phase: TypeAlias = Literal["prefill", "decode"]
-Strength: TypeAlias = Callable[[GpuSpec], float]
-Turn: TypeAlias = Callable[[Attention], Mixer]
 
-SIXTEEN_BITS: Final = 16.0
 WORTH: Final = 1.02              # a smaller gain is none: no estimate can tell it
-STEP_UP: Final = 1.2             # a GPU with less more bandwidth than this is no other class
-CHUNKS: Final = (512, 1024, 2048, 4096, 8192, 16384, 32768)
-BATCH_FACTORS: Final = (2, 4, 8, 16, 32)
-_BATCH: Final = "Batch of"
-_CHUNKS: Final = "Chunks of"
-MOST_GPUS: Final = 8
-GROUPED_HEADS: Final = 8         # KV heads of Llama 2 70B, Llama 3 and most since
-# Narrow operands speed up the arithmetic of prefill; fewer bits speed up the reading of decode.
-NARROW: Final = ("fp8", "w8a8-int8", "nvfp4")
-SMALL: Final = ("fp8", "w8a8-int8", "int8", "awq-int4", "w4a8", "nvfp4", "mxfp4", "gguf-Q8_0", "gguf-Q4_K_M")
-INSTEAD: Final = {"awq-int4": "gptq-int4"}       # the same bits and kernels, loaded by other engines and GPUs
-# DeepSeek-V2, arXiv 2405.04434: latent of 512 and rotary key of 64 values a token, heads of 128.
-LATENT, ROPE, HEAD = 512, 64, 128
-# Dao et al., "FlashAttention", arXiv 2205.14135, algorithm 0: the scores are written, read for the softmax,
-# written as probabilities and read again.
-SCORE_PASSES: Final = 4
-SCORE_BYTES: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,26 +46,13 @@ class PhaseAdvice:
     left_out: tuple[Refusal, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """Something to try."""
-
-    label: str
-    spec: ModelSpec
-    deployment: Deployment
-    concurrency: float
-    figure: str
-    note: str = ""
-    undoes: bool = False             # takes away what the deployment has, as if memory had no end
-
-
 def advice(
     spec: ModelSpec, deployment: Deployment, workload: Workload, concurrency: float
 ) -> tuple[PhaseAdvice, PhaseAdvice]:
     """Prefill and decode: every change predicted at the workload, sorted by gain."""
-    asked = _Asked(spec, deployment, workload, float(concurrency))
+    asked = Asked(spec, deployment, workload, float(concurrency))
     left: tuple[list[Refusal], list[Refusal]] = ([], [])
-    tried = (list(_for_prefill(asked, left[0])), list(_for_decode(asked, left[1])))
+    tried = (list(for_prefill(asked, left[0])), list(for_decode(asked, left[1])))
     base = Change("as planned", spec, deployment, asked.concurrency, "")
     unlimited = replace(base, undoes=True)
     first, free, *others = _predicted(asked, [base, unlimited, *tried[0], *tried[1]])
@@ -96,24 +61,22 @@ def advice(
         _sorted(asked, phase, (first, free), [(change, next(rest)) for change in changes], refusals)
         for phase, changes, refusals in zip(_PHASES, tried, left, strict=True)
     )
-    flash = _flash_attention(asked, first)
-    return replace(prefill, in_use=(*prefill.in_use, flash) if flash else prefill.in_use), decode
+    return _with_flash(prefill, _flash_attention(asked, first)), decode
+
+
+def _with_flash(prefill: PhaseAdvice, flash: tuple[Gain, bool] | None) -> PhaseAdvice:
+    """The advice on prefill with FlashAttention in its place."""
+    if flash is None:
+        return prefill
+    gain, in_use = flash
+    if in_use:
+        return replace(prefill, in_use=(*prefill.in_use, gain))
+    if gain.factor < WORTH:
+        return replace(prefill, left_out=(*prefill.left_out, Refusal(gain.label, _no_gain(gain))))
+    return replace(prefill, helps=tuple(sorted((*prefill.helps, gain), key=lambda known: -known.factor)))
 
 
 _PHASES: Final[tuple[Phase, Phase]] = ("prefill", "decode")
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    spec: ModelSpec
-    deployment: Deployment
-    workload: Workload
-    concurrency: float
-
-    def change(self, label: str, figure: str, note: str = "", **fields: object) -> Change:
-        """This deployment with other fields."""
-        made = replace(self.deployment, **fields)       # type: ignore[arg-type]  # names are checked by replace
-        return Change(label, self.spec, made, self.concurrency, figure, note)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,145 +87,7 @@ class _Seen:
     reason: str
 
 
-def _for_prefill(asked: _Asked, left: list[Refusal]) -> Iterator[Change]:
-    yield from _formats(asked, NARROW, "TTFT", left)
-    yield from _chunks(asked)
-    yield from _more_gpus(asked, "TTFT", left)
-    yield from _other_gpus(asked, "TTFT", "16-bit rate", lambda gpu: gpu.peak("bf16") or 0.0)
-
-
-def _for_decode(asked: _Asked, left: list[Refusal]) -> Iterator[Change]:
-    yield from _formats(asked, SMALL, "TPOT", left)
-    yield from _caches(asked, left)
-    yield from _smaller_caches(asked)
-    yield from _more_gpus(asked, "TPOT", left)
-    yield from _other_gpus(asked, "TPOT", "bandwidth", lambda gpu: gpu.bandwidth_bytes_per_s)
-    yield from _larger_batches(asked, left)
-
-
-def _formats(asked: _Asked, names: Sequence[str], figure: str, left: list[Refusal]) -> Iterator[Change]:
-    """Narrower weights than the deployment has; against 16 bits where it has one of them already."""
-    own, gpu, engine = asked.deployment.weights, asked.deployment.gpu, asked.deployment.engine
-    if own.bits_per_weight < SIXTEEN_BITS:
-        wide = next((FORMATS[n] for n in ("bf16", "fp16") if not unsupported(FORMATS[n], gpu, engine)), None)
-        if wide:
-            yield replace(asked.change(_named(own), figure, "against 16 bits", weights=wide), undoes=True)
-    for name in names:
-        fmt, reason = FORMATS[name], unsupported(FORMATS[name], gpu, engine)
-        if reason and name in INSTEAD:
-            fmt, reason = FORMATS[INSTEAD[name]], unsupported(FORMATS[INSTEAD[name]], gpu, engine)
-        smaller = fmt.bits_per_weight < own.bits_per_weight or (figure == "TTFT" and own.weight_only)
-        if not smaller or fmt == own or (fmt.experts_only and not asked.spec.is_moe):
-            continue
-        if not reason:
-            yield asked.change(_named(fmt), figure, _quality(asked, fmt, asked.deployment.kv_cache), weights=fmt)
-        elif fmt.scope != "file":                # a file of another engine is no option that was missed
-            left.append(Refusal(_named(fmt), reason))
-
-
-def _named(fmt: Format) -> str:
-    return fmt.label if "weight" in fmt.label else f"{fmt.label} weights"
-
-
-def _quality(asked: _Asked, fmt: Format, kv: KvFormat) -> str:
-    """What formats are expected to cost in quality."""
-    loss = quality_prior.expected_loss(asked.spec, fmt, kv)
-    return "loss of quality not published" if loss is None else f"perplexity +{100 * loss.value:.1f} %"
-
-
-def _caches(asked: _Asked, left: list[Refusal]) -> Iterator[Change]:
-    d = asked.deployment
-    for kv in KV_FORMATS.values():
-        if kv.bits_per_value >= d.kv_cache.bits_per_value:
-            continue
-        label = f"{kv.name.upper()} KV cache"
-        if reason := kv_unsupported(kv, d.gpu, d.engine):
-            left.append(Refusal(label, reason))
-        else:
-            yield asked.change(label, "TPOT", _quality(asked, d.weights, kv), kv_cache=kv)
-    if d.kv_cache.bits_per_value < SIXTEEN_BITS:
-        wide = KV_FORMATS["bf16"]
-        label = f"{d.kv_cache.name.upper()} KV cache"
-        yield replace(asked.change(label, "TPOT", "against 16 bits", kv_cache=wide), undoes=True)
-
-
-def _chunks(asked: _Asked) -> Iterator[Change]:
-    """Scheduler steps with more or fewer prompt tokens: the prefill is cut, or packed, accordingly."""
-    own = asked.deployment.max_num_batched_tokens or DEFAULT_CHUNK_TOKENS
-    for tokens in CHUNKS:
-        if tokens != own:
-            note = f"max_num_batched_tokens, now {own:,}"
-            yield asked.change(f"{_CHUNKS} {tokens:,} tokens", "TTFT", note, max_num_batched_tokens=tokens)
-
-
-def _more_gpus(asked: _Asked, figure: str, left: list[Refusal]) -> Iterator[Change]:
-    d, count = asked.deployment, asked.deployment.gpus
-    while (count := 2 * count) <= MOST_GPUS:
-        label = f"{count} GPUs" + ("" if d.engine in LAYER_SPLIT else f", tp {count}")
-        reason = indivisible(asked.spec, d.engine, count) or splits_groups(asked.spec, d.weights, d.engine, count)
-        if reason:
-            left.append(Refusal(label, reason))
-            continue
-        over = replace(split(d, count), max_num_batched_tokens=d.max_num_batched_tokens)
-        times = count // d.gpus
-        yield Change(label, asked.spec, over, asked.concurrency, figure, f"{times} × the GPUs")
-
-
-def _other_gpus(asked: _Asked, figure: str, what: str, strength: Strength) -> Iterator[Change]:
-    """The next stronger GPU of this maker that can be rented, and the strongest."""
-    d = asked.deployment
-    stronger = sorted(
-        (gpu for gpu in gpus.catalogue()
-         if gpu.vendor == d.gpu.vendor and not gpu.announced and gpu.price_usd_per_hour is not None
-         and strength(gpu) > STEP_UP * strength(d.gpu)
-         and not unsupported(d.weights, gpu, d.engine) and not kv_unsupported(d.kv_cache, gpu, d.engine)),
-        key=strength,
-    )
-    for gpu in dict.fromkeys([*stronger[:1], *stronger[-1:]]):
-        times = strength(gpu) / strength(d.gpu)
-        yield asked.change(gpu.name, figure, f"another GPU, {times:.1f} × the {what}", gpu=gpu)
-
-
-def _smaller_caches(asked: _Asked) -> Iterator[Change]:
-    """The same model, had its attention grouped or latent keys and values; its matrices stay."""
-    heads = [m for m, _ in asked.spec.mixers() if isinstance(m, Attention)]
-    if any(m.kv_heads > GROUPED_HEADS for m in heads):
-        spec = _with_mixers(asked.spec, lambda m: replace(m, kv_heads=min(m.kv_heads, GROUPED_HEADS)))
-        yield _elsewhere(asked, spec, f"A model with GQA, {GROUPED_HEADS} KV heads")
-    if any(2 * m.kv_heads * m.qk_dim > LATENT + ROPE and m.window is None for m in heads):
-        def latent(m: Attention) -> Mixer:
-            return m if m.window else LatentAttention(m.heads, LATENT, ROPE, HEAD, HEAD)
-        yield _elsewhere(asked, _with_mixers(asked.spec, latent), "A model with MLA")
-
-
-def _elsewhere(asked: _Asked, spec: ModelSpec, label: str) -> Change:
-    note = "another model: this one with that cache"
-    return Change(label, spec, asked.deployment, asked.concurrency, "TPOT", note)
-
-
-def _with_mixers(spec: ModelSpec, change: Turn) -> ModelSpec:
-    layers = tuple(
-        replace(layer, mixers=tuple(change(m) if isinstance(m, Attention) else m for m in layer.mixers))
-        for layer in spec.layers
-    )
-    return replace(spec, layers=layers)
-
-
-def _larger_batches(asked: _Asked, left: list[Refusal]) -> Iterator[Change]:
-    """More requests at once, as far as the memory holds them: tokens per second, at the price of TPOT."""
-    taken = memory.footprint(asked.spec, asked.deployment)
-    most = float(taken.max_concurrency(asked.workload.context_tokens)) * asked.deployment.dp
-    for factor in BATCH_FACTORS:
-        requests = factor * asked.concurrency
-        if requests <= most:
-            label = f"{_BATCH} {requests:,.0f}"
-            yield Change(label, asked.spec, asked.deployment, requests, "tokens/s")
-        else:
-            left.append(Refusal(f"{_BATCH} {requests:,.0f}", f"The KV cache holds {most:,.0f}."))
-            return
-
-
-def _predicted(asked: _Asked, changes: Sequence[Change]) -> list[_Seen]:
+def _predicted(asked: Asked, changes: Sequence[Change]) -> list[_Seen]:
     """All changes in one call of the speed model."""
     footprints = [memory.footprint(change.spec, change.deployment) for change in changes]
     n, load = len(changes), asked.workload
@@ -293,7 +118,7 @@ def _predicted(asked: _Asked, changes: Sequence[Change]) -> list[_Seen]:
 
 
 def _sorted(
-    asked: _Asked, phase: Phase, bases: tuple[_Seen, _Seen], tried: Sequence[tuple[Change, _Seen]],
+    asked: Asked, phase: Phase, bases: tuple[_Seen, _Seen], tried: Sequence[tuple[Change, _Seen]],
     left_out: Sequence[Refusal],
 ) -> PhaseAdvice:
     """Changes that help by size; the rest with its reason. Of batches and chunks only the best is named.
@@ -309,9 +134,9 @@ def _sorted(
             in_use.append(made)
         elif reason := seen.reason or _late(asked, change, seen):
             left.append(Refusal(change.label, reason))
-        elif change.label.startswith(_CHUNKS):
+        elif change.label.startswith(CHUNK_LABEL):
             chunks.append(made)
-        elif change.label.startswith(_BATCH):
+        elif change.label.startswith(BATCH_LABEL):
             batches.append(made)
         elif made.factor >= WORTH:
             helps.append(made)
@@ -328,9 +153,9 @@ def _sorted(
     return PhaseAdvice(phase, tuple(helps), tuple(in_use), tuple(left))
 
 
-def _late(asked: _Asked, change: Change, seen: _Seen) -> str:
+def _late(asked: Asked, change: Change, seen: _Seen) -> str:
     """Why a larger batch is too large: the target it would miss."""
-    if not change.label.startswith(_BATCH):
+    if not change.label.startswith(BATCH_LABEL):
         return ""
     targets = (("TTFT", asked.workload.ttft_slo_s), ("TPOT", asked.workload.tpot_slo_s))
     for figure, slo_s in targets:
@@ -360,16 +185,29 @@ def _gain(change: Change, base: _Seen, seen: _Seen) -> Gain:
     return Gain(change.label, change.figure, old, new, low, high, factor, note)
 
 
-def _flash_attention(asked: _Asked, base: _Seen) -> Gain | None:
-    """What never writing the scores saves of TTFT: every engine here does so, and the estimate counts on it."""
-    d, tokens = asked.deployment, float(asked.workload.input_tokens)
-    scores = sum(
-        count * m.heads / d.tp * float(m.prefill_flops(tokens)) / (2 * m.heads * (m.qk_dim + m.v_dim))
-        for m, count in asked.spec.mixers() if isinstance(m, Attention)
+def _scores_s(asked: Asked) -> tuple[float, bool]:
+    """What writing out the attention scores adds to the prefill of one prompt, and whether the engine does [s]."""
+    pair = ((asked.spec, asked.deployment),)
+    made, rate = work(pair), rates(labels(pair), load())
+    one, prompt, tokens = np.zeros(1, np.intp), np.ones(1), np.array([float(asked.workload.input_tokens)])
+    with_scores, without = (
+        float(clock(replace(made, writes_scores=np.array([writes])), rate).prefill(one, prompt, tokens).seconds[0])
+        for writes in (True, False)
     )
-    if not scores:
-        return None
-    saved_s = SCORE_PASSES * SCORE_BYTES * scores / d.gpu.bandwidth_bytes_per_s
+    return with_scores - without, bool(made.writes_scores[0])
+
+
+def _flash_attention(asked: Asked, base: _Seen) -> tuple[Gain, bool] | None:
+    """What keeping the scores out of memory saves of TTFT, and whether it is in use; None where it saves nothing.
+
+    Dao et al., "FlashAttention", arXiv 2205.14135.
+    """
+    scores_s, writes = _scores_s(asked)
     value, low, high = base.figures["TTFT"]
-    return Gain("FlashAttention", "TTFT", value + saved_s, value, low, high, 1 + saved_s / value,
-                "the scores never reach memory")
+    after = value - scores_s if writes else value
+    if scores_s <= 0 or after <= 0:
+        return None
+    note = "the engine's option: scores stay out of memory" if writes else "scores stay out of memory"
+    scale = after / value
+    before, factor = after + scores_s, 1 + scores_s / after
+    return Gain("FlashAttention", "TTFT", before, after, low * scale, high * scale, factor, note), not writes
