@@ -214,7 +214,7 @@ def open_in_plan(d: Deployment, workload: Workload, key: str) -> None:
     if st.button(
         "Open in Plan", key=key, icon=":material/target:", on_click=parts.apply, args=(change,), help=note or None
     ):
-        st.switch_page(parts.PLAN_PAGE)
+        parts.go_to_plan()
 
 
 # -- chart and table --------------------------------------------------------------------------------
@@ -260,7 +260,7 @@ def table(field: Field, rows: np.ndarray, on_front: np.ndarray, found: Picks) ->
     names = {found.cheapest: "cheapest", found.fastest: "fastest", found.smallest: "smallest"}
     price = np.where(np.isnan(field.usd_per_hour), np.inf, field.usd_per_hour)
     order = sorted((int(row) for row in rows), key=lambda row: (
-        row not in names, not on_front[row], not field.meets_slo[row], price[row], -field.tokens_per_s_per_user[row]
+        list(names).index(row) if row in names else len(names), not on_front[row], not field.meets_slo[row], price[row], -field.tokens_per_s_per_user[row]
     ))
     with st.container(border=True, gap="small"):
         parts.section("Every GPU at its best", "Pick a row for its files and to open it in Plan. Sort by any column.")
