@@ -79,8 +79,6 @@ def results(plan: Plan, question: Question, job: Job, fleet: Fleet, by_day: bool
     points = [part for part in found if isinstance(part, RatePoint)]
     hours = next((part for part in found if isinstance(part, tuple) and isinstance(part[0], Hour)), None)
     splits = next((part for part in found if isinstance(part, tuple) and isinstance(part[0], Split)), None)
-    if len(points) < 3:
-        return
     shown.curves(question, points, fleet)
     left, right = st.columns(2)
     with left:
@@ -110,7 +108,11 @@ def watch(job: Job) -> None:
 
 def answer(plan: Plan, question: Question, job: Job | None, *, by_day: bool) -> None:
     """The verdict and what is known so far; it redraws itself while the simulation runs."""
-    quick, quick_points = _first_look(digest(question), question)
+    try:
+        quick, quick_points = _first_look(digest(question), question)
+    except InputError as error:
+        shown.impossible(question, error)
+        return
     running = job is not None and not job.ended
 
     @st.fragment(run_every="0.5s" if running else None)
@@ -126,9 +128,9 @@ def answer(plan: Plan, question: Question, job: Job | None, *, by_day: bool) -> 
         elif not job.ended:
             watch(job)
         shown.figures_of(plan, question, whole or quick)
-        if job and whole:
+        if job and whole and len(job.parts) > len(traffic.FACTORS):
             results(plan, question, job, whole, by_day)
-        else:
+        else:       # a picture redrawn for every point would keep the browser busy
             shown.curves(question, quick_points, quick)
 
     draw()

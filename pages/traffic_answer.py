@@ -1,15 +1,18 @@
 """What the Traffic page shows: percentiles, costs, rates, hours, and other ways to run the same replicas."""
 
+import math
 from collections.abc import Sequence
 
 import streamlit as st
 
 from core import charts, cost, traffic
 from core.advice import Plan
+from core.errors import InputError
 from core.traffic import Effect, Fleet, Hour, Options, Question, RatePoint, Service, Slo, Split
 from core.units import MS_PER_S
 from pages import figures, parts
 
+LOOSER_SHARE = 0.95
 
 def verdict(plan: Plan, question: Question, fleet: Fleet, *, whole: bool) -> None:
     """How many replicas hold the traffic, in one sentence, and what they cost."""
@@ -17,10 +20,11 @@ def verdict(plan: Plan, question: Question, fleet: Fleet, *, whole: bool) -> Non
     share = f"p{100 * slo.share:g}"
     layout = figures.layout(question.deployment)
     label = f"{plan.spec.name.split('/')[-1]}, {question.deployment.weights.label}, {layout}"
-    seen = len(question.trace) if whole else fleet.service.requests
+    asked, seen = len(question.trace), fleet.service.requests
+    simulated = f"all {asked:,} requests" if whole or seen == asked else f"{seen:,} of {asked:,} requests"
     with st.container(border=True, key="verdict", gap="small"):
         st.markdown(
-            f":gray-badge[estimated] :gray-badge[{'all' if whole else 'first'} {seen:,} requests simulated] "
+            f":gray-badge[estimated] :gray-badge[{simulated} simulated] "
             + ("" if whole else ":orange-badge[first look]")
         )
         st.header(f"{_hold(fleet.needed)} {share} at {figures.three(rate)} requests/s", anchor=False)
@@ -33,6 +37,37 @@ def verdict(plan: Plan, question: Question, fleet: Fleet, *, whole: bool) -> Non
             f"range: {100 * (1 - tpot.low / tpot.value):.0f} % less to {100 * (tpot.high / tpot.value - 1):.0f} % more "
             "in 8 of 10 cases."
         )
+
+
+def impossible(question: Question, why: InputError) -> None:
+    """What no number of replicas holds, why, and the targets that could be held."""
+    slo = question.slo
+    with st.container(border=True, key="verdict", gap="small"):
+        st.markdown(":gray-badge[estimated] :red-badge[:material/close: no fleet holds it]")
+        rate = figures.three(question.trace.requests_per_s)
+        st.header(f"No number of replicas holds p{100 * slo.share:g} at {rate} requests/s", anchor=False)
+        st.markdown(f"**{figures.plain(why)}**")
+        with st.container(horizontal=True):
+            for label, change in _targets_that_hold(question):
+                st.button(label, on_click=parts.apply, args=(change,), key=f"way on {label}")
+
+
+def _targets_that_hold(question: Question) -> list[tuple[str, dict[str, object]]]:
+    """Buttons that loosen the targets to twice what a request alone takes, and the share to 95 %."""
+    try:
+        best = traffic.times_alone(question)
+    except InputError:
+        return []
+    slo, ways = question.slo, []
+    if best.ttft_s > slo.ttft_s:
+        ttft_ms = math.ceil(2 * best.ttft_s * MS_PER_S / 100) * 100
+        ways.append((f"Accept a TTFT of {ttft_ms:,} ms", {"ttft": ttft_ms}))
+    if best.tpot_s > slo.tpot_s:
+        tpot_ms = math.ceil(2 * best.tpot_s * MS_PER_S)
+        ways.append((f"Accept a TPOT of {tpot_ms:,} ms", {"tpot": tpot_ms}))
+    if slo.share > LOOSER_SHARE:
+        ways.append((f"Accept {LOOSER_SHARE:.0%} within the targets", {"share": LOOSER_SHARE}))
+    return ways
 
 
 def _replicas(n: int) -> str:

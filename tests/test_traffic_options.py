@@ -144,6 +144,15 @@ def test_a_sample_of_the_replicas_stands_for_all(spec, deployment):
     assert sample.output_tokens_per_s == pytest.approx(whole.output_tokens_per_s, rel=0.15)
 
 
+def test_goodput_is_what_is_offered_and_output_what_flows_while_requests_arrive(spec, deployment):
+    """Far below capacity, all 5 requests a second are good and their tokens flow as fast as they are asked for."""
+    one = replica(spec, deployment, Options())
+    requests = generate(5, 120, PRESETS[0])
+    served = serve(requests, one.steps, one.limits, 2, SLO)
+    assert served.goodput_per_s == pytest.approx(5.0, rel=0.01)
+    assert served.output_tokens_per_s == pytest.approx(5.0 * requests.output_tokens.mean(), rel=0.1)
+
+
 def test_a_far_guess_finds_the_same_fleet(spec, deployment):
     one = replica(spec, deployment, Options())
     requests = generate(60, 60, PRESETS[0])

@@ -1,6 +1,7 @@
 """Real traffic: arrivals, an engine's scheduler step by step, replicas and what they cost."""
 
 from core.traffic.fleet import (
+    Alone,
     Bill,
     Fleet,
     Percentiles,
@@ -17,12 +18,12 @@ from core.traffic.requests import MAX_REQUESTS, PRESETS, Lengths, Trace, generat
 from core.traffic.scheduler import Limits, Outcome, simulate, simulate_closed
 from core.traffic.speculation import ACCEPTANCES, LAW, Acceptance, Speculation, SpeculativeSteps
 from core.traffic.steps import StepTable, step_table
-from core.traffic.study import Effect, Part, Question, RatePoint, Split, first_look, study
+from core.traffic.study import FACTORS, Effect, Part, Question, RatePoint, Split, first_look, study, times_alone
 
 __all__ = [
-    "ACCEPTANCES", "LAW", "MAX_REQUESTS", "PRESETS", "Acceptance", "Bill", "Effect", "Fleet", "Hour", "Lengths",
-    "Limits", "Options", "Outcome", "Part", "Percentiles", "Question", "RatePoint", "Replica", "Service", "Slo",
-    "Speculation", "SpeculativeSteps", "Split", "StepTable", "Trace", "autoscale", "bill", "first_look", "generate",
-    "read_trace", "replica", "serve", "serve_disaggregated", "simulate", "simulate_closed", "smallest_fleet",
-    "step_table", "study",
+    "ACCEPTANCES", "FACTORS", "LAW", "MAX_REQUESTS", "PRESETS", "Acceptance", "Alone", "Bill", "Effect", "Fleet",
+    "Hour", "Lengths", "Limits", "Options", "Outcome", "Part", "Percentiles", "Question", "RatePoint", "Replica",
+    "Service", "Slo", "Speculation", "SpeculativeSteps", "Split", "StepTable", "Trace", "autoscale", "bill",
+    "first_look", "generate", "read_trace", "replica", "serve", "serve_disaggregated", "simulate", "simulate_closed",
+    "smallest_fleet", "step_table", "study", "times_alone",
 ]

@@ -45,8 +45,8 @@ class Service:
     tpot: Percentiles
     latency: Percentiles
     within_slo: float           # share of all requests, refused ones count as missed
-    goodput_per_s: float        # requests within the SLO per second
-    output_tokens_per_s: float
+    goodput_per_s: float        # requests within the SLO per second of arrivals
+    output_tokens_per_s: float  # while requests arrive
     in_system: float            # mean requests waiting or running, whole fleet
     kv_occupancy: float         # mean over replicas
     kv_peak: float
@@ -71,10 +71,13 @@ def summary(outcomes: list[Outcome], slo: Slo) -> Service:
         np.concatenate([getattr(o, name) for o in outcomes])
         for name in ("ttft_s", "tpot_s", "latency_s", "output_tokens")
     )
+    arrival = np.concatenate([o.arrival_s for o in outcomes])
     ended = ~np.isnan(latency)
     good = ended & (ttft <= slo.ttft_s) & ~(tpot > slo.tpot_s)
-    start = min((float(o.arrival_s[0]) for o in outcomes if len(o.arrival_s)), default=0.0)
+    start = float(arrival.min()) if len(arrival) else 0.0
     span = max(max(o.end_s for o in outcomes) - start, 1e-12)
+    offered_per_s = len(arrival) / max(float(np.ptp(arrival)) if len(arrival) else 0.0, 1e-12)
+    within_slo = float(np.mean(good)) if len(good) else 1.0
     return Service(
         replicas=len(outcomes),
         requests=len(latency),
@@ -82,9 +85,9 @@ def summary(outcomes: list[Outcome], slo: Slo) -> Service:
         ttft=_percentiles(ttft),
         tpot=_percentiles(tpot),
         latency=_percentiles(latency),
-        within_slo=float(np.mean(good)) if len(good) else 1.0,
-        goodput_per_s=float(np.sum(good)) / span,
-        output_tokens_per_s=float(np.sum(output[ended])) / span,
+        within_slo=within_slo,
+        goodput_per_s=within_slo * offered_per_s,
+        output_tokens_per_s=_tokens_per_s(arrival[ended], latency[ended], output[ended]),
         in_system=sum(o.in_system for o in outcomes),
         kv_occupancy=float(np.mean([o.kv_occupancy for o in outcomes])),
         kv_peak=max(o.kv_peak for o in outcomes),
@@ -92,6 +95,23 @@ def summary(outcomes: list[Outcome], slo: Slo) -> Service:
         utilisation=sum(o.busy_s for o in outcomes) / (span * len(outcomes)),
         preemptions=sum(o.preemptions for o in outcomes),
     )
+
+
+def _tokens_per_s(
+    arrival: NDArray[np.float64], latency: NDArray[np.float64], output: NDArray[np.int64]
+) -> float:
+    """Tokens of the answers that end between the first arrivals' answers and the last arrival [1/s].
+
+    Filling up and running dry are left out, which a short trace would count as idleness.
+    """
+    if not len(arrival):
+        return 0.0
+    end, last = arrival + latency, float(arrival.max())
+    first = float(arrival.min()) + min(float(latency.max()), (last - float(arrival.min())) / 2)
+    inside = (end >= first) & (end <= last)
+    if not inside.any():
+        return float(output.sum()) / max(float(end.max() - arrival.min()), 1e-12)
+    return float(output[inside].sum()) / (last - first)
 
 
 def serve(
@@ -223,34 +243,47 @@ def bracket(holds: Callable[[int], bool], guess: int, most: int) -> tuple[int, i
     return at, None
 
 
-def _check_alone(trace: Trace, steps: StepTimes, limits: Limits, slo: Slo) -> None:
-    """A request alone on a replica must meet the SLO, or no fleet will. Raises InputError."""
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """What a request meets on a replica of its own: no fleet is faster."""
+
+    prompt_tokens: int      # the longest prompt that must be in time
+    ttft_s: float           # of that prompt
+    tpot_s: float           # of a typical one
+
+
+def alone(trace: Trace, steps: StepTimes, limits: Limits, slo: Slo) -> Alone:
+    """Times of a request without company. Raises InputError when it does not even fit in the cache."""
     if not len(trace):
         raise InputError("The trace holds no request: raise the rate or the duration.")
     prompt = int(np.quantile(trace.input_tokens, slo.share, method="lower"))
     typical = int(np.median(trace.input_tokens))
-    if min(prompt, typical) + 2 > limits.kv_tokens:
+    if max(prompt, typical) + 2 > limits.kv_tokens:
         raise InputError(
             f"A replica's cache holds {limits.kv_tokens:,.0f} tokens, less than a prompt of {prompt:,}: use more GPUs "
             "per replica, smaller weights or a smaller KV cache format."
         )
-    ttft_s = _alone(prompt, 1, steps, limits).ttft_s[0]
-    tpot_s = _alone(typical, 2, steps, limits).tpot_s[0]
-    if ttft_s > slo.ttft_s:
-        raise InputError(
-            f"A prompt of {prompt:,} tokens alone takes {ttft_s * 1e3:,.0f} ms to its first token, more than the "
-            f"{slo.ttft_s * 1e3:,.0f} ms asked for, and no number of replicas helps: use more tensor parallelism or a "
-            "faster GPU."
-        )
-    if tpot_s > slo.tpot_s:
-        raise InputError(
-            f"One request alone takes {tpot_s * 1e3:,.1f} ms per token, more than the {slo.tpot_s * 1e3:,.1f} ms asked "
-            "for, and no number of replicas helps: use a smaller format, more tensor parallelism or a faster GPU."
-        )
+    first, flow = (
+        simulate(Trace(np.zeros(1), np.array([tokens]), np.array([answer])), steps, limits)
+        for tokens, answer in ((prompt, 1), (typical, 2))
+    )
+    return Alone(prompt, float(first.ttft_s[0]), float(flow.tpot_s[0]))
 
 
-def _alone(prompt: int, answer: int, steps: StepTimes, limits: Limits) -> Outcome:
-    return simulate(Trace(np.zeros(1), np.array([prompt]), np.array([answer])), steps, limits)
+def _check_alone(trace: Trace, steps: StepTimes, limits: Limits, slo: Slo) -> None:
+    """A request alone on a replica must meet the SLO, or no fleet will. Raises InputError."""
+    best = alone(trace, steps, limits, slo)
+    if best.ttft_s > slo.ttft_s:
+        raise InputError(
+            f"A prompt of {best.prompt_tokens:,} tokens alone takes {best.ttft_s * 1e3:,.0f} ms to its first token, "
+            f"more than the {slo.ttft_s * 1e3:,.0f} ms asked for, and no number of replicas helps: use more tensor "
+            "parallelism or a faster GPU."
+        )
+    if best.tpot_s > slo.tpot_s:
+        raise InputError(
+            f"One request alone takes {best.tpot_s * 1e3:,.1f} ms per token, more than the {slo.tpot_s * 1e3:,.1f} ms "
+            "asked for, and no number of replicas helps: use a smaller format, more tensor parallelism or a faster GPU."
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,11 @@ from core.errors import InputError
 from core.models import ModelSpec
 from core.terms import Deployment
 from core.traffic.fleet import (
+    Alone,
     Fleet,
     Service,
     Slo,
+    alone,
     serve,
     serve_disaggregated,
     smallest_fleet,
@@ -92,6 +94,12 @@ def first_look(question: Question) -> tuple[Fleet, tuple[RatePoint, ...]]:
         for factor in FACTORS
     )
     return fleet, points
+
+
+def times_alone(question: Question) -> Alone:
+    """What a request meets on a replica of its own. Raises InputError when it does not fit in the cache."""
+    one = _replica(question)
+    return alone(question.trace, one.steps, one.limits, question.slo)
 
 
 def _quick(question: Question, one: Replica) -> Fleet:
