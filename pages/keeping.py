@@ -61,7 +61,7 @@ def _space() -> str:
     """
     if not is_public():
         return "local"
-    key = st.context.cookies.get(COOKIE, "")
+    key = str(st.context.cookies.get(COOKIE))
     if not KEY.fullmatch(key):
         key = st.session_state.setdefault("own_key", token_urlsafe(24))
     return hashlib.sha256(key.encode()).hexdigest()

@@ -79,6 +79,14 @@ def wait_until_healthy(address: str, server: "subprocess.Popen[bytes]", limit_s:
     raise AssertionError(f"not healthy after {limit_s} s")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_data_folder(tmp_path_factory):
+    """Tests keep nothing in the developer's own data folder, and find nothing there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SWEETSPOT_DATA", str(tmp_path_factory.mktemp("data")))
+        yield
+
+
 @pytest.fixture(scope="module")
 def app_url():
     """One server for the tests of a module."""
