@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ import streamlit as st
 from core import compare, gpus
 from core.charts.pareto import Offer, pareto
 from core.compare import PRICE_KINDS, SPLITS, Field, Picks, Split
+from core.export.comparison import comparison_csv, comparison_json
 from core.export.launch import Order
 from core.formats import ENGINES
 from core.gpus import GpuSpec, Quote
@@ -278,6 +280,10 @@ def table(field: Field, rows: np.ndarray, on_front: np.ndarray, found: Picks) ->
                 "GiB a GPU": number(format="%.0f"), "Targets": st.column_config.CheckboxColumn(),
             },
         ).selection.rows
+        name = figures.file_name(field.spec.name, "comparison")
+        with st.container(horizontal=True):
+            parts.download("Comparison, CSV", partial(comparison_csv, field, order, on_front), f"{name}.csv")
+            parts.download("Comparison, JSON", partial(comparison_json, field, order, on_front), f"{name}.json")
     if picked and picked[0] < len(order):
         return order[picked[0]]
     return next((row for row in (found.cheapest, found.fastest) if row is not None), None)

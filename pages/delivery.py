@@ -3,7 +3,7 @@
 import streamlit as st
 
 from core.errors import SweetspotError
-from core.export import deliver, verify
+from core.export import anchored, deliver, verify
 from core.export.launch import Order
 from core.export.manifests import Manifest
 from core.store import Kind
@@ -60,6 +60,7 @@ def proof(ordered: Order, key: str) -> None:
         )
         if text.strip():
             against(ordered, text, key)
+        after(ordered)
 
 
 def against(ordered: Order, text: str, key: str) -> None:
@@ -85,6 +86,24 @@ def against(ordered: Order, text: str, key: str) -> None:
             st.error(figures.plain(error), icon=":material/error:")
         else:
             st.toast("Kept. It is on the Saved page.", icon=":material/bookmark_added:")
+
+
+def after(ordered: Order) -> None:
+    """The prediction once more, with the kept benchmarks that speak for it."""
+    try:
+        kept = keeping.store().all(Kind.MEASUREMENT)
+    except SweetspotError:
+        return
+    cells = anchored.speaking_for(ordered, [saved.body for saved in kept])
+    if not cells:
+        return
+    now = anchored.anchored(ordered, cells)
+    count = f"{len(cells)} kept benchmark{'s' * (len(cells) > 1)}"
+    st.markdown(
+        f"With {count} of this deployment: TPOT {figures.ms(now.tpot.value)} ({figures.span(now.tpot, figures.ms)}), "
+        f"TTFT {figures.ms(now.ttft.value)} ({figures.span(now.ttft, figures.ms)}), "
+        f"{figures.rate(now.output_tokens_per_s.value)} :gray-badge[estimated, anchored]"
+    )
 
 
 def name_of(ordered: Order) -> str:

@@ -1,5 +1,8 @@
 """The comparison: what is left out and why, the front that nobody beats, the picks, the second it may take."""
 
+import csv
+import io
+import json
 import time
 from dataclasses import replace
 
@@ -10,6 +13,7 @@ from core import catalogue, compare, cost, gpus
 from core.advice import recommend
 from core.charts.pareto import Offer, pareto
 from core.compare import PRICE_KINDS, SPLITS, Split
+from core.export.comparison import comparison_csv, comparison_json
 from core.formats import kv_unsupported, unsupported
 from core.terms import Workload
 
@@ -195,6 +199,20 @@ def test_splits_are_all_tried(field):
     assert set(SPLITS) == set(Split)
     assert {d.tp for d in field.deployments} == {1, 2, 4, 8}
     assert {d.pp for d in field.deployments} == {1, 2} and {d.dp for d in field.deployments} == {1, 2, 4, 8}
+
+
+def test_the_comparison_as_csv_and_json(field):
+    on_front = compare.front(field, field.meets_slo)
+    rows = compare.shortlist(field, field.fits)
+    evil = replace(field, spec=replace(field.spec, name="=1+1"))
+    listed = list(csv.DictReader(io.StringIO(comparison_csv(evil, rows, on_front))))
+    assert len(listed) == len(rows) and {row["model"] for row in listed} == {"'=1+1"}
+    first = listed[0]
+    assert float(first["tpot_ms_low"]) <= float(first["tpot_ms"]) <= float(first["tpot_ms_high"])
+    assert all(row["price_source"] for row in listed if row["usd_per_hour"])
+    document = json.loads(comparison_json(field, rows, on_front), parse_constant=pytest.fail)
+    assert len(document["deployments"]) == len(rows) and document["left_out"] == field.without
+    assert any(row["usd_per_hour"] is None for row in document["deployments"])
 
 
 # -- the picture --------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from sqlalchemy import create_engine
 from core import catalogue, estimate, gpus
 from core.advice import recommend
 from core.errors import InputError
+from core.export.anchored import anchored, speaking_for
 from core.export.launch import order
 from core.export.report import report
 from core.export.verify import checks, guidellm, read_result, record, vllm_bench, wrong_load
@@ -126,6 +127,20 @@ def test_the_record_is_kept_and_anchors_estimates(ordered, tmp_path):
     alone, anchored = tpot(), tpot(measurements=tmp_path / "measured.csv")
     assert alone == pytest.approx(ordered.choice.tpot.value * 1000, rel=0.02)
     assert abs(anchored - 15.4) < 0.5 * abs(alone - 15.4)
+
+
+def test_kept_benchmarks_pull_the_prediction(ordered):
+    """A measurement of this very load leaves its error within the noise of a repeat; strangers move nothing."""
+    measured = read_result(json.dumps(SAVED | {"median_tpot_ms": 15.4}))
+    mine = json.loads(json.dumps(record(ordered, measured)))
+    stranger = mine | {"cells": mine["cells"] | {"gpu": "L4"}}
+    broken = [{}, {"cells": 3}, mine | {"cells": mine["cells"] | {"tp": "x"}}]
+    cells = speaking_for(ordered, [mine, stranger, *broken])
+    assert len(cells) == 1
+    after = anchored(ordered, cells)
+    assert after.tpot.value == pytest.approx(0.0154, rel=0.25)
+    assert after.tpot.high / after.tpot.low < ordered.choice.tpot.high / ordered.choice.tpot.low
+    assert after.output_tokens_per_s.value == pytest.approx(2050.5, rel=0.1)
 
 
 def test_the_benchmark_is_the_planned_load(ordered):

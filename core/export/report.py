@@ -93,7 +93,8 @@ def _charts(plan: Plan, choice: Choice) -> list[dict[str, object]]:
         *drawn,
         {"svg": svg(throughput), "says": f"Output tokens/s over the batch; {plan.binding_limit}.", "wide": False,
          "parts": ()},
-        {"svg": svg(times), "says": "Time per output token over the batch, and its target.", "wide": False, "parts": ()},
+        {"svg": svg(times), "says": "Time per output token over the batch, and its target.", "wide": False,
+         "parts": ()},
     ]
 
 
