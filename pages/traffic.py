@@ -101,8 +101,10 @@ def watch(job: Job) -> None:
     ahead = jobs().ahead_of(job)
     note = f"waiting for {ahead} before it" if ahead else job.note or "starting"
     bar, button = st.columns([5, 1], vertical_alignment="center")
-    bar.progress(job.fraction, text=f"Simulating: {note}")
-    if button.button("Cancel", key="cancel", width="stretch"):
+    stopping = st.session_state.get("stopping") == job.id
+    bar.progress(job.fraction, text="Stopping …" if stopping else f"Simulating: {note}")
+    if button.button("Cancel", key="cancel", width="stretch", disabled=stopping):
+        st.session_state["stopping"] = job.id
         job.cancel()
 
 

@@ -202,11 +202,24 @@ def test_traces_are_sorted_and_start_at_zero():
     ("arrival_s,input_tokens,output_tokens\n1,x,2\n", "Line 2"),
     ("arrival_s,input_tokens,output_tokens\n1,5,2\n1,-5,2\n", "Line 3"),
     ("arrival_s,input_tokens,output_tokens\nnan,5,2\n", "out of range"),
+    ("arrival_s,input_tokens,output_tokens\n1,5,2\n1,6,2\n", "same moment"),
+    ("arrival_s,input_tokens,output_tokens\n1,5,2\n" + "9" * 200_000, "not CSV"),
     ("arrival_s,input_tokens,output_tokens\n1,5\n", "neither a number nor"),
 ])
 def test_a_bad_trace_is_refused_in_one_sentence(text, says):
     with pytest.raises(InputError, match=says):
         read_trace(text)
+
+
+@settings(max_examples=200, deadline=None)
+@given(header=st.sampled_from(["", "arrival_s,input_tokens,output_tokens\n"]), rest=st.text(max_size=200))
+def test_rubbish_is_refused_and_nothing_else_happens(header, rest):
+    try:
+        read = read_trace(header + rest)
+    except InputError as error:
+        assert "\n" not in str(error)
+    else:
+        assert len(read) > 1
 
 
 @pytest.mark.parametrize("changes, says", [

@@ -76,7 +76,7 @@ def summary(outcomes: list[Outcome], slo: Slo) -> Service:
     good = ended & (ttft <= slo.ttft_s) & ~(tpot > slo.tpot_s)
     start = float(arrival.min()) if len(arrival) else 0.0
     span = max(max(o.end_s for o in outcomes) - start, 1e-12)
-    offered_per_s = len(arrival) / max(float(np.ptp(arrival)) if len(arrival) else 0.0, 1e-12)
+    offered_per_s = len(arrival) / ((float(np.ptp(arrival)) if len(arrival) else 0.0) or span)
     within_slo = float(np.mean(good)) if len(good) else 1.0
     return Service(
         replicas=len(outcomes),

@@ -175,11 +175,28 @@ def _check_range(name: str, value: float, low: float, high: float) -> None:
 
 
 def read_trace(text: str) -> Trace:
-    """A trace from CSV text: arrival time [s], input tokens, output tokens; sorted, starting at 0.
+    """A trace from CSV text: arrival time [s] or date, input tokens, output tokens; sorted, starting at 0.
 
     Columns are found by their usual names in any order. Raises InputError naming the line.
     """
-    reader = csv.DictReader(io.StringIO(text))
+    try:
+        rows = _trace_rows(csv.DictReader(io.StringIO(text)))
+    except csv.Error as error:
+        raise InputError(f"The trace is not CSV that can be read ({error}): save it again as plain CSV.") from None
+    if not rows:
+        raise InputError("The trace holds no request: it needs a header line and at least one row.")
+    read = np.array(rows)
+    table = read[np.argsort(read[:, 0], kind="stable")]
+    if table[-1, 0] == table[0, 0]:
+        raise InputError("Every request of the trace arrives at the same moment: it needs arrivals over some time.")
+    return Trace(
+        table[:, 0] - table[0, 0], table[:, 1].astype(np.int64), table[:, 2].astype(np.int64),
+        was_in_order=bool(np.all(np.diff(read[:, 0]) >= 0)),
+    )
+
+
+def _trace_rows(reader: "csv.DictReader[str]") -> list[tuple[float, float, float]]:
+    """Its requests in the order of the lines."""
     names = {(field or "").strip().lower(): field for field in reader.fieldnames or ()}
     columns = {what: next((names[n] for n in known if n in names), None) for what, known in _TRACE_COLUMNS.items()}
     missing = [what for what, column in columns.items() if column is None]
@@ -193,14 +210,7 @@ def read_trace(text: str) -> Trace:
         if line > MAX_REQUESTS + 1:
             raise InputError(f"The trace has more than {MAX_REQUESTS:,} requests: cut it into parts.")
         rows.append(_trace_row(line, [row[column] for column in columns.values() if column]))
-    if not rows:
-        raise InputError("The trace holds no request: it needs a header line and at least one row.")
-    read = np.array(rows)
-    table = read[np.argsort(read[:, 0], kind="stable")]
-    return Trace(
-        table[:, 0] - table[0, 0], table[:, 1].astype(np.int64), table[:, 2].astype(np.int64),
-        was_in_order=bool(np.all(np.diff(read[:, 0]) >= 0)),
-    )
+    return rows
 
 
 def _time_s(cell: str) -> float:
