@@ -17,6 +17,7 @@ VERSION: Final = 1
 MAX_JSON_BYTES: Final = 4_000_000
 MAX_POINTS: Final = 5_000
 MAX_TEXT: Final = 300
+FALLBACK: Final = " (fallback)"      # ends the name of a kernel that an engine would not use
 
 
 class Quantity(StrEnum):
@@ -45,6 +46,11 @@ class Point:
     timing: Timing
     bytes: float                    # moved through memory
     flops: float
+
+    @property
+    def fallback(self) -> bool:
+        """Whether a slower kernel stood in for the one an engine would use."""
+        return self.kernel.endswith(FALLBACK)
 
     @property
     def bytes_per_s(self) -> float:

@@ -1,0 +1,120 @@
+"""Honest clocks: CUDA events around graphs, a steady counter on a processor, weights that are cold.
+
+On a GPU the copies of an operator are captured in one graph, so that no host time is inside; between
+two replays the level-2 cache is flushed outside the events. Copies are as many as it takes for the
+weights not to stay in the cache from one to the next.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from itertools import cycle
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from core.probe.timing import Timing, settle
+
+if TYPE_CHECKING:
+    import torch
+
+WARM_UP_S: Final = 0.05             # of one operator before its first sample
+COLD_OVER_CACHE: Final = 3.0        # copies together are this many caches large
+MAX_COPIES: Final = 64
+PROCESSOR_CACHE_BYTES: Final = 32 * 2**20
+Run = Callable[[], object]
+
+
+class Clock(Protocol):
+    """Times an operator of which there are several copies on different data."""
+
+    device: torch.device
+
+    def copies(self, size: float) -> int:
+        """Copies of `size` bytes that keep each other out of the cache."""
+        ...
+
+    def time(self, runs: Sequence[Run], deadline_s: float) -> Timing:
+        """Seconds of one run, by the stopping rule or until `deadline_s` of `time.monotonic`."""
+        ...
+
+
+class ProcessorClock:
+    """A steady counter around each run."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    def copies(self, size: float) -> int:
+        return _copies(size, PROCESSOR_CACHE_BYTES)
+
+    def time(self, runs: Sequence[Run], deadline_s: float) -> Timing:
+        turns = cycle(runs)
+
+        def sample() -> float:
+            run = next(turns)
+            start = time.perf_counter()
+            run()
+            return time.perf_counter() - start
+
+        _warm_up(sample)
+        return settle(sample, deadline_s=deadline_s, now_s=time.monotonic)
+
+
+class GpuClock:
+    """Events around a CUDA graph of all copies; around plain launches where an operator cannot be captured."""
+
+    def __init__(self, device: torch.device) -> None:
+        import torch
+
+        self.device = device
+        self._torch: Any = torch
+        self._cache_bytes = torch.cuda.get_device_properties(device).L2_cache_size
+        self._flush = torch.empty(2 * self._cache_bytes, dtype=torch.int8, device=device)
+        self._start, self._end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]  # torch's stub has no annotations
+        self._pool: Any = None
+
+    def copies(self, size: float) -> int:
+        return _copies(size, self._cache_bytes)
+
+    def time(self, runs: Sequence[Run], deadline_s: float) -> Timing:
+        replay = self._graph(runs)
+        cuda = self._torch.cuda
+
+        def sample() -> float:
+            self._flush.zero_()
+            self._start.record()
+            replay()
+            self._end.record()
+            cuda.synchronize(self.device)
+            return float(self._start.elapsed_time(self._end)) / 1e3 / len(runs)
+
+        _warm_up(sample)
+        return settle(sample, deadline_s=deadline_s, now_s=time.monotonic)
+
+    def _graph(self, runs: Sequence[Run]) -> Run:
+        """All runs as one graph; they run once before, so that kernels are compiled and caches allocated."""
+        cuda = self._torch.cuda
+        side = cuda.Stream()
+        side.wait_stream(cuda.current_stream())
+        with cuda.stream(side):
+            for run in runs:
+                run()
+        cuda.current_stream().wait_stream(side)
+        cuda.synchronize(self.device)
+        graph = cuda.CUDAGraph()
+        with cuda.graph(graph, pool=self._pool):
+            for run in runs:
+                run()
+        self._pool = graph.pool()
+        return graph.replay  # type: ignore[no-any-return]  # torch's stub has no annotations
+
+
+def _copies(size: float, cache: int) -> int:
+    return min(MAX_COPIES, max(1, int(-(-COLD_OVER_CACHE * cache // max(size, 1.0)))))
+
+
+def _warm_up(sample: Callable[[], float]) -> None:
+    end = time.monotonic() + WARM_UP_S
+    sample()
+    while time.monotonic() < end:
+        sample()
