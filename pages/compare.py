@@ -12,21 +12,21 @@ import streamlit as st
 from core import compare, gpus
 from core.charts.pareto import Offer, pareto
 from core.compare import PRICE_KINDS, SPLITS, Field, Picks, Split
+from core.errors import SweetspotError
 from core.export.comparison import comparison_csv, comparison_json
 from core.export.launch import Order
 from core.formats import ENGINES
 from core.gpus import GpuSpec, Quote
+from core.gpus.market import todays_quotes
 from core.models import ModelSpec
+from core.settings import is_public
 from core.terms import Deployment, Workload
 from core.units import GIB, MS_PER_S
 from pages import delivery, figures, inputs, parts
 
 SERVERS = ("vllm", "sglang", "trtllm", "llamacpp")
 PRICE_LABELS = {"reference": "median on demand", "cheapest": "cheapest", "spot": "spot"}
-SPLIT_LABELS = {
-    Split.TENSORS: "tensors (tp)", Split.REPLICAS: "replicas (dp)", Split.LAYERS: "layers (pp)",
-    Split.EXPERTS: "experts (ep)",
-}
+SPLIT_LABELS = {Split.TENSORS: "tp", Split.REPLICAS: "dp", Split.LAYERS: "pp", Split.EXPERTS: "ep"}
 LARGEST_GIB, LARGEST_PRICE = 1024, 10_000.0
 
 
@@ -61,9 +61,10 @@ def filters() -> tuple[Field, np.ndarray]:
         splits = st.multiselect(
             "Ways to split", list(SPLITS), default=list(SPLITS), format_func=lambda split: SPLIT_LABELS[split],
             key="splits", bind="query-params",
+            help="How the GPUs share the work. tp: every matrix; dp: replicas; pp: two stages of layers; ep: experts.",
         )
-        kind = st.segmented_control(
-            "Price", list(PRICE_KINDS), default="reference", required=True, key="price_kind", bind="query-params",
+        kind = st.selectbox(
+            "Price", list(PRICE_KINDS), key="price_kind", bind="query-params",
             format_func=lambda kind: PRICE_LABELS[kind],
             help="; ".join(f"**{PRICE_LABELS[kind]}**: {text}" for kind, text in PRICE_KINDS.items())
             + ". US dollars without tax for each GPU and hour.",
@@ -261,8 +262,10 @@ def table(field: Field, rows: np.ndarray, on_front: np.ndarray, found: Picks) ->
     """Every GPU at its best; the row picked, else the cheapest."""
     names = {found.cheapest: "cheapest", found.fastest: "fastest", found.smallest: "smallest"}
     price = np.where(np.isnan(field.usd_per_hour), np.inf, field.usd_per_hour)
+    first = list(names)
     order = sorted((int(row) for row in rows), key=lambda row: (
-        list(names).index(row) if row in names else len(names), not on_front[row], not field.meets_slo[row], price[row], -field.tokens_per_s_per_user[row]
+        first.index(row) if row in names else len(names), not on_front[row], not field.meets_slo[row], price[row],
+        -field.tokens_per_s_per_user[row],
     ))
     with st.container(border=True, gap="small"):
         parts.section("Every GPU at its best", "Pick a row for its files and to open it in Plan. Sort by any column.")
@@ -338,11 +341,39 @@ def prices() -> None:
             "A plan uses the median over providers of each one's lowest on-demand price, or the next best kind where "
             "nobody lists one. Your own price goes into the sidebar, for the GPU chosen there."
         )
-        st.dataframe(
-            pd.DataFrame([_quote(quote) for quote in gpus.all_quotes()]),
-            hide_index=True, alt="Prices of GPUs by provider",
-            column_config={"$ an hour": st.column_config.NumberColumn(format="%.3f")},
-        )
+        quotes(gpus.all_quotes(), "Prices of GPUs by provider")
+        todays_prices()
+
+
+def quotes(listed: Sequence[Quote], alt: str) -> None:
+    """Prices as a table."""
+    st.dataframe(
+        pd.DataFrame([_quote(quote) for quote in listed]), hide_index=True, alt=alt,
+        column_config={"$ an hour": st.column_config.NumberColumn(format="%.3f")},
+    )
+
+
+def todays_prices() -> None:
+    """What the providers ask today for the GPU of the sidebar; looked up when asked for."""
+    gpu = parts.current_gpu()
+    if is_public() or not st.button(f"Look up today's prices of {gpu.name}", icon=":material/sync:", key="todays"):
+        return
+    try:
+        found = _todays(gpu)
+    except SweetspotError as error:
+        st.warning(figures.plain(error), icon=":material/info:")
+        return
+    if not found:
+        st.caption("No provider lists this GPU today.")
+        return
+    quotes(found, "Prices of today by provider")
+    cheapest = found[0].usd_per_gpu_hour
+    st.button(f"Plan with \\{figures.dollars(cheapest)} an hour", on_click=parts.apply, args=({"price": cheapest},))
+
+
+@st.cache_data(ttl="1h", max_entries=64, show_spinner="Asking the providers …", hash_funcs={GpuSpec: repr})
+def _todays(gpu: GpuSpec) -> tuple[Quote, ...]:
+    return todays_quotes(gpu)
 
 
 def _quote(quote: Quote) -> dict[str, object]:

@@ -9,6 +9,7 @@ from core.export.manifests import Manifest
 from core.store import Kind
 from pages import figures, keeping, parts
 
+LONG, LONG_PX = 24, 460         # lines from which a file scrolls
 CHECKED = {True: ":green-badge[within the range]", False: ":orange-badge[outside the range]"}
 
 
@@ -39,7 +40,8 @@ def shown(manifest: Manifest, key: str) -> None:
     """One file with its use."""
     for note in manifest.notes:
         st.caption(f":material/info: {figures.plain(note)}")
-    st.code(manifest.text, language=manifest.language, wrap_lines=True)
+    long = manifest.text.count("\n") > LONG
+    st.code(manifest.text, language=manifest.language, wrap_lines=True, height=LONG_PX if long else "content")
     with st.container(horizontal=True, vertical_alignment="center"):
         st.download_button(
             manifest.file, manifest.text.encode(), file_name=manifest.file, on_click="ignore",

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.conftest import CHROMIUM_FLAGS, ROOT, serve
 
-PAGES = {"plan": "/", "regime": "/regime", "traffic": "/traffic", "accuracy": "/accuracy"}
+PAGES = {"plan": "/", "compare": "/compare", "regime": "/regime", "traffic": "/traffic", "accuracy": "/accuracy"}
 WIDTHS = (1440, 390)
 THEMES = ("light", "dark")
 TALLEST_PX = 7000
