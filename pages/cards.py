@@ -12,8 +12,7 @@ from core.support import Verdict, by_engine, by_generation
 from core.units import GB, GIB, TERA
 from pages import figures, parts
 
-SCOPES = {"all": "everything", "linears": "matrices of the layers", "experts": "routed experts",
-          "file": "everything, a mixture of types"}
+SCOPES = {"all": "everything", "linears": "layer matrices", "experts": "routed experts", "file": "everything, mixed"}
 LINK = st.column_config.LinkColumn("Link", display_text=r"https?://(?:www\.)?([^/]+).*")
 DTYPES = {"fp32": "FP32", "fp16": "FP16", "bf16": "BF16", "fp8": "FP8", "int8": "INT8", "fp4": "FP4", "int4": "INT4"}
 
@@ -134,8 +133,8 @@ def _yes(reason: str | None) -> str:
 def _verdicts(verdicts: Sequence[Verdict], column: str) -> None:
     st.dataframe(
         [{column: verdict.where, "Runs": _yes(verdict.reason), "Why not": verdict.reason or ""}
-         for verdict in sorted(verdicts, key=lambda verdict: verdict.reason is not None)],
-        hide_index=True, height=330, alt=f"Where the format runs, by {column.lower()}, with the reason where not",
+         for verdict in verdicts],
+        hide_index=True, height=400, alt=f"Where the format runs, by {column.lower()}, with the reason where not",
         column_config={"Why not": st.column_config.TextColumn(width="large")},
     )
 

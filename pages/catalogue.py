@@ -167,7 +167,7 @@ def formats(query: str) -> None:
         key="format_table", card="format_card", alt="Weight formats with bits per weight and where they run",
         columns={
             "Bits": st.column_config.NumberColumn(format="%.3f", help="Per weight, scales and zero points included."),
-            "Runs on": st.column_config.TextColumn(width=420, help="GPU generations with kernels worth deploying."),
+            "Runs on": st.column_config.TextColumn(width=340, help="GPU generations with kernels worth deploying."),
             "Link": cards.LINK,
         },
     )

@@ -107,7 +107,7 @@ def _kinds(spec: ModelSpec, kv: KvFormat, context_tokens: int) -> None:
         [{name: value for name, value in row.items() if name not in empty} for row in rows],
         hide_index=True, placeholder="", alt="Cache and state of each kind of layer",
         column_config={
-            "What it does": st.column_config.TextColumn(width="medium"),
+            "What it does": st.column_config.TextColumn(width=320),
             "Window": number(format="%,d", help="Tokens."),
             "Per token": number(format="%.2f KiB", help="Cache of all these layers that one more token adds."),
             "Per token, each": number(format="%.2f KiB", help="The same in one layer."),
@@ -129,6 +129,10 @@ def _parameters(spec: ModelSpec) -> None:
         f"{billions(spec.embedding_params + spec.lookup_params)}"
         + (" (also the output head)" if spec.tied_embeddings else f" and output head {billions(spec.head.params)}"),
     ]
+    lines.append(
+        f"- One token runs through **{billions(spec.active_params)}**, "
+        f"{billions(spec.active_params_without_input_embedding)} without the input embedding"
+    )
     if spec.is_moe:
         lines.append(
             f"- Routed experts **{billions(spec.routed_params)}**, of them {billions(spec.active_routed_params)} "

@@ -257,6 +257,7 @@ if plan.best is not None:
     fitting(plan.best, plan)
 else:
     remedies(plan)
+    keeping.save_plan(plan)
 others(plan)
 if shown is not None:
     details = st.expander("Show the arithmetic", icon=":material/calculate:", on_change="rerun", key="arithmetic")

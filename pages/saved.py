@@ -181,7 +181,7 @@ _FACTS: tuple[tuple[str, Callable[[KeptPlan], str]], ...] = (
     ("Engine", lambda plan: plan.engine),
     ("Load", _load),
     ("Requests in flight", lambda plan: f"{plan.deployed.concurrency:,}" if plan.deployed else "–"),
-    ("Memory taken", lambda plan: f"{plan.deployed.taken_gib:.1f} of {plan.deployed.memory_gib:.1f} GiB"
+    ("Memory before requests", lambda plan: f"{plan.deployed.taken_gib:.1f} of {plan.deployed.memory_gib:.1f} GiB"
      if plan.deployed else "–"),
 )
 

@@ -141,6 +141,16 @@ def test_a_plan_is_saved_and_reopened_with_all_its_inputs(app):
     assert fresh.number_input(key="price").value == 1.5
 
 
+def test_a_plan_that_does_not_fit_can_be_kept(app):
+    app.selectbox(key="model").set_value("meta-llama/Llama-3.1-70B")
+    app.selectbox(key="gpu").set_value("L4")
+    app.button_group(key="gpus").set_value("1").run()
+    press(app, "Save this plan")
+    app.switch_page("saved.py").run()
+    assert not app.exception
+    assert any("does not fit" in markdown.value or "nothing runs" in markdown.value for markdown in app.main.markdown)
+
+
 def test_a_plan_is_renamed_deleted_and_brought_back(app):
     press(app, "Save this plan")
     app.switch_page("saved.py").run()
