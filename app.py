@@ -3,7 +3,9 @@
 import streamlit as st
 from starlette.middleware import Middleware
 
-from pages import parts
+from pages import start
 from pages.visitors import OwnKey
 
-app = st.App("pages/router.py", middleware=[Middleware(OwnKey)], on_script_error=parts.explain)
+app = st.App(
+    "pages/router.py", lifespan=start.warm_up, middleware=[Middleware(OwnKey)], on_script_error=start.explain
+)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import pandas as pd
 import streamlit as st
 
 from core import speed
@@ -13,6 +12,8 @@ from core.speed import OperatorCost
 from core.terms import Workload
 from core.units import GIB, MS_PER_S
 from pages import figures
+
+TERM_COLUMNS = ("Term", "GiB", "Range", "Counted", "Rule", "Basis", "Source")
 
 
 def show(spec: ModelSpec, choice: Choice, workload: Workload) -> None:
@@ -44,7 +45,7 @@ def _memory(choice: Choice, workload: Workload) -> None:
     pool = footprint.kv_cache_bytes / GIB
     terms.append(("KV cache pool", pool, "", "yes", "what the engine may use, less what it counts above", "", ""))
     _table(
-        pd.DataFrame(terms, columns=["Term", "GiB", "Range", "Counted", "Rule", "Basis", "Source"]),
+        [dict(zip(TERM_COLUMNS, term, strict=True)) for term in terms],
         {
             "GiB": st.column_config.NumberColumn(format="%.2f"),
             "Counted": st.column_config.TextColumn(
@@ -86,20 +87,20 @@ def _step(spec: ModelSpec, choice: Choice, workload: Workload, phase: str) -> No
 def operators(costs: Sequence[OperatorCost]) -> None:
     """Operators of one step as a table: FLOPs, bytes, intensity, time, share and what limits each."""
     total = sum(cost.seconds for cost in costs)
-    table = pd.DataFrame(
-        {
-            "Operator": [cost.name for cost in costs],
-            "GFLOP": [cost.flops / 1e9 for cost in costs],
-            "MB": [cost.bytes / 1e6 for cost in costs],
-            "FLOP per byte": [cost.intensity for cost in costs],
-            "ms": [cost.seconds * MS_PER_S for cost in costs],
-            "Share": [100 * cost.seconds / total for cost in costs],
-            "Limited by": [str(cost.bound) for cost in costs],
-        }
-    )
     number = st.column_config.NumberColumn
     _table(
-        table,
+        [
+            {
+                "Operator": cost.name,
+                "GFLOP": cost.flops / 1e9,
+                "MB": cost.bytes / 1e6,
+                "FLOP per byte": cost.intensity,
+                "ms": cost.seconds * MS_PER_S,
+                "Share": 100 * cost.seconds / total,
+                "Limited by": str(cost.bound),
+            }
+            for cost in costs
+        ],
         {
             "GFLOP": number(format="%.1f"),
             "MB": number(format="%.1f"),
@@ -131,5 +132,5 @@ def _figures(choice: Choice, workload: Workload) -> None:
     st.markdown("\n".join(lines))
 
 
-def _table(table: pd.DataFrame, columns: dict[str, object], alt: str) -> None:
-    st.dataframe(table, column_config=columns, hide_index=True, alt=alt)
+def _table(rows: list[dict[str, object]], columns: dict[str, object], alt: str) -> None:
+    st.dataframe(rows, column_config=columns, hide_index=True, alt=alt)

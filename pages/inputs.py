@@ -135,7 +135,7 @@ def _hub_search() -> None:
     query = st.text_input(
         "Search Hugging Face",
         type="search",
-        live="400ms",
+        live=True,
         max_chars=100,
         placeholder="qwen3 awq",
         key="hub_query",
@@ -160,7 +160,7 @@ def _pick(name: str) -> None:
     st.session_state["model"] = name
 
 
-@st.cache_data(ttl="10m", max_entries=64, scope="session", show_spinner=False)
+@st.cache_data(ttl=600, max_entries=64, scope="session", show_spinner=False)
 def _search(query: str, token: str | None, endpoint: str | None) -> tuple[hub.HubHit, ...]:
     return hub.search(query, token=token, endpoint=endpoint, limit=12)
 
@@ -168,7 +168,7 @@ def _search(query: str, token: str | None, endpoint: str | None) -> tuple[hub.Hu
 # -- GPU ------------------------------------------------------------------------------------------
 
 
-@st.cache_resource(ttl="5m", show_spinner=False)
+@st.cache_resource(ttl=300, show_spinner=False)
 def local_gpus() -> tuple[gpus.LocalGpu, ...]:
     """The GPUs of this machine, looked for again every five minutes."""
     return gpus.detect()

@@ -5,7 +5,6 @@ what is kept say the one sentence of the StoreError.
 """
 
 import hashlib
-import re
 from collections.abc import Mapping
 from functools import partial
 from secrets import token_urlsafe
@@ -26,10 +25,9 @@ from core.models import ModelSpec
 from core.settings import is_public
 from core.store import Kind, Saved, Store, database_url
 from pages import figures
+from pages.visitors import COOKIE, KEY
 
 CONNECTION = "sweetspot"        # [connections.sweetspot] url = "postgresql+psycopg://..." in secrets
-COOKIE = "sweetspot_own"
-KEY = re.compile(r"[A-Za-z0-9_-]{32}")
 KEEP_DELETED_S = 30 * 86_400.0
 # The inputs that make a plan, by their keys in the sidebar.
 INPUTS = (
@@ -67,7 +65,7 @@ def _space() -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-@st.cache_resource(ttl="20s", max_entries=512, show_spinner=False)
+@st.cache_resource(ttl=20, max_entries=512, show_spinner=False)
 def _opened(space: str) -> Store | StoreError:
     """A store, or why there is none: both are kept for a while, so that a database that is down is asked seldom."""
     try:
@@ -89,7 +87,7 @@ def _engine() -> Engine:
         ) from None
 
 
-@st.cache_resource(ttl="20s", max_entries=1024, show_spinner=False)
+@st.cache_resource(ttl=20, max_entries=1024, show_spinner=False)
 def _listed(space: str, kind: Kind) -> tuple[Saved, ...] | StoreError:
     opened = _opened(space)
     try:

@@ -76,7 +76,7 @@ def current_plan() -> advice.Plan:
     )
 
 
-@st.cache_resource(scope="session", max_entries=16, ttl="1h", show_spinner="Reading the model …")
+@st.cache_resource(scope="session", max_entries=16, ttl=3600, show_spinner="Reading the model …")
 def _resolved(
     name: str, token: str | None, endpoint: str | None, allow_local: bool, attempt: int
 ) -> ModelSpec | SweetspotError:
@@ -92,7 +92,7 @@ def _resolved(
 
 
 @st.cache_resource(
-    max_entries=48, ttl="1h", show_spinner=False, hash_funcs={ModelSpec: repr, GpuSpec: repr, Workload: repr}
+    max_entries=48, ttl=3600, show_spinner=False, hash_funcs={ModelSpec: repr, GpuSpec: repr, Workload: repr}
 )
 def _plan(
     spec: ModelSpec, gpu: GpuSpec, workload: Workload, engine: str, tps: tuple[int, ...],

@@ -4,6 +4,7 @@ The key is set on the response that carries the page, so it is there before the 
 in no link, so a plan can be shared without sharing what is kept.
 """
 
+import re
 from secrets import token_urlsafe
 
 from starlette.datastructures import MutableHeaders
@@ -11,8 +12,9 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core.settings import is_public
-from pages.keeping import COOKIE, KEY
 
+COOKIE = "sweetspot_own"
+KEY = re.compile(r"[A-Za-z0-9_-]{32}")
 A_YEAR_S = 31_536_000
 
 

@@ -6,8 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-import pandas as pd
-
 from core.advice import Candidate, Choice, Plan
 from core.errors import InputError
 from core.terms import Estimate
@@ -43,6 +41,8 @@ def recommendation_csv(plan: Plan) -> str:
 
 def sweep_csv(plan: Plan) -> str:
     """Every point of the grid, and the GPU counts and formats that do not run with their reasons."""
+    import pandas as pd  # a second that the verdict does not wait for
+
     frame = plan.sweep.frame()
     refused = pd.DataFrame(
         [{"model": plan.spec.name, "gpu": plan.gpu.name, "engine": plan.engine, "weights": refusal.choice,

@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from core import cost, memory, speed
@@ -16,6 +15,9 @@ from core.speed import Cases, Prediction
 from core.sweep.layouts import DEFAULT_ENGINE, DEFAULT_GPU_COUNTS, Refusal, layouts
 from core.terms import Basis, Deployment, Mode, Workload
 from core.units import GIB, MS_PER_S
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Floats: TypeAlias = NDArray[np.float64]
 Bools: TypeAlias = NDArray[np.bool_]
@@ -97,8 +99,10 @@ class Sweep:
         """A column as [layouts, contexts, batches]."""
         return column.reshape(len(self.deployments), len(self.contexts), len(self.batches))
 
-    def frame(self) -> pd.DataFrame:
+    def frame(self) -> "pd.DataFrame":
         """Every point as a row, with ranges, limits and where the figures come from."""
+        import pandas as pd  # a second that the verdict does not wait for
+
         p, of = self.prediction, self.layout
         rate = self.output_tokens_per_s
         columns: dict[str, object] = {

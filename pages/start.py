@@ -1,0 +1,36 @@
+"""What happens around the first page: the server answers at once, and warms up behind its first answer.
+
+Nothing here imports a page or the core at the top: a server that is asked for its health shall not wait.
+"""
+
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import streamlit as st
+
+
+@asynccontextmanager
+async def warm_up(_app: st.App) -> AsyncIterator[None]:
+    """Runs while the server does: reads in the background what the first visitor would wait for."""
+    threading.Thread(target=_read_ahead, name="warm-up", daemon=True).start()
+    yield
+
+
+def _read_ahead() -> None:
+    """The modules and tables of the first verdict, and the speed model's own first use; then the charts' libraries."""
+    from core import advice, catalogue, gpus
+    from core.terms import Workload
+    from pages import arithmetic, delivery, inputs, keeping, parts  # noqa: F401
+
+    spec = catalogue.load(catalogue.DEFAULT_MODEL)
+    if spec is not None:
+        advice.recommend(spec, gpus.find(gpus.DEFAULT_GPU), Workload())
+    import pandas  # noqa: F401
+
+
+def explain(error: Exception) -> bool:
+    """Shows an error that no page caught, as one sentence; True tells Streamlit that it has been shown."""
+    from pages import parts
+
+    return parts.explain(error)
