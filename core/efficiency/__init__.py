@@ -8,7 +8,8 @@ rebuilds `assets/efficiency.json` from `assets/published.csv`.
 
 from core.efficiency.constants import Constants, load
 from core.efficiency.labels import Labels, labels
+from core.efficiency.measured import rates_of
 from core.efficiency.rates import Rates, rates
 from core.efficiency.terms import TERMS, Term
 
-__all__ = ["TERMS", "Constants", "Labels", "Rates", "Term", "labels", "load", "rates"]
+__all__ = ["TERMS", "Constants", "Labels", "Rates", "Term", "labels", "load", "rates", "rates_of"]

@@ -58,6 +58,7 @@ class GpuSpec:
     pcie_bytes_per_s: float | None = None   # one direction; None where the device has no PCIe link
     boost_mhz: float | None = None
     announced: bool = False                 # not shipping yet
+    measured: Mapping[str, float] = field(default_factory=dict, hash=False)  # by a probe; core.efficiency.measured
 
     def peak(self, dtype: str) -> float | None:
         """Dense FLOP/s in `dtype`, or of the dtype its operands are widened to (`FALLBACK`); else None."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 WARM_UP_S: Final = 0.05             # of one operator before its first sample
 COLD_OVER_CACHE: Final = 3.0        # copies together are this many caches large
 MAX_COPIES: Final = 64
+PROCESSOR_COPIES: Final = 4         # making random data takes a processor longer than measuring it
 PROCESSOR_CACHE_BYTES: Final = 32 * 2**20
 Run = Callable[[], object]
 
@@ -45,7 +46,7 @@ class ProcessorClock:
         self.device = device
 
     def copies(self, size: float) -> int:
-        return _copies(size, PROCESSOR_CACHE_BYTES)
+        return min(PROCESSOR_COPIES, _copies(size, PROCESSOR_CACHE_BYTES))
 
     def time(self, runs: Sequence[Run], deadline_s: float) -> Timing:
         turns = cycle(runs)

@@ -135,12 +135,13 @@ def _measurement(data: Mapping[str, Any]) -> Measurement:
                 {_clean(k): _finite(v, "telemetry") for k, v in sample.items()} for sample in conditions["telemetry"]
             ),
         ),
-        points=tuple(_point(point) for point in points),
+        points=tuple(point_of(point) for point in points),
         lost=tuple(_clean(sentence) for sentence in lost),
     )
 
 
-def _point(data: Mapping[str, Any]) -> Point:
+def point_of(data: Mapping[str, Any]) -> Point:
+    """A point from its JSON. Raises KeyError, TypeError or ValueError where it is none."""
     timing = data["timing"]
     return Point(
         quantity=Quantity(data["quantity"]), format=_text(data, "format"), kernel=_text(data, "kernel"),

@@ -60,7 +60,6 @@ def _decode_attention(shape: Mapping[str, int], kv: str, device: torch.device) -
     if kv != "fp8":
         return Kernel(lambda: scaled_dot_product_attention(q, k, v), name)
     narrow_k, narrow_v = k.to(torch.float8_e4m3fn), v.to(torch.float8_e4m3fn)
-    del k, v
     return Kernel(
         lambda: scaled_dot_product_attention(q, narrow_k.to(q.dtype), narrow_v.to(q.dtype)),
         f"{name} after widening{FALLBACK}",

@@ -22,7 +22,7 @@ KV_BYTES: Final[Mapping[str, float]] = {"bf16": 2.0, "fp8": 1.0}
 DTYPE_BYTES: Final[Mapping[str, float]] = {"bf16": 2.0, "fp8": 1.0, "int8": 1.0}
 BLOCK_CONTEXT: Final = 1024
 CPU_THREADS: Final = 1                  # integer matmuls of torch are slower on more
-CPU_WEIGHTS: Final = 2**22              # of one matrix, so that a point takes milliseconds
+CPU_WEIGHTS: Final = 2**20              # of one matrix, so that a point takes milliseconds
 CPU_SHARE: Final = 0.5                  # of the free memory a probe on a processor may take
 
 
@@ -68,6 +68,9 @@ class Extent:
     head_batches: Sequence[int]
     prefill_tokens: Sequence[int]
     weights: float                      # largest matrix [weights]
+    formats: Sequence[str]              # of linears
+    dtypes: Sequence[str]               # of matmuls
+    kv_formats: Sequence[str]
 
 
 GPU: Final = Extent(
@@ -76,11 +79,13 @@ GPU: Final = Extent(
     attention=[(b, c) for b in (1, 8, 32, 128) for c in (512, 2048, 8192, 32768) if b * c <= 2**20],
     expert_rows=[1, 8, 64, 512, 2048], depths=(2, 4, 8), block_batches=(1, 16, 64), head_batches=(1, 16, 64, 256),
     prefill_tokens=(512, 2048), weights=float("inf"),
+    formats=tuple(WEIGHT_BYTES), dtypes=tuple(DTYPE_BYTES), kv_formats=tuple(KV_BYTES),
 )
 CPU: Final = Extent(
-    sizes=[2**power for power in range(20, 27, 2)], rows=(1, 8, 64), matmul_rows=(1, 64, 256),
+    sizes=[2**power for power in range(20, 26, 2)], rows=(1, 8, 64), matmul_rows=(1, 128),
     attention=[(1, 512), (1, 2048), (4, 2048)], expert_rows=(1, 8), depths=(1, 2, 3), block_batches=(1, 4),
     head_batches=(1, 8), prefill_tokens=(128,), weights=CPU_WEIGHTS,
+    formats=("bf16", "int8", "w8a8-int8", "int4"), dtypes=("bf16", "int8"), kv_formats=("bf16",),
 )
 
 
@@ -98,16 +103,20 @@ def order(spec: ModelSpec, device: str, seconds: float, free_bytes: float | None
     experts = [linear for linear in layer.linears if linear.experts]
     tasks = [
         *_streams(extent.sizes),
-        *_matmuls(dense[0], extent.matmul_rows),
-        *_linears(dense, extent.rows),
-        *_attention(layer, extent.attention),
+        *_matmuls(dense[0], extent),
+        *_linears(dense, extent),
+        *_attention(layer, extent),
         *_experts(experts, extent),
         *_blocks(layer, extent),
         *_heads(spec.head, extent),
         *_streams(extent.sizes[-1:]),
     ]
-    cut = any(linear.inputs * linear.outputs > extent.weights for linear in (*layer.linears, spec.head))
-    remarks = (f"Matrices were cut to {CPU_WEIGHTS / 1e6:.1f} M weights to be quick on a processor.",) if cut else ()
+    too_large = any(linear.inputs * linear.outputs > extent.weights for linear in (*layer.linears, spec.head))
+    remarks: tuple[str, ...] = ()
+    if too_large:
+        remarks += (f"Matrices were cut to {CPU_WEIGHTS / 1e6:.1f} M weights to be quick on a processor.",)
+    if extent is CPU:
+        remarks += ("FP8 and the AWQ and GPTQ layouts are measured on GPUs only.",)
     limit = None if free_bytes is None else max(GIB, CPU_SHARE * free_bytes)
     return Order(spec.name, device, seconds, tuple(tasks), spec.n_layers, limit, remarks)
 
@@ -115,7 +124,7 @@ def order(spec: ModelSpec, device: str, seconds: float, free_bytes: float | None
 def cut(linear: Linear, extent: Extent) -> tuple[int, int]:
     """(K, N) of a matrix; fewer outputs, in multiples of 64, where it is larger than the device is asked for."""
     K, N = linear.inputs, linear.outputs
-    return (K, N) if K * N <= extent.weights else (K, max(64, int(extent.weights / K) // 64 * 64))
+    return (K, N) if extent.weights >= K * N else (K, max(64, int(extent.weights / K) // 64 * 64))
 
 
 def _largest(linears: Sequence[Linear], extent: Extent) -> list[tuple[int, int]]:
@@ -134,33 +143,34 @@ def _product(quantity: Quantity, fmt: str, M: int, K: int, N: int, weight_bytes:
     return Task(quantity, fmt, {"M": M, "N": N, "K": K}, moved, 2.0 * M * N * K)
 
 
-def _matmuls(shape: tuple[int, int], rows: Sequence[int]) -> Iterator[Task]:
+def _matmuls(shape: tuple[int, int], extent: Extent) -> Iterator[Task]:
     """The matrix units' rate in each dtype at the model's largest matrix."""
-    for dtype, size in DTYPE_BYTES.items():
-        for M in rows:
-            yield _product(Quantity.MATMUL, dtype, M, *shape, size)
+    for dtype in extent.dtypes:
+        for M in extent.matmul_rows:
+            yield _product(Quantity.MATMUL, dtype, M, *shape, DTYPE_BYTES[dtype])
 
 
-def _linears(shapes: Sequence[tuple[int, int]], rows: Sequence[int]) -> Iterator[Task]:
+def _linears(shapes: Sequence[tuple[int, int]], extent: Extent) -> Iterator[Task]:
     """Every format over M at the largest matrix, and at M = 1 for the others."""
-    for fmt, size in WEIGHT_BYTES.items():
-        for M in rows:
-            yield _product(Quantity.LINEAR, fmt, M, *shapes[0], size)
+    for fmt in extent.formats:
+        for M in extent.rows:
+            yield _product(Quantity.LINEAR, fmt, M, *shapes[0], WEIGHT_BYTES[fmt])
         for shape in shapes[1:]:
-            yield _product(Quantity.LINEAR, fmt, 1, *shape, size)
+            yield _product(Quantity.LINEAR, fmt, 1, *shape, WEIGHT_BYTES[fmt])
 
 
-def _attention(layer: Layer, grid: Sequence[tuple[int, int]]) -> Iterator[Task]:
+def _attention(layer: Layer, extent: Extent) -> Iterator[Task]:
     """Decode attention of one layer; only where it is the ordinary kind."""
     mixer = next((mixer for mixer in layer.mixers if isinstance(mixer, Attention)), None)
     if mixer is None or mixer.qk_dim != mixer.v_dim:
         return
-    for kv, size in KV_BYTES.items():
-        for batch, context in grid:
+    for kv in extent.kv_formats:
+        for batch, context in extent.attention:
             values = batch * context * mixer.kv_heads * (mixer.qk_dim + mixer.v_dim)
             heads = {"heads": mixer.heads, "kv_heads": mixer.kv_heads, "head_dim": mixer.qk_dim}
             flops = 2.0 * batch * context * mixer.heads * (mixer.qk_dim + mixer.v_dim)
-            yield Task(Quantity.ATTENTION, kv, {"batch": batch, "context": context, **heads}, values * size, flops)
+            shape = {"batch": batch, "context": context, **heads}
+            yield Task(Quantity.ATTENTION, kv, shape, values * KV_BYTES[kv], flops)
 
 
 def _experts(linears: Sequence[Linear], extent: Extent) -> Iterator[Task]:

@@ -37,8 +37,8 @@ def main() -> int:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())     # libraries print what they like
     order = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    deadline_s = time.monotonic() + order["seconds"]
     clock = _prepare(order, out)
+    deadline_s = time.monotonic() + order["seconds"]
     tasks = [_task(item) for item in order["tasks"]]
     for position, task in enumerate(tasks):
         left_s = deadline_s - time.monotonic()

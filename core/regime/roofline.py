@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core import speed
-from core.efficiency import labels, load, rates
+from core.efficiency import load, rates_of
 from core.efficiency.labels import compute
 from core.models import ModelSpec
 from core.speed import OperatorCost
@@ -93,7 +93,7 @@ def roof(spec: ModelSpec, deployment: Deployment) -> Roof:
     """Peaks of the data sheet, and what matmuls of this model reach of them."""
     gpu, engine = deployment.gpu, deployment.engine
     pair = ((spec, deployment),)
-    made, rate = work(pair), rates(labels(pair), load())
+    made, rate = work(pair), rates_of(pair, load())
     stack = np.arange(len(made.pair) - 1)                # without lm_head, which stays in 16 bits
     large = matmuls(made, rate, stack, np.array([LARGE_TOKENS]))
     kind = compute(deployment.weights, gpu)
@@ -115,7 +115,7 @@ def matrices(spec: ModelSpec, deployment: Deployment) -> Matrices:
     pair = ((spec, deployment),)
     batches = np.exp2(np.arange(0, np.log2(LARGEST_BATCH) + 0.125, 0.125))
     made = work(pair)
-    costs = matmuls(made, rates(labels(pair), load()), np.arange(len(made.pair)), batches)
+    costs = matmuls(made, rates_of(pair, load()), np.arange(len(made.pair)), batches)
     return Matrices(batches * deployment.dp, costs.memory_s.sum(axis=0), costs.compute_s.sum(axis=0))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core import serving
-from core.efficiency import TERMS, Constants, Labels, labels, load, rates, spread
+from core.efficiency import TERMS, Constants, Labels, labels, load, rates_of, spread
 from core.efficiency.labels import compute
 from core.speed.anchors import Anchors, anchored
 from core.speed.cases import Cases, Floats, Prediction, Range, Rows, Times
@@ -31,7 +31,7 @@ def predict(cases: Cases, *, anchors: Anchors | None = None, constants: Constant
         return _nothing()
     known = constants or load()
     names = labels(cases.pairs)
-    timer = clock(work(cases.pairs), rates(names, known))
+    timer = clock(work(cases.pairs), rates_of(cases.pairs, known))
     times = run(timer, cases)
     prefill, decode = bounds(timer, cases, times)
     width = half_widths(cases, times, names, known)
@@ -59,10 +59,10 @@ def _nothing() -> Prediction:
 
 def sensitivity(cases: Cases, known: Constants) -> Mapping[str, Floats]:
     """Derivative of the log of every figure by every fitted term, in log or logit [rows, terms]."""
-    labelled, jobs = labels(cases.pairs), work(cases.pairs)
+    jobs = work(cases.pairs)
 
     def logs(constants: Constants) -> Floats:
-        times = run(clock(jobs, rates(labelled, constants)), cases)
+        times = run(clock(jobs, rates_of(cases.pairs, constants)), cases)
         return np.log(np.stack([times.ttft_s, times.tpot_s, times.output_tokens_per_s]))
 
     def nudged(term: str) -> Constants:
@@ -102,7 +102,7 @@ def _peak_doubt(cases: Cases) -> Floats:
 
 def clocked(cases: Cases, constants: Constants) -> Clock:
     """Step times for the pairs of the cases."""
-    return clock(work(cases.pairs), rates(labels(cases.pairs), constants))
+    return clock(work(cases.pairs), rates_of(cases.pairs, constants))
 
 
 def run(timer: Clock, cases: Cases) -> Times:

@@ -4,7 +4,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from core.efficiency import labels, load, rates
+from core.efficiency import load, rates_of
 from core.models import ModelSpec
 from core.speed.cases import Floats, OperatorCost
 from core.speed.shape import shape
@@ -52,7 +52,7 @@ def compute_bound_batch(spec: ModelSpec, deployment: Deployment, context: float)
 
 def _clock(spec: ModelSpec, deployment: Deployment) -> Clock:
     pairs = ((spec, deployment),)
-    return clock(work(pairs), rates(labels(pairs), load()))
+    return clock(work(pairs), rates_of(pairs, load()))
 
 
 def _matmuls(spec: ModelSpec, timer: Clock, tokens: float, prompts: float) -> list[OperatorCost]:

@@ -158,7 +158,7 @@ def _chunk(deployment: Deployment) -> int:
 def _joules(deployment: Deployment, bits: int) -> float:
     """Seconds one FLOP takes at the board's power limit; zero where no limit is known [s/FLOP]."""
     gpu = deployment.gpu
-    if not gpu.tdp_w or bits > HEAD_BITS:
+    if not gpu.tdp_w or bits > HEAD_BITS or f"matmul_rate {bits}" in gpu.measured:   # measured under that limit
         return 0.0
     energy = operators.JOULES_PER_FLOP.get(gpu.compute_capability, operators.JOULES_PER_FLOP_OTHERS)
     return energy * operators.NARROW_ENERGY[bits] / gpu.tdp_w

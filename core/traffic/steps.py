@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from core.efficiency import labels, load, rates
+from core.efficiency import load, rates_of
 from core.models import ModelSpec
 from core.speed.steps import Clock, clock
 from core.speed.work import CONTEXTS as SPEED_CONTEXTS
@@ -69,7 +69,7 @@ def _interpolate(nodes: Nodes, values: Nodes, at: float) -> float:
 def step_table(spec: ModelSpec, deployment: Deployment) -> StepTable:
     """Tabulates `core.speed`'s steps of one replica of `deployment` up to the sequences its engine seats."""
     pairs = ((spec, deployment),)
-    known = rates(labels(pairs), load())
+    known = rates_of(pairs, load())
     timer = clock(work(pairs), known)
     seats, budget = int(timer.work.default_seats[0]), int(timer.work.chunk[0])
     chunks, beside = _half_octaves(budget), np.concatenate([[0.0], _half_octaves(seats)])

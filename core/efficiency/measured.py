@@ -1,0 +1,58 @@
+"""What a probe of this very GPU found, in the place of what the tables say about its generation."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.efficiency.constants import Constants
+from core.efficiency.labels import Labels, Pair, labels, width
+from core.efficiency.rates import Rates, link, rates, unlink
+from core.efficiency.terms import TERMS, Term
+
+MEASURED_TERMS: Final = ("weights_bandwidth", "matmul_rate", "kv_bandwidth", "kernel_s")
+# A probe measures kernels alone, as the operator tables do: what an engine adds stays as it was learnt.
+ENGINE_LEVELS: Final = ("engine", "engine_kernel", "release", "sparsity")
+SHARE_RANGE: Final = (0.02, 0.99)
+
+
+def rates_of(pairs: Sequence[Pair], constants: Constants) -> Rates:
+    """Every term for every pair; where the GPU carries measured values, they replace those of its generation."""
+    named = labels(pairs)
+    known = rates(named, constants)
+    if not any(deployment.gpu.measured for _, deployment in pairs):
+        return known
+    terms = [term for term in TERMS if term.name in MEASURED_TERMS]
+    return replace(known, **{
+        term.name: _with_measured(term, getattr(known, term.name), pairs, named, constants) for term in terms
+    })
+
+
+def measured_key(term: str, pair: Pair, kernel: str, kv: str) -> str:
+    """The name in `GpuSpec.measured` of what a term is for this deployment."""
+    _, deployment = pair
+    kind = {
+        "weights_bandwidth": kernel, "kv_bandwidth": kv, "matmul_rate": str(width(deployment.weights, deployment.gpu)),
+    }.get(term, "")
+    return f"{term} {kind}".strip()
+
+
+def _with_measured(
+    term: Term, known: NDArray[np.float64], pairs: Sequence[Pair], named: Labels, constants: Constants,
+) -> NDArray[np.float64]:
+    out = known.copy()
+    for i, pair in enumerate(pairs):
+        value = pair[1].gpu.measured.get(measured_key(term.name, pair, named["kernel"][i], named["kv"][i]))
+        if value is not None:
+            bounded = float(np.clip(value, *SHARE_RANGE)) if term.share else value
+            out[i] = unlink(term, np.asarray(link(term, bounded) + _engine(term, named, i, constants)))
+    return out
+
+
+def _engine(term: Term, named: Labels, pair: int, constants: Constants) -> float:
+    """From a kernel alone to the same kernel in an engine [log or logit]."""
+    deviations = constants.deviations.get(term.name, {})
+    of_engine = sum(deviations.get(level, {}).get(named[level][pair], 0.0) for level in ENGINE_LEVELS)
+    return constants.common.get(term.name, 0.0) + of_engine

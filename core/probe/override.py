@@ -1,0 +1,110 @@
+"""A measurement in the place of the estimates for its GPU, and how far the two are apart."""
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from core.efficiency import load
+from core.efficiency.labels import kernel
+from core.efficiency.measured import rates_of
+from core.formats import FORMATS, KV_FORMATS
+from core.gpus import GpuSpec
+from core.models import ModelSpec
+from core.probe.fit import Ceilings, ceilings
+from core.probe.measurement import Measurement
+from core.terms import Deployment
+
+OPERAND_BITS: Final = {"int8": 8, "fp8": 8, "bf16": 16}     # the later one counts where two are as wide
+GENERIC: Final = "generic"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One ceiling: measured, as estimated without the probe, and on the data sheet."""
+
+    name: str
+    unit: str                   # "B/s", "FLOP/s"
+    measured: float
+    estimated: float | None
+    data_sheet: float
+
+    @property
+    def over_estimate(self) -> float | None:
+        """Measured over estimated, less one."""
+        return None if self.estimated is None else self.measured / self.estimated - 1
+
+
+def applies(measurement: Measurement, gpu: GpuSpec) -> bool:
+    """Whether a measurement speaks about this GPU: the same catalogued card, and no processor."""
+    return not measurement.is_cpu and bool(measurement.gpu) and gpu.name == measurement.gpu
+
+
+def with_measured(gpu: GpuSpec, measurement: Measurement) -> GpuSpec:
+    """The GPU with what was measured on it; unchanged where the measurement is of another device.
+
+    Kernels that only stand in for an engine's (`Point.fallback`) change nothing.
+    """
+    if not applies(measurement, gpu):
+        return gpu
+    found = _shares(_engine_kernels(measurement), gpu)
+    note = f"Measured on {measurement.date[:10]}: {', '.join(sorted(found))}."
+    return replace(gpu, measured=found, notes=f"{gpu.notes} {note}".strip()) if found else gpu
+
+
+def _engine_kernels(measurement: Measurement) -> Ceilings:
+    return ceilings(replace(measurement, points=tuple(p for p in measurement.points if not p.fallback)))
+
+
+def _shares(found: Ceilings, gpu: GpuSpec) -> dict[str, float]:
+    """Values for `GpuSpec.measured`: shares of the data sheet, as `core.efficiency.measured` names them."""
+    bandwidth = gpu.bandwidth_bytes_per_s
+    out = {}
+    for name, rate in found.weights_bytes_per_s.items():
+        if name in FORMATS:
+            key = f"weights_bandwidth {kernel(FORMATS[name], gpu)}"
+            out[key] = max(out.get(key, 0.0), rate / bandwidth)
+    for dtype, bits in OPERAND_BITS.items():
+        rate, peak = found.matmul_flops_per_s.get(dtype), gpu.flops.get(dtype)
+        if rate and peak:
+            out[f"matmul_rate {bits}"] = rate / peak
+    for name, rate in found.kv_bytes_per_s.items():
+        out[f"kv_bandwidth {KV_FORMATS[name].bits_per_value:.0f}-bit"] = rate / bandwidth
+    if found.launch_s:
+        out["kernel_s"] = found.launch_s
+    return out
+
+
+
+
+def differences(spec: ModelSpec, gpu: GpuSpec, measurement: Measurement) -> tuple[Difference, ...]:
+    """Every ceiling measured beside what is estimated for a generic engine without the probe.
+
+    Estimates are of a GPU without measured values; none for a kernel that is a fallback.
+    """
+    plain, all_of, used = replace(gpu, measured={}), ceilings(measurement), _engine_kernels(measurement)
+    out = []
+    for name, rate in (("copy", all_of.copy_bytes_per_s), ("read", all_of.read_bytes_per_s)):
+        if rate:
+            out.append(Difference(f"bandwidth, {name}", "B/s", rate, None, gpu.bandwidth_bytes_per_s))
+    for name, rate in all_of.weights_bytes_per_s.items():
+        share = _estimated(spec, plain, name, "weights_bandwidth") if name in used.weights_bytes_per_s else None
+        sheet = gpu.bandwidth_bytes_per_s
+        label = FORMATS[name].label if name in FORMATS else name
+        out.append(Difference(f"{label} weights, M = 1", "B/s", rate, share and share * sheet, sheet))
+    for name, rate in all_of.matmul_flops_per_s.items():
+        peak = gpu.peak(name if name in gpu.flops else "bf16")
+        if peak and name in OPERAND_BITS:
+            share = _estimated(spec, plain, {"int8": "w8a8-int8"}.get(name, name), "matmul_rate")
+            out.append(Difference(f"{name.upper()} matmul, large M", "FLOP/s", rate, share and share * peak, peak))
+    for name, rate in all_of.kv_bytes_per_s.items():
+        share = _estimated(spec, plain, "bf16", "kv_bandwidth", name) if name in used.kv_bytes_per_s else None
+        sheet = gpu.bandwidth_bytes_per_s
+        out.append(Difference(f"{name.upper()} KV cache", "B/s", rate, share and share * sheet, sheet))
+    return tuple(out)
+
+
+def _estimated(spec: ModelSpec, gpu: GpuSpec, fmt: str, term: str, kv: str = "bf16") -> float | None:
+    """The estimate of one share without a probe; None for a name that is no format."""
+    if fmt not in FORMATS or kv not in KV_FORMATS:
+        return None
+    deployment = Deployment(gpu=gpu, weights=FORMATS[fmt], kv_cache=KV_FORMATS[kv], engine=GENERIC)
+    return float(getattr(rates_of(((spec, deployment),), load()), term)[0])

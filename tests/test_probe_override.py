@@ -1,0 +1,92 @@
+"""A measurement moves the plan of its GPU, by as much as it should, and of no other."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from core import catalogue, gpus, speed
+from core.formats import FORMATS, KV_FORMATS
+from core.probe.measurement import FALLBACK, Conditions, Measurement, Point, Quantity
+from core.probe.override import differences, with_measured
+from core.probe.timing import Stop, Timing
+from core.terms import Deployment
+
+SPEC = catalogue.load("meta-llama/Llama-3.1-8B")
+GPU = gpus.find("H100 SXM5 80GB")
+
+
+def point(quantity, fmt, seconds, kernel="torch", *, moved=0.0, flops=0.0, **shape):
+    return Point(quantity, fmt, kernel, shape, Timing(seconds, seconds, seconds, 32, 0.001, Stop.SETTLED), moved, flops)
+
+
+def measurement(*points, **changes):
+    return replace(Measurement(
+        device="NVIDIA H100 80GB HBM3", gpu=GPU.name, model=SPEC.name, driver="580", versions={}, date="2026-11-24",
+        seconds=40.0, conditions=Conditions(True), points=points,
+    ), **changes)
+
+
+def weights(share, fmt="bf16", kernel="torch"):
+    """A linear of one row that streams its weights at `share` of the data sheet."""
+    moved = 2.0 * 4096 * 28672
+    return point(Quantity.LINEAR, fmt, moved / (share * GPU.bandwidth_bytes_per_s), kernel, moved=moved,
+                 M=1, N=28672, K=4096)
+
+
+def tpot(gpu, fmt="bf16"):
+    deployment = Deployment(gpu=gpu, weights=FORMATS[fmt], kv_cache=KV_FORMATS["bf16"])
+    cases = speed.Cases(((SPEC, deployment),), np.zeros(1, np.intp), np.array([True]), np.array([1.0]),
+                        np.array([128.0]), np.array([128.0]), np.array([np.inf]))
+    return float(speed.predict(cases).tpot_s.value[0])
+
+
+def test_half_the_measured_bandwidth_takes_twice_the_weights_time():
+    """Decode of one request is weights over bandwidth and little else (Llama-3.1-8B: 15 of 16 GB are matrices)."""
+    high, low = (tpot(with_measured(GPU, measurement(weights(share)))) for share in (0.8, 0.4))
+    assert 1.6 < low / high < 2.0
+
+
+def test_a_measurement_as_estimated_changes_little():
+    estimated = next(d for d in differences(SPEC, GPU, measurement(weights(0.9))) if "weights" in d.name)
+    same = with_measured(GPU, measurement(weights(estimated.estimated / GPU.bandwidth_bytes_per_s)))
+    assert tpot(same) == pytest.approx(tpot(GPU), rel=0.08)
+
+
+def test_only_the_format_that_was_measured_moves():
+    slow = with_measured(GPU, measurement(weights(0.3)))
+    assert tpot(slow) > 1.5 * tpot(GPU)
+    assert tpot(slow, "fp8") == pytest.approx(tpot(GPU, "fp8"))
+
+
+@pytest.mark.parametrize("other", [
+    measurement(weights(0.3), gpu="H200 SXM 141GB"),
+    measurement(weights(0.3), device="CPU: x", gpu=""),
+    measurement(weights(0.3, kernel=f"sweetspot{FALLBACK}")),
+])
+def test_other_devices_and_fallback_kernels_change_nothing(other):
+    assert with_measured(GPU, other) == GPU
+
+
+def test_a_measured_matmul_rate_replaces_estimate_and_power_limit():
+    peak = GPU.flops["bf16"]
+    M, N, K = 4096, 28672, 4096
+    one = point(Quantity.MATMUL, "bf16", 2.0 * M * N * K / (0.5 * peak), flops=2.0 * M * N * K, M=M, N=N, K=K)
+    slow = with_measured(GPU, measurement(one))
+    assert slow.measured == {"matmul_rate 16": pytest.approx(0.5)}
+    deployments = [Deployment(gpu=g, weights=FORMATS["bf16"], kv_cache=KV_FORMATS["bf16"]) for g in (GPU, slow)]
+    cases = speed.Cases(tuple((SPEC, d) for d in deployments), np.array([0, 1]), np.array([True, True]), np.ones(2),
+                        np.full(2, 8192.0), np.ones(2), np.full(2, np.inf))
+    before, after = speed.predict(cases).ttft_s.value
+    assert after > 1.15 * before
+
+
+def test_differences_name_measured_estimated_and_data_sheet():
+    sizes = [2.0**power for power in range(24, 31)]
+    copies = [point(Quantity.COPY, "bytes", 5e-6 + s / 3e12, moved=s, size=int(s)) for s in sizes]
+    found = {d.name: d for d in differences(SPEC, GPU, measurement(*copies, weights(0.8)))}
+    assert found["bandwidth, copy"].measured == pytest.approx(3e12)
+    assert found["bandwidth, copy"].data_sheet == GPU.bandwidth_bytes_per_s
+    of_weights = found[f"{FORMATS['bf16'].label} weights, M = 1"]
+    assert of_weights.measured == pytest.approx(0.8 * GPU.bandwidth_bytes_per_s)
+    assert 0.6 < of_weights.estimated / of_weights.data_sheet < 0.99
