@@ -85,7 +85,7 @@ def results(plan: Plan, question: Question, job: Job, fleet: Fleet, by_day: bool
         shown.cost_curve(plan, question, points)
     if hours:
         with right:
-            shown.autoscaling(plan, question, hours, by_day)
+            shown.autoscaling(plan, question, hours, fleet.needed, by_day)
     if splits:
         left, right = st.columns(2)
         with left:

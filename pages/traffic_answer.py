@@ -65,7 +65,7 @@ def _targets_that_hold(question: Question) -> list[tuple[str, dict[str, object]]
     if best.tpot_s > slo.tpot_s:
         tpot_ms = math.ceil(2 * best.tpot_s * MS_PER_S)
         ways.append((f"Accept a TPOT of {tpot_ms:,} ms", {"tpot": tpot_ms}))
-    if slo.share > LOOSER_SHARE:
+    if best.ttft_s > slo.ttft_s and slo.share > LOOSER_SHARE:
         ways.append((f"Accept {LOOSER_SHARE:.0%} within the targets", {"share": LOOSER_SHARE}))
     return ways
 
@@ -217,10 +217,9 @@ def cost_curve(plan: Plan, question: Question, points: Sequence[RatePoint]) -> N
         )
 
 
-def autoscaling(plan: Plan, question: Question, hours: Sequence[Hour], by_day: bool) -> None:
+def autoscaling(plan: Plan, question: Question, hours: Sequence[Hour], fixed: int, by_day: bool) -> None:
     """A fleet that follows the load against a fixed one."""
     mean = sum(hour.replicas for hour in hours) / len(hours)
-    fixed = max(hour.replicas for hour in hours)
     title, labels = _windows(question.trace.duration_s, len(hours), by_day)
     price, _ = cost.price_of(plan.gpu)
     saved = ""

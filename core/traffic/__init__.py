@@ -16,14 +16,14 @@ from core.traffic.hours import Hour, autoscale
 from core.traffic.replica import Options, Replica, replica
 from core.traffic.requests import MAX_REQUESTS, PRESETS, Lengths, Trace, generate, read_trace
 from core.traffic.scheduler import Limits, Outcome, simulate, simulate_closed
-from core.traffic.speculation import ACCEPTANCES, LAW, Acceptance, Speculation, SpeculativeSteps
+from core.traffic.speculation import ACCEPTANCES, LAW, Acceptance, Speculation, speculative
 from core.traffic.steps import StepTable, step_table
 from core.traffic.study import FACTORS, Effect, Part, Question, RatePoint, Split, first_look, study, times_alone
 
 __all__ = [
     "ACCEPTANCES", "FACTORS", "LAW", "MAX_REQUESTS", "PRESETS", "Acceptance", "Alone", "Bill", "Effect", "Fleet",
     "Hour", "Lengths", "Limits", "Options", "Outcome", "Part", "Percentiles", "Question", "RatePoint", "Replica",
-    "Service", "Slo", "Speculation", "SpeculativeSteps", "Split", "StepTable", "Trace", "autoscale", "bill",
+    "Service", "Slo", "Speculation", "Split", "StepTable", "Trace", "autoscale", "bill",
     "first_look", "generate", "read_trace", "replica", "serve", "serve_disaggregated", "simulate", "simulate_closed",
-    "smallest_fleet", "step_table", "study", "times_alone",
+    "smallest_fleet", "speculative", "step_table", "study", "times_alone",
 ]

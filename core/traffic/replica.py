@@ -7,9 +7,9 @@ from core import memory
 from core.errors import InputError
 from core.models import ModelSpec
 from core.terms import Deployment
-from core.traffic.scheduler import Limits, StepTimes
-from core.traffic.speculation import Speculation, SpeculativeSteps
-from core.traffic.steps import step_table
+from core.traffic.scheduler import Limits
+from core.traffic.speculation import Speculation, speculative
+from core.traffic.steps import StepTable, step_table
 
 SMALLEST_CHUNK: Final = 16
 LARGEST_CHUNK: Final = 131_072
@@ -44,7 +44,7 @@ class Replica:
     spec: ModelSpec
     deployment: Deployment
     options: Options
-    steps: StepTimes
+    steps: StepTable
     limits: Limits
     transfer_s_per_token: float     # to send the cache of a token to another replica
 
@@ -79,7 +79,7 @@ def replica(spec: ModelSpec, deployment: Deployment, options: Options) -> Replic
         host_s_per_token=host_s if options.offload else None,
         request_s=table.request_s,
     )
-    steps = SpeculativeSteps(table, options.speculation) if options.speculation else table
+    steps = speculative(table, options.speculation) if options.speculation else table
     return Replica(
         spec, deployment, options, steps, limits,
         transfer_s_per_token=footprint.kv_bytes_per_token / gpu.link_bytes_per_s_among(2 * deployment.gpus),

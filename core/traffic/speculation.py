@@ -4,7 +4,7 @@ Law: Leviathan, Kalman, Matias, "Fast Inference from Transformers via Speculativ
 (arXiv 2211.17192), equation 1 and theorem 3.8.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from core.errors import InputError
@@ -58,24 +58,17 @@ class Speculation:
         return float((1 - self.acceptance ** (self.draft_tokens + 1)) / (1 - self.acceptance))
 
 
-@dataclass(frozen=True, slots=True)
-class SpeculativeSteps:
-    """`StepTimes` per token gained: a step checks g drafted tokens of every sequence beside its own."""
+def speculative(table: StepTable, speculation: Speculation) -> StepTable:
+    """The table per token gained: a step checks g drafted tokens of every sequence beside its own.
 
-    base: StepTable
-    speculation: Speculation
-
-    def seconds(self, decoding: int, context_tokens: float, prefill_tokens: int) -> float:
-        """Time in which every sequence gains one token on average, and a share of prompts is computed [s]."""
-        if not decoding:
-            return self.base.seconds(0, 0.0, prefill_tokens)
-        plain = self.base.seconds(decoding, context_tokens, 0)
-        drafted = decoding * self.speculation.draft_tokens
-        check = plain + self.base.prompts_s(decoding, drafted)
-        draft = self.speculation.draft_tokens * self.speculation.draft_cost * plain
-        prompts = self.base.seconds(decoding, context_tokens, prefill_tokens) - plain
-        return (check + draft) / self.speculation.tokens_per_step + prompts
-
-    def attention_s(self, start: int, end: int) -> float:
-        """What tokens `start` to `end` of a prompt add to it by attending to all before them [s]."""
-        return self.base.attention_s(start, end)
+    Time = (step + what g more tokens a sequence add to it + g steps of the draft) / tokens per check.
+    """
+    drafted, gained = speculation.draft_tokens, speculation.tokens_per_step
+    draft = 1 + drafted * speculation.draft_cost
+    return replace(table, decode_s=tuple(
+        tuple((draft * step_s + checks_s) / gained for step_s in row)
+        for row, checks_s in (
+            (row, table.prompts_s(sequences, drafted * sequences))
+            for sequences, row in enumerate(table.decode_s, start=1)
+        )
+    ))
