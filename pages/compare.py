@@ -236,7 +236,8 @@ def picture(field: Field, rows: np.ndarray, on_front: np.ndarray, found: Picks) 
     with st.container(border=True, gap="small"):
         parts.section(
             "Fast for users against cheap for you",
-            "Blue: nobody has more of both within the targets. Grey: the rest, hollow where a target is missed."
+            f"Blue: nobody has more of both{' within the targets' if field.meets_slo[on_front].any() else ''}. "
+            "Grey: the rest, hollow where a target is missed."
             + (f" {unpriced} GPUs without a listed price are in the table, not here." if unpriced else ""),
         )
         if not offers:

@@ -6,7 +6,7 @@ from core.errors import SweetspotError
 from core.export import anchored, deliver, verify
 from core.export.launch import Order
 from core.export.manifests import Manifest
-from core.store import Kind
+from core.store import Kind, Saved
 from pages import figures, keeping, parts
 
 LONG, LONG_PX = 24, 460         # lines from which a file scrolls
@@ -62,7 +62,7 @@ def proof(ordered: Order, key: str) -> None:
         )
         if text.strip():
             against(ordered, text, key)
-        after(ordered)
+        after(ordered, key)
 
 
 def against(ordered: Order, text: str, key: str) -> None:
@@ -87,25 +87,38 @@ def against(ordered: Order, text: str, key: str) -> None:
         except SweetspotError as error:
             st.error(figures.plain(error), icon=":material/error:")
         else:
-            st.toast("Kept. It is on the Saved page.", icon=":material/bookmark_added:")
+            st.toast("Kept: from now on it pulls this prediction.", icon=":material/bookmark_added:")
 
 
-def after(ordered: Order) -> None:
-    """The prediction once more, with the kept benchmarks that speak for it."""
+def after(ordered: Order, key: str) -> None:
+    """The prediction once more, with the kept benchmarks that speak for it; each can be forgotten."""
     try:
-        kept = keeping.store().all(Kind.MEASUREMENT)
+        measured = keeping.store().all(Kind.MEASUREMENT)
     except SweetspotError:
         return
-    cells = anchored.speaking_for(ordered, [saved.body for saved in kept])
-    if not cells:
+    kept = [saved for saved in measured if anchored.speaking_for(ordered, [saved.body])]
+    if not kept:
         return
-    now = anchored.anchored(ordered, cells)
-    count = f"{len(cells)} kept benchmark{'s' * (len(cells) > 1)}"
+    now = anchored.anchored(ordered, anchored.speaking_for(ordered, [saved.body for saved in kept]))
+    count = f"{len(kept)} kept benchmark{'s' * (len(kept) > 1)}"
     st.markdown(
-        f"With {count} of this deployment: TPOT {figures.ms(now.tpot.value)} ({figures.span(now.tpot, figures.ms)}), "
-        f"TTFT {figures.ms(now.ttft.value)} ({figures.span(now.ttft, figures.ms)}), "
-        f"{figures.rate(now.output_tokens_per_s.value)} :gray-badge[estimated, anchored]"
+        f"With {count} of this GPU, engine and format: TPOT {figures.ms(now.tpot.value)} "
+        f"({figures.span(now.tpot, figures.ms)}), TTFT {figures.ms(now.ttft.value)} "
+        f"({figures.span(now.ttft, figures.ms)}), {figures.rate(now.output_tokens_per_s.value)} "
+        ":gray-badge[estimated, anchored]"
     )
+    for saved in kept:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.caption(figures.plain(f"{saved.name}, {str(saved.body.get('date', ''))[:10]}"))
+            st.button("Forget", key=f"forget_{key}_{saved.id}", type="tertiary", on_click=forget, args=(saved,))
+
+
+def forget(saved: Saved) -> None:
+    """A button's callback: a benchmark no longer counts."""
+    try:
+        keeping.store().delete(saved)
+    except SweetspotError as error:
+        st.toast(figures.plain(error), icon=":material/error:")
 
 
 def name_of(ordered: Order) -> str:

@@ -68,6 +68,9 @@ def test_a_result_is_held_against_the_prediction_and_kept(app):
     assert len(said) == 3 and all("measured" in text and "estimated" in text for text in said)
     app.button(key="keep_picked").click().run()
     assert not app.error and not app.exception
+    assert any("anchored" in element.value for element in app.markdown)
+    next(button for button in app.button if button.label == "Forget").click().run()
+    assert not any("anchored" in element.value for element in app.markdown)
     app.text_area(key="result_picked").set_value("nonsense").run()
     assert len(app.error) == 1 and "vllm bench serve" in app.error[0].value
 
