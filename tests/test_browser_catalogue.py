@@ -7,7 +7,10 @@ import re
 import pytest
 
 from tests.conftest import serve
+from tests.postgresql import BINARIES, cluster
 from tests.test_browser_plan import choose, sentence, verdict
+
+DATABASES = ["postgresql" if BINARIES else "sqlite"]
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +124,35 @@ def test_a_public_host_shows_a_visitor_their_own_alone(chromium, tmp_path):
         other.get_by_text("Nothing is saved yet").wait_for()
         for context in contexts:
             context.close()
+
+
+@pytest.fixture(scope="module", params=DATABASES)
+def database(request, tmp_path_factory):
+    """The address of an empty database that only the secrets name: PostgreSQL where it is installed."""
+    if request.param == "postgresql":
+        with cluster() as address:
+            yield address
+    else:
+        yield f"sqlite:///{tmp_path_factory.mktemp('other') / 'kept.sqlite3'}"
+
+
+def test_the_secrets_name_the_database(chromium, database, tmp_path):
+    """One line in the secrets, and what is kept goes there; a second server finds it."""
+    secrets = tmp_path / "secrets.toml"
+    secrets.write_text(f'[connections.sweetspot]\nurl = "{database}"\n')
+    settings = {"SWEETSPOT_DATA": str(tmp_path / "data"), "STREAMLIT_SECRETS_FILES": str(secrets)}
+    with serve(**settings) as app:
+        context = chromium.new_context()
+        page = context.new_page()
+        page.goto(app.url)
+        verdict(page)
+        page.get_by_role("button", name="Save this plan").click()
+        page.get_by_text("Saved. It is on the Saved page.").wait_for()
+        with serve(**settings) as second:
+            page.goto(f"{second.url}/saved")
+            page.get_by_role("button", name="Reopen").wait_for()
+        context.close()
+    assert not (tmp_path / "data" / "sweetspot.sqlite3").exists()
 
 
 def test_a_damaged_store_is_one_sentence_and_planning_goes_on(chromium, tmp_path):

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from core.errors import InputError, StoreError
 from core.store import Kind, Store, database_url, open_engine
-from core.store.items import MAX_BODY_BYTES
+from core.store.items import MAX_BODY_BYTES, MAX_SPACE_BYTES
 from tests.postgresql import BINARIES, cluster, empty_database
 
 PLAN = {"model": "meta-llama/Llama-3.1-8B", "gpu": "H100 SXM5 80GB", "concurrency": 16}
@@ -243,6 +243,13 @@ def test_a_bad_import_changes_nothing(store, text):
     with pytest.raises(InputError):
         store.load(text)
     assert store.all(Kind.PLAN) == ()
+
+
+def test_a_space_is_full_at_its_bound(store):
+    for _ in range(MAX_SPACE_BYTES // 1_000_000):
+        store.save(Kind.PLAN, "big", {"x": "y" * 999_900})
+    with pytest.raises(StoreError, match="20 MB is the most"):
+        store.save(Kind.PLAN, "one more", {"x": "y" * 999_900})
 
 
 @pytest.mark.parametrize("body", [{"x": float("nan")}, {"x": object()}, {"x": "y" * (MAX_BODY_BYTES + 1)}])

@@ -16,7 +16,8 @@ from core.store.schema import items, migrate
 
 MAX_BODY_BYTES: Final = 1_000_000
 MAX_NAME: Final = 200
-MAX_ITEMS: Final = 2_000            # of one space: bounds what a visitor can fill a public host with
+MAX_ITEMS: Final = 2_000            # of one space, deleted ones included: with the next line it bounds what a
+MAX_SPACE_BYTES: Final = 20_000_000  # visitor can fill a public host with
 EXPORT_VERSION: Final = 1
 
 
@@ -121,10 +122,16 @@ class Store:
             }
             for kind, name, body in entries
         ]
-        count = select(func.count()).select_from(items).where(items.c.space == self._space)
+        lengths = func.coalesce(func.sum(func.length(items.c.body)), 0)
+        taken = select(func.count(), lengths).select_from(items).where(items.c.space == self._space)
+        size = sum(len(str(row["body"])) for row in rows)
         with transaction(self._engine) as connection:
-            if connection.execute(count).scalar_one() + len(rows) > MAX_ITEMS:
-                raise StoreError(f"No more than {MAX_ITEMS:,} things can be kept: delete some for good first.")
+            count, bytes_taken = connection.execute(taken).one()
+            if count + len(rows) > MAX_ITEMS or bytes_taken + size > MAX_SPACE_BYTES:
+                raise StoreError(
+                    f"Nothing more can be kept: {MAX_ITEMS:,} things and {MAX_SPACE_BYTES / 1e6:.0f} MB is the most. "
+                    "What is deleted makes room after 30 days."
+                )
             if rows:
                 connection.execute(items.insert(), rows)
         return [_saved(row) for row in rows]
