@@ -109,8 +109,10 @@ def _gpu_row(gpu: GpuSpec) -> dict[str, object]:
 
 
 def _newest_first(gpu: GpuSpec) -> int:
-    """Years downwards, the unknown ones last; the visitor's own at the top."""
-    return -9_999 if gpu.name in keeping.own_gpus() else -(gpu.release_year or 0)
+    """Years downwards, unknown and announced ones last; the visitor's own at the top."""
+    if gpu.name in keeping.own_gpus():
+        return -9_999
+    return 0 if gpu.announced else -(gpu.release_year or 0)
 
 
 def all_gpus() -> dict[str, GpuSpec]:

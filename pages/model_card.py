@@ -95,10 +95,11 @@ def _kinds(spec: ModelSpec, kv: KvFormat, context_tokens: int) -> None:
     number = st.column_config.NumberColumn
     rows = [
         {
-            "Kind": kind.kind, "What it does": KINDS.get(kind.kind, _described(kind.kind)), "Layers": kind.layers,
+            "Kind": kind.kind, "Layers": kind.layers,
             "Window": kind.window, "Per token": kind.kv_bytes_per_token / 1024,
             "Per token, each": kind.kv_bytes_per_token / kind.layers / 1024,
             "Request": kind.kv_bytes / 2**20, "State": kind.state_bytes / 2**20,
+            "What it does": KINDS.get(kind.kind, _described(kind.kind)),
         }
         for kind in kinds_of_layers(spec, kv, context_tokens)
     ]
