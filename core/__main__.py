@@ -1,4 +1,4 @@
-"""The planner without a browser: `python -m core plan | estimate | models | gpus`.
+"""The planner without a browser: `python -m core plan | estimate | probe | models | gpus`.
 
 Answers go to standard output, one sentence per error to standard error with exit code 2.
 """
@@ -15,6 +15,7 @@ from core import advice, catalogue, estimate, export, gpus, hub
 from core.engines import ENGINES
 from core.errors import SweetspotError
 from core.models import ModelSpec
+from core.probe import command as probing
 from core.sweep import DEFAULT_ENGINE, DEFAULT_GPU_COUNTS
 from core.terms import Mode, Workload
 from core.units import GIB, MS_PER_S
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m core", description="Which precision and batch size to deploy, and why.")
-    commands = parser.add_subparsers(required=True, metavar="plan | estimate | models | gpus")
+    commands = parser.add_subparsers(required=True, metavar="plan | estimate | probe | models | gpus")
     shared = _Parser(add_help=False)
     shared.add_argument("--json", action="store_true", help="print JSON")
     shared.add_argument("--offline", action="store_true", help="ask nothing of the Hub: bundled and local models only")
@@ -60,6 +61,10 @@ def _parser() -> argparse.ArgumentParser:
                        help="the same columns plus measured_ttft_ms, measured_tpot_ms, "
                             "measured_output_tokens_per_s_per_gpu")
     cases.set_defaults(command=_estimate)
+    measuring = commands.add_parser("probe", parents=[shared], help="measure this machine's GPU with a model's shapes")
+    measuring.add_argument("--model", default=catalogue.DEFAULT_MODEL, help="Hub id, folder or file (%(default)s)")
+    probing.arguments(measuring)
+    measuring.set_defaults(command=_probe)
     for name, command, text in (("models", _models, "bundled models"), ("gpus", _gpus, "known accelerators")):
         listing = commands.add_parser(name, parents=[shared], help=f"list {text}")
         listing.add_argument("query", nargs="*", metavar="QUERY")
@@ -123,6 +128,10 @@ def _estimate(asked: argparse.Namespace) -> None:
         print(json.dumps({"rows": rows, "answered": rows - failed, "failed": failed, "out": str(asked.out)}))
     else:
         print(f"{rows:,} rows, {failed:,} of them not answered; see the column error of {asked.out}.")
+
+
+def _probe(asked: argparse.Namespace) -> None:
+    print(probing.run(_resolve(asked.model, asked.offline), asked, export.write))
 
 
 def _models(asked: argparse.Namespace) -> None:

@@ -109,3 +109,48 @@ def extrapolate(
     seconds = float(fixed + slope * layers + head_s)
     spread = seconds * float(np.hypot(off_line, relative_ci))
     return FullModel(seconds, seconds - spread, seconds + spread)
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeStep:
+    """One decode step of the whole model in a weight format, from a probe's blocks and head."""
+
+    format: str
+    batch: int
+    full: FullModel
+
+    @property
+    def tokens_per_s(self) -> float:
+        return self.batch / self.full.seconds
+
+
+def decode_steps(measurement: Measurement, layers: int) -> tuple[DecodeStep, ...]:
+    """Steps for every format and batch that was measured at two depths or more; the head's next larger batch counts."""
+    blocks: defaultdict[tuple[str, int], list[Point]] = defaultdict(list)
+    heads = sorted((p.shape["batch"], p.timing.median_s) for p in measurement.points if p.quantity is Quantity.HEAD)
+    for point in measurement.points:
+        if point.quantity is Quantity.BLOCK:
+            blocks[point.format, point.shape["batch"]].append(point)
+    out = []
+    for (fmt, batch), points in blocks.items():
+        depths = [p.shape["layers"] for p in points]
+        head_s = next((seconds for size, seconds in heads if size >= batch), None)
+        if len(set(depths)) < 2 or head_s is None:
+            continue
+        spread = max(p.timing.relative_ci for p in points)
+        full = extrapolate(depths, [p.timing.median_s for p in points], head_s, layers, spread)
+        if full.seconds > 0:
+            out.append(DecodeStep(fmt, batch, full))
+    return tuple(sorted(out, key=lambda step: (step.format, step.batch)))
+
+
+def speed_over_16_bit(measurement: Measurement) -> dict[str, dict[int, float]]:
+    """How much faster each format's largest linear is than the 16-bit one, by M."""
+    times: defaultdict[str, dict[int, float]] = defaultdict(dict)
+    linears = [p for p in measurement.points if p.quantity is Quantity.LINEAR]
+    largest = max((p.shape["N"] * p.shape["K"] for p in linears), default=0)
+    for p in linears:
+        if p.shape["N"] * p.shape["K"] == largest:
+            times[p.format][p.shape["M"]] = p.timing.median_s
+    base = times.get("bf16", {})
+    return {fmt: {M: base[M] / s for M, s in sorted(row.items()) if M in base} for fmt, row in times.items()}

@@ -3,6 +3,9 @@
 from dataclasses import dataclass, replace
 from typing import Final
 
+import numpy as np
+
+from core import speed
 from core.efficiency import load
 from core.efficiency.labels import kernel
 from core.efficiency.measured import rates_of
@@ -11,7 +14,7 @@ from core.gpus import GpuSpec
 from core.models import ModelSpec
 from core.probe.fit import Ceilings, ceilings
 from core.probe.measurement import Measurement
-from core.terms import Deployment
+from core.terms import Deployment, Mode, Workload
 
 OPERAND_BITS: Final = {"int8": 8, "fp8": 8, "bf16": 16}     # the later one counts where two are as wide
 GENERIC: Final = "generic"
@@ -57,15 +60,15 @@ def _engine_kernels(measurement: Measurement) -> Ceilings:
 def _shares(found: Ceilings, gpu: GpuSpec) -> dict[str, float]:
     """Values for `GpuSpec.measured`: shares of the data sheet, as `core.efficiency.measured` names them."""
     bandwidth = gpu.bandwidth_bytes_per_s
-    out = {}
+    out: dict[str, float] = {}
     for name, rate in found.weights_bytes_per_s.items():
         if name in FORMATS:
             key = f"weights_bandwidth {kernel(FORMATS[name], gpu)}"
             out[key] = max(out.get(key, 0.0), rate / bandwidth)
     for dtype, bits in OPERAND_BITS.items():
-        rate, peak = found.matmul_flops_per_s.get(dtype), gpu.flops.get(dtype)
-        if rate and peak:
-            out[f"matmul_rate {bits}"] = rate / peak
+        reached, peak = found.matmul_flops_per_s.get(dtype), gpu.flops.get(dtype)
+        if reached and peak:
+            out[f"matmul_rate {bits}"] = reached / peak
     for name, rate in found.kv_bytes_per_s.items():
         out[f"kv_bandwidth {KV_FORMATS[name].bits_per_value:.0f}-bit"] = rate / bandwidth
     if found.launch_s:
@@ -100,6 +103,19 @@ def differences(spec: ModelSpec, gpu: GpuSpec, measurement: Measurement) -> tupl
         sheet = gpu.bandwidth_bytes_per_s
         out.append(Difference(f"{name.upper()} KV cache", "B/s", rate, share and share * sheet, sheet))
     return tuple(out)
+
+
+def tpot_without(spec: ModelSpec, deployment: Deployment, workload: Workload, kv_tokens: float) -> tuple[float, float]:
+    """TPOT with what the probe found and without it [s]."""
+    plain = replace(deployment, gpu=replace(deployment.gpu, measured={}))
+    cases = speed.Cases(
+        pairs=((spec, deployment), (spec, plain)), which=np.array([0, 1]),
+        static=np.full(2, workload.mode is Mode.STATIC), concurrency=np.full(2, float(workload.concurrency)),
+        input_tokens=np.full(2, float(workload.input_tokens)), output_tokens=np.full(2, float(workload.output_tokens)),
+        kv_tokens=np.full(2, kv_tokens),
+    )
+    measured, estimated = speed.predict(cases).tpot_s.value
+    return float(measured), float(estimated)
 
 
 def _estimated(spec: ModelSpec, gpu: GpuSpec, fmt: str, term: str, kv: str = "bf16") -> float | None:

@@ -66,7 +66,8 @@ def dequantised(weights: Integers, zeros: Integers, scales: NDArray[np.float64])
 def _words(values: Integers, bits: int) -> Words:
     """Integers [..., n] -> words [...], lowest bits first."""
     shifts = bits * np.arange(values.shape[-1], dtype=np.int64)
-    return np.sum(values.astype(np.int64) << shifts, axis=-1).astype(np.uint32).view(np.int32)
+    words: Words = np.sum(values.astype(np.int64) << shifts, axis=-1).astype(np.uint32).view(np.int32)
+    return words
 
 
 def _values(words: Words, bits: int) -> Integers:

@@ -1,0 +1,44 @@
+"""What can be measured here, and whether the administrator lets it be."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from core import gpus
+from core.errors import ProbeError
+from core.settings import is_public, setting
+
+CPU: Final = "cpu"
+OFF: Final = frozenset({"0", "false", "no", "off"})
+MIN_S: Final = 5.0
+MAX_S: Final = 300.0
+DEFAULT_S: Final = 50.0
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Something to measure."""
+
+    name: str           # "cuda:0", "cpu"
+    label: str
+
+
+def devices() -> tuple[Device, ...]:
+    """The GPUs of this machine, then its processor."""
+    local = tuple(Device(f"cuda:{gpu.index}", f"{gpu.reported_name} (cuda:{gpu.index})") for gpu in gpus.detect())
+    return (*local, Device(CPU, "This machine's processor, as a trial"))
+
+
+def is_allowed() -> bool:
+    """SWEETSPOT_PROBE decides; unset: where a GPU is present and no stranger can reach the app."""
+    said = setting("probe")
+    if said is not None:
+        return said.lower() not in OFF
+    return not is_public() and bool(gpus.detect())
+
+
+def checked(name: str) -> str:
+    """The device of that name. Raises ProbeError naming those there are."""
+    known = [device.name for device in devices()]
+    if name not in known:
+        raise ProbeError(f"There is no device '{name[:40]}' here to measure: use one of {', '.join(known)}.")
+    return name
