@@ -262,7 +262,7 @@ def disaggregation(splits: Sequence[Split]) -> None:
     with st.container(border=True, gap="small", height="stretch"):
         parts.section(
             "Prefill and decode: together or apart",
-            f"{word} on the same {_replicas(together.decode)}; apart, the p99 of TPOT is "
+            f"{word} on the same {_replicas(together.decode)} at the busiest time; apart, the p99 of TPOT is "
             f"{figures.ms(best.service.tpot.p99)} instead of {figures.ms(together.service.tpot.p99)}.",
         )
         st.dataframe(

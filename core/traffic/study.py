@@ -130,7 +130,7 @@ def study(question: Question, report: Report) -> Iterator[Part]:
     yield autoscale(trace, one.steps, one.limits, slo, windows=question.windows, most=fleet.needed,
                     on_window=lambda _: report(0.7, "hour by hour"))
     report(0.8, "prompts and answers apart")
-    yield _splits(one, trace, slo, max(2, fleet.needed), report)
+    yield _splits(one, _busiest(trace, CURVE_REQUESTS), slo, max(2, fleet.needed), report)
     report(0.9, "what each option does")
     yield from _effects(question, fleet.needed, report)
 
