@@ -211,7 +211,7 @@ def test_a_model_by_its_configuration_is_kept_and_planned(app):
 
 
 @pytest.mark.parametrize(("name", "config", "says"), [
-    ("x", "", "Paste"), ("x", "not json", "JSON"), ("x", "[" * 100_000, "JSON"), ("x", "{}", "model_type"),
+    ("x", "", "Paste"), ("x", "not json", "JSON"), ("x", "[" * 100_000, "config.json"), ("x", "{}", "model_type"),
     ("", json.dumps(LLAMA), "name"), ("meta-llama/Llama-3.1-8B", json.dumps(LLAMA), "already"),
     ("x", json.dumps(LLAMA | {"num_hidden_layers": 10**12}), "num_hidden_layers"),
 ])
