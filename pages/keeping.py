@@ -5,6 +5,7 @@ what is kept say the one sentence of the StoreError.
 """
 
 import hashlib
+import json
 from collections.abc import Mapping
 from functools import partial
 from secrets import token_urlsafe
@@ -22,6 +23,8 @@ from core.errors import InputError, StoreError, SweetspotError
 from core.gpus import GpuSpec
 from core.hub.files import json_object
 from core.models import ModelSpec
+from core.probe.measurement import Measurement, from_json, to_json
+from core.probe.override import applies, with_measured
 from core.settings import is_public
 from core.store import Kind, Saved, Store, database_url
 from pages import figures
@@ -219,6 +222,55 @@ def _free_model_name(name: str) -> str:
     if clean in own_models() or catalogue.load(clean) is not None:
         raise InputError(f"There is already a model called {clean}: give yours another name.")
     return clean
+
+
+# -- measurements -----------------------------------------------------------------------------------
+
+
+def keep_measurement(measurement: Measurement) -> None:
+    """Keeps a probe; plans of its GPU use it from now on. Raises InputError, StoreError."""
+    name = " ".join(f"{measurement.device}, {measurement.model.rpartition('/')[2]}".split())
+    store().save(Kind.MEASUREMENT, name[:200], json.loads(to_json(measurement)))
+    changed()
+
+
+def measurements() -> tuple[tuple[Saved, Measurement], ...]:
+    """The visitor's probes, newest first; none when the store fails."""
+    read = ((item, _probe(item.id, item.revision, item.body)) for item in _or_none(Kind.MEASUREMENT))
+    return tuple((item, probe) for item, probe in read if probe is not None)
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _probe(item_id: str, revision: int, _body: Mapping[str, Any]) -> Measurement | None:
+    """A kept body as a probe; None where it is a measurement of another kind."""
+    del item_id, revision
+    try:
+        return from_json(json.dumps(_body))
+    except InputError:
+        return None
+
+
+def in_use(item: Saved) -> bool:
+    """Whether plans may use this probe."""
+    return item.body.get("in_use", True) is True
+
+
+def use_measurement(item: Saved) -> None:
+    """A toggle's callback: lets plans use this probe, or no longer."""
+    try:
+        store().replace(item, {**item.body, "in_use": not in_use(item)})
+    except SweetspotError as error:
+        st.session_state["store_problem"] = str(error)
+        return
+    changed()
+
+
+def with_probe(gpu: GpuSpec) -> GpuSpec:
+    """The GPU with the newest probe of it that is in use."""
+    for item, measurement in measurements():
+        if in_use(item) and applies(measurement, gpu):
+            return with_measured(gpu, measurement)
+    return gpu
 
 
 # -- plans ------------------------------------------------------------------------------------------

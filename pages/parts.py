@@ -18,7 +18,8 @@ from core.errors import HardwareError, HubError, InputError, ModelError, ModelGa
 from core.gpus import GpuSpec
 from core.memory import Footprint
 from core.models import ModelSpec
-from core.terms import Estimate, Workload
+from core.probe import override
+from core.terms import Basis, Estimate, Workload
 from pages import figures, inputs, keeping
 
 log = logging.getLogger("sweetspot")
@@ -52,7 +53,7 @@ def current_model() -> ModelSpec:
 def current_gpu() -> GpuSpec:
     """The GPU asked for, at the visitor's own price where one is given. Raises HardwareError, InputError."""
     asked = inputs.asked()
-    gpu = _gpu(asked.gpu)
+    gpu = keeping.with_probe(_gpu(asked.gpu))
     if asked.usd_per_gpu_hour is None:
         return gpu
     return replace(gpu, price_usd_per_hour=asked.usd_per_gpu_hour, price_source="your own price")
@@ -168,6 +169,18 @@ def verdict(plan: advice.Plan) -> None:
             st.markdown(figures.plain(figures.opened(tail)))
         if plan.reason and plan.best is not None:
             st.caption(figures.plain(plan.reason))
+        if plan.best is not None and plan.gpu.measured:
+            _measured(plan, plan.best)
+
+
+def _measured(plan: advice.Plan, choice: advice.Choice) -> None:
+    """What a probe of this GPU changed."""
+    load = replace(plan.workload, concurrency=choice.concurrency)
+    here, without = override.tpot_without(plan.spec, choice.deployment, load, choice.footprint.kv_tokens)
+    st.markdown(
+        f"{figures.badge(Basis.MEASURED)} Bandwidth and rates of this GPU come from your probe: "
+        f"TPOT {figures.ms(here)}, {figures.ms(without)} estimated without it ({here / without - 1:+.0%})."
+    )
 
 
 def _claims(plan: advice.Plan) -> list[str]:

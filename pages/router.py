@@ -27,6 +27,8 @@ PAGES = [
             help="What limits prefill and decode, where that flips, and what would help each."),
     st.Page("traffic.py", title="Traffic", icon=":material/traffic:",
             help="How many replicas hold your requests per second, how long they wait, what that costs."),
+    st.Page("probe.py", title="Probe", icon=":material/speed:",
+            help="Measure this machine's GPU; the measurement replaces the estimate."),
     st.Page("accuracy.py", title="Accuracy", icon=":material/verified:",
             help="How far the estimates have been from published figures."),
     st.Page("catalogue.py", title="Catalogue", icon=":material/menu_book:",

@@ -5,6 +5,7 @@ from core.charts.batch import formats_over_batch, leaders, pays_less_from, throu
 from core.charts.gains import gain_bars, moves
 from core.charts.heat import batch_by_context
 from core.charts.memory import Segment, footprint_segments, memory_bar
+from core.charts.probe import bandwidth_over_size, measured_against_estimated, tokens_over_batch
 from core.charts.roofline import DECODE, PREFILL, roofline
 from core.charts.steps import PARTS, shares_over_batch, step_bars
 from core.charts.strip import layer_strip, strip_legend
@@ -17,6 +18,7 @@ __all__ = [
     "PREFILL",
     "Segment",
     "Spec",
+    "bandwidth_over_size",
     "batch_by_context",
     "colour",
     "cost_over_rate",
@@ -25,6 +27,7 @@ __all__ = [
     "gain_bars",
     "layer_strip",
     "leaders",
+    "measured_against_estimated",
     "memory_bar",
     "moves",
     "pays_less_from",
@@ -36,5 +39,6 @@ __all__ = [
     "step_bars",
     "strip_legend",
     "throughput_over_batch",
+    "tokens_over_batch",
     "tpot_over_batch",
 ]

@@ -38,7 +38,12 @@ class Difference:
 
 def applies(measurement: Measurement, gpu: GpuSpec) -> bool:
     """Whether a measurement speaks about this GPU: the same catalogued card, and no processor."""
-    return not measurement.is_cpu and bool(measurement.gpu) and gpu.name == measurement.gpu
+    return usable(measurement) and gpu.name == measurement.gpu
+
+
+def usable(measurement: Measurement) -> bool:
+    """Whether any plan can use it: of a catalogued GPU."""
+    return not measurement.is_cpu and bool(measurement.gpu)
 
 
 def with_measured(gpu: GpuSpec, measurement: Measurement) -> GpuSpec:

@@ -1,0 +1,106 @@
+"""The Probe page as a script: off by default, a file opened, its figures shown and used in the plan."""
+
+import json
+from pathlib import Path
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from core import gpus
+from core.probe.measurement import Conditions, Measurement, Point, Quantity, to_json
+from core.probe.timing import Stop, Timing
+
+ROUTER = str(Path(__file__).resolve().parent.parent / "pages" / "router.py")
+GPU = gpus.find(gpus.DEFAULT_GPU)
+
+
+def point(quantity, fmt, seconds, *, moved=0.0, flops=0.0, **shape):
+    timing = Timing(seconds, seconds, seconds, 32, 0.001, Stop.SETTLED)
+    return Point(quantity, fmt, "torch", shape, timing, moved, flops)
+
+
+def made_up(share=0.5):
+    """A card at `share` of its data sheet: no real card, so that the plan must move."""
+    bandwidth = share * GPU.bandwidth_bytes_per_s
+    sizes = [2**power for power in range(20, 31, 2)]
+    points = [point(Quantity.COPY, "bytes", 4e-6 + 2 * s / bandwidth, moved=2.0 * s, size=s) for s in sizes]
+    K, N = 4096, 28672
+    for fmt, size, best in (("bf16", 2.0, 1.0), ("int4", 0.53, 0.9), ("fp8", 1.0, 1.0)):
+        for M in (1, 16, 64, 256, 1024):
+            compute = 2.0 * M * N * K / (0.7 * GPU.flops["bf16"]) / best
+            seconds = max(size * K * N / bandwidth, compute)
+            moved = size * K * N
+            points.append(point(Quantity.LINEAR, fmt, seconds, moved=moved, flops=2.0 * M * N * K, M=M, N=N, K=K))
+    for batch in (1, 16):
+        for layers in (2, 4, 8):
+            points.append(point(Quantity.BLOCK, "bf16", layers * 3e-4, layers=layers, batch=batch, context=1024))
+        points.append(point(Quantity.HEAD, "bf16", 1e-3, batch=batch, N=128256, K=4096))
+    return Measurement(
+        device="NVIDIA H100 80GB HBM3", gpu=GPU.name, model="meta-llama/Llama-3.1-8B", driver="580.1",
+        versions={"torch": "2.13.0"}, date="2026-11-24T12:00:00+00:00", seconds=41.0,
+        conditions=Conditions(True), points=tuple(points),
+    )
+
+
+@pytest.fixture
+def app(monkeypatch, tmp_path):
+    monkeypatch.setenv("SWEETSPOT_HUB_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("SWEETSPOT_DATA", str(tmp_path))
+    st.cache_resource.clear()
+    yield AppTest.from_file(ROUTER, default_timeout=30)
+    st.cache_resource.clear()
+
+
+def on_probe(app):
+    app.run()
+    return app.switch_page("probe.py").run()
+
+
+def upload(app, text):
+    app.get("file_uploader")[0].set_value(("probe.json", text.encode(), "application/json"))
+    return app.run()
+
+
+def test_without_a_gpu_it_is_off_and_says_how_to_go_on(app):
+    on_probe(app)
+    assert not app.exception
+    assert "Measuring is off" in app.info[0].value
+    assert any("core probe --model" in code.value for code in app.code)
+    assert any("No recorded run" in caption.value for caption in app.caption)
+    assert not [button for button in app.button if button.key == "measure"]
+
+
+def test_a_file_is_opened_shown_and_used_in_the_plan(app):
+    app.run()
+    before = next(m.value for m in app.metric if m.label.startswith("TPOT"))
+    on_probe(app)
+    upload(app, to_json(made_up()))
+    assert not app.exception and not app.error
+    assert any("NVIDIA H100" in header.value for header in app.header)
+    charts = [json.loads(chart.proto.spec) for chart in app.get("vega_lite_chart")]
+    assert len(charts) == 4
+    assert "data sheet" in json.dumps(charts[0])
+    app.switch_page("plan.py").run()
+    after = next(m.value for m in app.metric if m.label.startswith("TPOT"))
+    assert after != before
+    assert any("come from your probe" in markdown.value for markdown in app.markdown)
+
+
+def test_a_measurement_put_aside_leaves_the_plan_alone(app):
+    app.run()
+    before = next(m.value for m in app.metric if m.label.startswith("TPOT"))
+    on_probe(app)
+    upload(app, to_json(made_up()))
+    app.toggle[0].set_value(False).run()
+    app.switch_page("plan.py").run()
+    assert next(m.value for m in app.metric if m.label.startswith("TPOT")) == before
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"sweetspot_measurement": 1}', "[" * 50_000, '"<script>"'])
+def test_a_hostile_file_is_one_sentence_and_nothing_is_kept(app, text):
+    on_probe(app)
+    upload(app, text)
+    assert not app.exception
+    assert len(app.error) == 1 and "\n" not in app.error[0].value
+    assert any("No recorded run" in caption.value for caption in app.caption)

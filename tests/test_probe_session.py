@@ -1,0 +1,170 @@
+"""A real probe of a tiny model on the processor: measured, cancelled, starved, killed, out of time."""
+
+import os
+import signal
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from core import catalogue
+from core.__main__ import main
+from core.errors import ProbeError
+from core.jobs import Jobs, State
+from core.probe.devices import is_allowed
+from core.probe.measurement import Quantity, from_json, to_json
+from core.probe.order import Task, order
+from core.probe.session import probe
+from core.units import GIB
+
+SPEC = catalogue.load("Qwen/Qwen3-0.6B")
+MOE = catalogue.load("Qwen/Qwen3-30B-A3B")
+
+
+def small(*quantities, seconds=60.0, **changes):
+    """The first point of each quantity and format; time enough on a busy machine."""
+    whole = order(SPEC, "cpu", seconds, 8 * GIB)
+    chosen = {(task.quantity, task.format): task for task in reversed(whole.tasks) if task.quantity in quantities}
+    return replace(whole, **{"tasks": tuple(chosen.values()), **changes})
+
+
+def silent(share, note, point):
+    """No progress is shown."""
+
+
+def endless(seconds=60.0):
+    """More points than there is time for."""
+    one = Task(Quantity.COPY, "bytes", {"size": 2**20}, 2.0**21)
+    return replace(order(SPEC, "cpu", seconds, 8 * GIB), tasks=(one,) * 5000)
+
+
+def workers():
+    """Process ids of the workers this process started."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if b"core.probe.worker" in (folder / "cmdline").read_bytes() \
+                    and f"PPid:\t{os.getpid()}\n" in (folder / "status").read_text():
+                found.append(int(folder.name))
+        except OSError:
+            continue
+    return found
+
+
+def test_a_probe_measures_and_travels():
+    wanted = {Quantity.COPY, Quantity.READ, Quantity.LINEAR, Quantity.ATTENTION, Quantity.HEAD, Quantity.BLOCK}
+    shares = []
+    found = probe(small(*wanted), lambda share, note, point: shares.append(share))
+    assert {p.quantity for p in found.points} == wanted, found.lost
+    assert {p.format for p in found.points if p.quantity is Quantity.LINEAR} == {"bf16", "int8", "w8a8-int8", "int4"}
+    assert found.is_cpu and found.gpu == "" and "torch" in found.versions
+    assert all(p.timing.p10_s <= p.timing.median_s <= p.timing.p90_s and p.timing.samples >= 8 for p in found.points)
+    copy = next(p for p in found.points if p.quantity is Quantity.COPY)
+    assert 1e8 < copy.bytes_per_s < 1e12          # a processor's memory
+    assert shares == sorted(shares) and shares[-1] == 1.0
+    assert from_json(to_json(found)) == found
+
+
+def test_a_mixture_of_experts_is_measured_grouped():
+    whole = order(MOE, "cpu", 60.0, 8 * GIB)
+    task = next(t for t in whole.tasks if t.quantity is Quantity.EXPERTS)
+    few = replace(task, shape={**task.shape, "experts": 16, "K": 64, "N": 64})
+    found = probe(replace(whole, tasks=(few,)), silent)
+    assert found.points[0].kernel.endswith("grouped_mm")
+
+
+def test_a_point_without_memory_is_lost_alone():
+    """The worker may allocate 512 MiB; one point asks for 4 GiB."""
+    greedy = Task(Quantity.COPY, "bytes", {"size": 4 * GIB}, 8.0 * GIB)
+    tasks = small(Quantity.COPY).tasks
+    found = probe(small(Quantity.COPY, tasks=(tasks[0], greedy, tasks[0]), memory_bytes=GIB / 2), silent)
+    assert len(found.points) == 2
+    assert len(found.lost) == 1 and "not enough memory" in found.lost[0]
+
+
+def test_nothing_measured_is_an_error():
+    impossible = Task(Quantity.LINEAR, "awq-int4", {"M": 1, "N": 64, "K": 128}, 1.0)
+    with pytest.raises(ProbeError, match="Nothing could be measured: .*on GPUs only"):
+        probe(small(Quantity.COPY, tasks=(impossible,)), silent)
+
+
+def wait_for(condition, limit_s=60.0):
+    end = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.05)
+
+
+def test_cancelling_kills_the_worker_at_once():
+    jobs = Jobs()
+    job = jobs.submit("gpu", "me", "probe", lambda job: probe(endless(), job.report))
+    wait_for(lambda: job.parts)
+    assert workers()
+    asked = time.monotonic()
+    job.cancel()
+    wait_for(lambda: job.ended)
+    assert job.state is State.CANCELLED
+    assert time.monotonic() - asked < 5.0         # 0.1 s on a quiet machine
+    assert not workers()
+
+
+def test_a_killed_worker_is_one_sentence():
+    def kill():
+        wait_for(workers)
+        time.sleep(0.3)
+        os.kill(workers()[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    with pytest.raises(ProbeError, match="killed by the system after .* points") as raised:
+        probe(endless(), silent)
+    killer.join()
+    assert "\n" not in str(raised.value)
+    assert not workers()
+
+
+def test_a_probe_out_of_time_keeps_what_it_has():
+    started = time.monotonic()
+    found = probe(endless(seconds=1.0), silent)
+    assert time.monotonic() - started < 60
+    assert found.points and "not reached before the deadline" in found.lost[-1]
+
+
+def test_a_worker_that_hangs_is_stopped(monkeypatch):
+    """It would go on for 60 s; the parent's patience ends after one."""
+    monkeypatch.setattr("core.probe.session.GRACE_S", -59.0)
+    with pytest.raises(ProbeError, match="was stopped after"):
+        probe(endless(), silent)
+    assert not workers()
+
+
+@pytest.mark.parametrize(("probing", "public", "allowed"), [
+    ("", "", False), ("1", "", True), ("0", "", False), ("", "1", False), ("1", "1", True),
+])
+def test_without_a_gpu_probing_is_off_unless_switched_on(monkeypatch, probing, public, allowed):
+    monkeypatch.setattr("core.gpus.detect", lambda: ())
+    monkeypatch.setenv("SWEETSPOT_PROBE", probing)
+    monkeypatch.setenv("SWEETSPOT_PUBLIC", public)
+    assert is_allowed() is allowed
+
+
+@pytest.mark.parametrize(("arguments", "says"), [
+    (["--seconds", "1"], "5 to 300 seconds"), (["--device", "cuda:9"], "no device 'cuda:9'"),
+])
+def test_the_command_refuses_in_one_sentence(capsys, arguments, says):
+    assert main(["probe", "--offline", *arguments]) == 2
+    said = capsys.readouterr().err
+    assert says in said and said.count("\n") == 1
+
+
+def test_every_gpu_point_has_a_shape_its_kernel_takes():
+    """K and N of Llama-3.1-8B are multiples of what tinygemm, _scaled_mm and _int_mm ask for."""
+    whole = order(catalogue.load("meta-llama/Llama-3.1-8B"), "cuda:0", 50.0)
+    linears = [task for task in whole.tasks if task.quantity is Quantity.LINEAR]
+    assert {t.format for t in linears} == {"bf16", "fp8", "int8", "w8a8-int8", "int4", "awq-int4", "gptq-int4"}
+    assert {t.shape["M"] for t in linears} == {2**power for power in range(12)}
+    assert all(t.shape["K"] % 128 == 0 and t.shape["N"] % 16 == 0 for t in linears)
+    assert {t.shape["layers"] for t in whole.tasks if t.quantity is Quantity.BLOCK} == {2, 4, 8}
+    assert whole.tasks[0].quantity is Quantity.COPY and whole.tasks[-1].quantity is Quantity.READ
