@@ -101,10 +101,8 @@ def watch(job: Job) -> None:
     ahead = jobs().ahead_of(job)
     note = f"waiting for {ahead} before it" if ahead else job.note or "starting"
     bar, button = st.columns([5, 1], vertical_alignment="center")
-    stopping = st.session_state.get("stopping") == job.id
-    bar.progress(job.fraction, text="Stopping …" if stopping else f"Simulating: {note}")
-    if button.button("Cancel", key="cancel", width="stretch", disabled=stopping):
-        st.session_state["stopping"] = job.id
+    bar.progress(job.fraction, text=f"Simulating: {note}")
+    if button.button("Cancel", key="cancel", width="stretch"):
         job.cancel()
 
 

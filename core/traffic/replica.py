@@ -7,9 +7,9 @@ from core import memory
 from core.errors import InputError
 from core.models import ModelSpec
 from core.terms import Deployment
-from core.traffic.scheduler import Limits
+from core.traffic.scheduler import Limits, StepTimes
 from core.traffic.speculation import Speculation, speculative
-from core.traffic.steps import StepTable, step_table
+from core.traffic.steps import step_table
 
 SMALLEST_CHUNK: Final = 16
 LARGEST_CHUNK: Final = 131_072
@@ -44,7 +44,7 @@ class Replica:
     spec: ModelSpec
     deployment: Deployment
     options: Options
-    steps: StepTable
+    steps: StepTimes
     limits: Limits
     transfer_s_per_token: float     # to send the cache of a token to another replica
 

@@ -23,6 +23,7 @@ from core.traffic.fleet import (
 from core.traffic.hours import Hour, autoscale
 from core.traffic.replica import Options, Replica, replica
 from core.traffic.requests import Trace
+from core.traffic.scheduler import StepTimes
 
 FACTORS: Final = (0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0)     # of the rate asked
 MOST_SPLITS: Final = 5
@@ -115,9 +116,29 @@ def _busiest(trace: Trace, requests: int) -> Trace:
     return trace.busiest(max(requests, round(SHORTEST_S * trace.requests_per_s)))
 
 
-def study(question: Question, report: Report) -> Iterator[Part]:
-    """The whole answer, part by part. `report` is called between simulations; raise from it to stop."""
+class _Watched:
+    """Step times that look, prompt by prompt, whether the work shall stop."""
+
+    def __init__(self, steps: StepTimes, look: Callable[[], None]) -> None:
+        self.seconds = steps.seconds
+        self._attention_s, self._look = steps.attention_s, look
+
+    def attention_s(self, start: int, end: int) -> float:
+        self._look()
+        return self._attention_s(start, end)
+
+
+def study(question: Question, tell: Report) -> Iterator[Part]:
+    """The whole answer, part by part. `tell` is called all along; raise from it to stop."""
+    told = (0.0, "")
+
+    def report(done: float, note: str) -> None:
+        nonlocal told
+        told = (done, note)
+        tell(done, note)
+
     one, trace, slo = _replica(question), question.trace, question.slo
+    one = replace(one, steps=_Watched(one.steps, lambda: tell(*told)))
     report(0.0, "the smallest fleet")
     guess = _quick(question, one).needed
     fleet = smallest_fleet(
@@ -132,7 +153,7 @@ def study(question: Question, report: Report) -> Iterator[Part]:
     report(0.8, "prompts and answers apart")
     yield _splits(one, _busiest(trace, CURVE_REQUESTS), slo, max(2, fleet.needed), report)
     report(0.9, "what each option does")
-    yield from _effects(question, fleet.needed, report)
+    yield from _effects(question, one, fleet.needed, report)
 
 
 def _replica(question: Question) -> Replica:
@@ -175,10 +196,9 @@ def _splits(one: Replica, trace: Trace, slo: Slo, replicas: int, report: Report)
     return tuple(splits)
 
 
-def _effects(question: Question, replicas: int, report: Report) -> Iterator[Effect]:
+def _effects(question: Question, one: Replica, replicas: int, report: Report) -> Iterator[Effect]:
     """Every option that is on against the same fleet without it."""
     options = question.options
-    one = _replica(question)
     whole = serve(question.trace, one.steps, one.limits, replicas, question.slo)
     for name, plain, note in _without(options):
         report(0.9, name)
