@@ -30,7 +30,7 @@ def show(spec: ModelSpec, choice: Choice, workload: Workload) -> None:
     )
     _step(spec, choice, workload, phase or "decode")
     st.markdown("**3. From the step to the figures above**")
-    _figures(choice, workload)
+    _figures(spec, choice, workload)
 
 
 def _memory(choice: Choice, workload: Workload) -> None:
@@ -65,12 +65,7 @@ def _memory(choice: Choice, workload: Workload) -> None:
 
 
 def _step(spec: ModelSpec, choice: Choice, workload: Workload, phase: str) -> None:
-    batch, context = (
-        (choice.concurrency, workload.input_tokens + workload.output_tokens / 2)
-        if phase == "decode"
-        else (1, workload.input_tokens)
-    )
-    costs = speed.breakdown(spec, choice.deployment, phase, batch, context)
+    costs = _costs(spec, choice, workload, phase)
     operators(costs)
     total = sum(cost.seconds for cost in costs)
     largest = max(costs, key=lambda cost: cost.seconds)
@@ -82,6 +77,14 @@ def _step(spec: ModelSpec, choice: Choice, workload: Workload, phase: str) -> No
         f"{figures.three(intensity)} FLOPs per byte"
         + (f"; below {ridge:,.0f}, the ridge of this GPU's data sheet, memory limits." if ridge else ".")
     )
+
+
+def _costs(spec: ModelSpec, choice: Choice, workload: Workload, phase: str) -> Sequence[OperatorCost]:
+    """Operators of one decode step of a replica at the mean context, or of the prefill of one prompt."""
+    if phase == "decode":
+        each, context = choice.concurrency / choice.deployment.dp, workload.input_tokens + workload.output_tokens / 2
+        return speed.breakdown(spec, choice.deployment, phase, each, context)
+    return speed.breakdown(spec, choice.deployment, phase, 1, workload.input_tokens)
 
 
 def operators(costs: Sequence[OperatorCost]) -> None:
@@ -112,15 +115,25 @@ def operators(costs: Sequence[OperatorCost]) -> None:
     )
 
 
-def _figures(choice: Choice, workload: Workload) -> None:
+def _sum(name: str, total_s: float, part_s: float, part: str, rest: str) -> str:
+    """A time as the sum of what was counted above and the rest."""
+    if not total_s > part_s:        # also for a single token, which has no TPOT
+        return f"- {name} {figures.ms(total_s)}: {part}."
+    written = f"{figures.ms(total_s)} = {figures.ms(part_s)} + {figures.ms(total_s - part_s)}"
+    return f"- {name} {written}: {part}, and {rest}."
+
+
+def _figures(spec: ModelSpec, choice: Choice, workload: Workload) -> None:
+    step_s, prefill_s = (
+        sum(cost.seconds for cost in _costs(spec, choice, workload, phase)) for phase in ("decode", "prefill")
+    )
     price = choice.deployment.gpu.price_usd_per_hour
     lines = [
-        f"- TPOT {figures.ms(choice.tpot.value)}: the decode step, plus the share of other requests' prefill that "
-        f"runs in between.",
-        f"- TTFT {figures.ms(choice.ttft.value)}: the prefill of {workload.input_tokens:,} tokens and the wait "
-        "before it.",
-        f"- {choice.concurrency:,} requests, each {workload.output_tokens:,} tokens in TTFT + "
-        f"{workload.output_tokens - 1:,} × TPOT, make {figures.rate(choice.output_tokens_per_s.value)} in all.",
+        _sum("TPOT", choice.tpot.value, step_s, "the decode step above", "prefill of other requests in between"),
+        _sum("TTFT", choice.ttft.value, prefill_s, "the prefill of the prompt",
+             "the engine's own work, the step under way and prompts ahead"),
+        f"- {choice.concurrency:,} × {workload.output_tokens:,} tokens ÷ "
+        f"(TTFT + {workload.output_tokens - 1:,} × TPOT) = {figures.rate(choice.output_tokens_per_s.value)} in all.",
     ]
     if price is not None and choice.cost_usd_per_million_output_tokens is not None:
         lines.append(

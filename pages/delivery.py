@@ -21,8 +21,8 @@ def files(ordered: Order, key: str) -> None:
     with st.container(border=True, gap="small", key=f"files_{key}"):
         parts.section(
             f"Launch it: {figures.plain(figures.layout(d))}",
-            f"{d.weights.label} weights, {d.kv_cache.name.upper()} cache. Every setting follows from the plan; "
-            "option names are those the engine documents.",
+            f"{d.weights.label} weights, {d.kv_cache.name.upper()} cache. Every setting follows from the plan, and "
+            "planned lengths are averages, so a server takes requests as long as the model and its cache allow.",
         )
         if made:
             label = st.segmented_control(

@@ -6,6 +6,7 @@ is its name in the link, so a link opened elsewhere asks the same question.
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import streamlit as st
 
@@ -23,8 +24,13 @@ GENERATIONS = {"other": "", "Volta": "7.0", "Turing": "7.5", "Ampere A100": "8.0
                "Hopper": "9.0", "Blackwell B200": "10.0", "Blackwell RTX": "12.0"}
 ANY_COUNT = "any"
 BEST = "best"
-GPU_COUNTS = (1, 2, 4, 8)
+GPU_COUNTS = (1, 2, 4, 8)             # what “any” tries
+NAMED_COUNTS = (*GPU_COUNTS, 16)
 DEFAULTS = Workload()
+RANGES = {
+    "users": (1, 16_384), "in": (1, 1_000_000), "out": (1, 200_000), "ttft": (1, 600_000), "tpot": (1, 60_000),
+}
+MOST_LOSS_PERCENT = 20.0
 SESSION = "asked"
 
 
@@ -198,7 +204,7 @@ def _gpu() -> tuple[str, tuple[int, ...]]:
         _custom_gpu_inputs()
     count = st.segmented_control(
         "GPUs per replica",
-        [ANY_COUNT, *map(str, GPU_COUNTS)],
+        [ANY_COUNT, *map(str, NAMED_COUNTS)],
         default=ANY_COUNT,
         required=True,
         key="gpus",
@@ -247,30 +253,30 @@ def custom_gpu() -> GpuSpec:
 
 def _workload() -> Workload:
     users = st.number_input(
-        "Requests in flight", 1, 16_384, DEFAULTS.concurrency, step=8, key="users", bind="query-params",
+        "Requests in flight", *RANGES["users"], DEFAULTS.concurrency, step=8, key="users", bind="query-params",
         help="Requests served at the same time over the whole deployment. The batch follows from it.",
     )
     left, right = st.columns(2)
     prompt = left.number_input(
-        "Prompt tokens", 1, 1_000_000, DEFAULTS.input_tokens, step=256, key="in", bind="query-params",
+        "Prompt tokens", *RANGES["in"], DEFAULTS.input_tokens, step=256, key="in", bind="query-params",
         help="Tokens of an average request before the model answers.",
     )
     answer = right.number_input(
-        "Answer tokens", 1, 200_000, DEFAULTS.output_tokens, step=64, key="out", bind="query-params",
+        "Answer tokens", *RANGES["out"], DEFAULTS.output_tokens, step=64, key="out", bind="query-params",
         help="Tokens the model writes for an average request.",
     )
     ttft = left.number_input(
-        "TTFT target, ms", 1, 600_000, round(DEFAULTS.ttft_slo_s * 1000), step=100, key="ttft",
+        "TTFT target, ms", *RANGES["ttft"], round(DEFAULTS.ttft_slo_s * 1000), step=100, key="ttft",
         bind="query-params",
         help="Time to first token: how long a user waits before the answer starts.",
     )
     tpot = right.number_input(
-        "TPOT target, ms", 1, 60_000, round(DEFAULTS.tpot_slo_s * 1000), step=5, key="tpot",
+        "TPOT target, ms", *RANGES["tpot"], round(DEFAULTS.tpot_slo_s * 1000), step=5, key="tpot",
         bind="query-params",
         help="Time per output token: how fast the answer flows. 50 ms is 20 tokens per second per user.",
     )
     loss = st.slider(
-        "Quality loss accepted", 0.0, 20.0, DEFAULTS.quality_loss * 100, step=0.5, format="%.1f %%",
+        "Quality loss accepted", 0.0, MOST_LOSS_PERCENT, DEFAULTS.quality_loss * 100, step=0.5, format="%.1f %%",
         key="loss", bind="query-params",
         help="Relative increase of perplexity over the 16-bit model that you accept.",
     )
@@ -315,18 +321,22 @@ def _formats() -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
 
 
 def changed_by(remedy: Remedy) -> dict[str, object]:
-    """The inputs that a remedy sets, by key; empty when no input of the sidebar stands for it."""
-    change: dict[str, object] = {}
+    """The inputs that a remedy sets, by key; empty when no input of the sidebar stands for it or goes so far."""
+    change: dict[str, Any] = {}
     if (load := remedy.workload) is not None:
         change |= {
             "users": load.concurrency, "in": load.input_tokens, "out": load.output_tokens,
             "ttft": round(load.ttft_slo_s * 1000), "tpot": round(load.tpot_slo_s * 1000),
-            "loss": load.quality_loss * 100,
+            "loss": round(load.quality_loss * 100, 2),
         }
+        if change["loss"] > MOST_LOSS_PERCENT or any(not a <= change[key] <= b for key, (a, b) in RANGES.items()):
+            return {}
     if remedy.gpu is not None:
         change["gpu"] = remedy.gpu
-    if remedy.gpus is not None and remedy.gpus in GPU_COUNTS:
+    if remedy.gpus is not None and remedy.gpus in NAMED_COUNTS:
         change["gpus"] = str(remedy.gpus)
     if remedy.kv_formats:
         change["kv"] = remedy.kv_formats[0]
+    if remedy.engine is not None:
+        change["engine"] = remedy.engine
     return change

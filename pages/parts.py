@@ -20,6 +20,7 @@ from core.memory import Footprint
 from core.models import ModelSpec
 from core.probe import override
 from core.terms import Basis, Estimate, Workload
+from core.units import GIB
 from pages import figures, inputs, keeping
 
 log = logging.getLogger("sweetspot")
@@ -169,6 +170,8 @@ def verdict(plan: advice.Plan) -> None:
             st.markdown(figures.plain(figures.opened(tail)))
         if plan.reason and plan.best is not None:
             st.caption(figures.plain(plan.reason))
+        for note in plan.spec.notes:
+            st.caption(f":orange[:material/info:] {figures.plain(note)}")
         if plan.best is not None and plan.gpu.measured:
             _measured(plan, plan.best)
 
@@ -228,18 +231,21 @@ def metric(
     )
 
 
-def memory_metric(footprint: Footprint) -> None:
-    """Memory that is taken without any request, of what the GPU has; what is over when it does not fit."""
-    taken = sum(term.bytes for term in footprint.terms)
-    over = footprint.overflow_bytes
+def memory_metric(footprint: Footprint, requests: float, context_tokens: int) -> None:
+    """What the load needs of one GPU, with its range and of what the GPU has; what is over when it does not fit."""
+    needed, over = footprint.taken_bytes(requests, context_tokens), footprint.overflow_bytes
+    low, high = (needed + sum(getattr(term, end) - term.bytes for term in footprint.terms) for end in ("low", "high"))
+    of = f"of {figures.gib(footprint.reported_bytes)}"
     st.metric(
         f"Memory {figures.badge(footprint.term('weights').basis)}",
-        f":red[{figures.gib(taken)}]" if over > 0 else figures.gib(taken),
-        delta=f"{figures.gib(over)} over" if over > 0 else f"{figures.gib(footprint.kv_cache_bytes)} left for cache",
+        f":red[{figures.gib(needed)}]" if over > 0 else figures.gib(needed),
+        delta=f"{figures.gib(over)} over" if over > 0 else f"{low / GIB:,.1f} – {high / GIB:,.1f} {of}",
         delta_color="red" if over > 0 else "off",
         delta_arrow="off",
-        help=f"Weights and overheads on each GPU, of its {figures.gib(footprint.reported_bytes)}; "
-        "the KV cache gets the rest.",
+        help=f"What this load needs of each GPU, {of}: weights, overheads and the KV cache of its requests at full "
+        f"length. An engine that reserves its cache at the start takes {figures.gib(footprint.usable_bytes)} whatever "
+        "the load; that is what nvidia-smi then shows.\n\nThe range is that of the weights and overheads; see "
+        "“Show the arithmetic” for every term and its source.",
         border=True,
         height="stretch",
     )

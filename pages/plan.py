@@ -1,6 +1,7 @@
 """Plan: which precision and batch to deploy for one model, GPU and workload, and why."""
 
 from functools import partial
+from pathlib import Path
 
 import streamlit as st
 
@@ -12,12 +13,13 @@ from core.formats import FORMATS
 from core.units import GIB, MS_PER_S
 from pages import arithmetic, delivery, figures, inputs, keeping, parts
 
+TRAFFIC_PAGE = Path(__file__).with_name("traffic.py")
 HEAT_VIEWS = {"Throughput": "output tokens/s of the whole deployment", "TPOT": "ms per output token"}
 # One format of each kind, in the order people ask; the others differ by their scales only.
 KINDS = ("fp8", "w8a8-int8", "awq-int4", "nvfp4", "int8", "gguf-Q8_0", "gguf-Q4_K_M")
 
 
-def five_figures(choice: Choice, *, fits: bool) -> None:
+def five_figures(choice: Choice, context_tokens: int, *, fits: bool) -> None:
     """The figures people compare, each with range and provenance; speeds fade when the plan does not fit."""
     with st.grid(5, min_column_width=150, gap="small"):
         parts.metric(
@@ -32,7 +34,7 @@ def five_figures(choice: Choice, *, fits: bool) -> None:
             "Output", choice.output_tokens_per_s, figures.rate, faded=not fits,
             help="Tokens per second that all users together receive from the whole deployment.",
         )
-        parts.memory_metric(choice.footprint)
+        parts.memory_metric(choice.footprint, choice.concurrency / choice.deployment.dp, context_tokens)
         parts.metric(
             "Cost", choice.cost_usd_per_million_output_tokens, figures.dollars, faded=not fits,
             help="US dollars per million output tokens with this load, at the price of the GPUs.",
@@ -103,8 +105,9 @@ def formats(choice: Choice, plan: Plan) -> None:
     ]
     with st.container(border=True, gap="small", height="stretch"):
         parts.section(
-            "Where INT4 and FP8 stop paying",
-            f"Time per output token against {curves.baseline}. {', then '.join(leads)}. Dots: the gain is gone.",
+            "Where each weight format stops paying",
+            f"Decode speed relative to {curves.baseline}, estimated; above 1 is faster. {', then '.join(leads)}. "
+            "A dot: the gain is gone from there on.",
         )
         parts.chart(
             charts.formats_over_batch(
@@ -147,16 +150,19 @@ def remedies(plan: Plan) -> None:
     """The smallest changes that help; a click makes one."""
     with st.container(border=True, gap="small", height="stretch"):
         if not plan.remedies:
-            parts.section("Nothing needs to change" if plan.standing is Standing.MET else "Nothing close by would help")
-            st.caption(f"{figures.opened(plan.binding_limit)}." if plan.binding_limit else "Pick another model or GPU.")
+            parts.section("Nothing close by would help", "Pick another model or GPU.")
             return
-        parts.section("What would help", "Tried, not guessed; the smallest change first.")
+        parts.section("What would help", "Each was tried; the smallest change first.")
         for number, remedy in enumerate(plan.remedies):
             change = inputs.changed_by(remedy)
             words, button = st.columns([4, 1], vertical_alignment="center")
             words.markdown(f"**{figures.plain(remedy.label)}**  \n{figures.plain(remedy.effect)}")
             if change:
                 button.button("Apply", key=f"remedy {number}", on_click=parts.apply, args=(change,), width="stretch")
+            elif remedy.replicas is not None:
+                button.page_link(TRAFFIC_PAGE, label="Traffic", icon=":material/traffic:", width="stretch",
+                                 help="Start that many copies of the launch command below behind a load balancer; "
+                                 "the Traffic page says how many your requests per second need.")
 
 
 def runner_up(plan: Plan) -> None:
@@ -168,19 +174,24 @@ def runner_up(plan: Plan) -> None:
             st.caption("Nothing else fits and runs here.")
             return
         st.markdown(figures.plain(plan.trade))
+        shown = (("TPOT", other.tpot, figures.ms), ("TTFT", other.ttft, figures.ms),
+                 ("Output", other.output_tokens_per_s, figures.rate))
         st.markdown(
-            f"TPOT {figures.ms(other.tpot.value)} · TTFT {figures.ms(other.ttft.value)} · "
-            f"{figures.rate(other.output_tokens_per_s.value)}"
+            "\n".join(
+                f"- {name} **{write(e.value)}** ({figures.span(e, write)}) {figures.badge(e.basis)}"
+                for name, e, write in shown
+            )
         )
 
 
 def sensitivity(plan: Plan) -> None:
     """What the answer becomes when an input moves."""
+    same = "the same deployment: "
     with st.container(border=True, gap="small", height="stretch"):
-        parts.section("What it is sensitive to")
+        parts.section("If the load were different", "All estimated. Without a badge, the same deployment stays best.")
         st.markdown(
             "\n".join(
-                f"- **{figures.plain(move.what)}**: {figures.plain(move.effect)}"
+                f"- **{figures.plain(move.what)}:** {figures.plain(move.effect.removeprefix(same))}"
                 + (" :orange-badge[changes the answer]" if move.changes_answer else "")
                 for move in plan.sensitivity
             )
@@ -211,8 +222,10 @@ def others(plan: Plan) -> None:
                 "KV cache": candidate.choice.deployment.kv_cache.name,
                 "GPUs": candidate.choice.deployment.gpus,
                 "TPOT, ms": candidate.choice.tpot.value * MS_PER_S,
+                "TPOT range": figures.span(candidate.choice.tpot, figures.ms),
                 "Output tokens/s": candidate.choice.output_tokens_per_s.value,
                 "Quality loss, %": candidate.choice.quality and 100 * candidate.choice.quality.value,
+                "Loss is": candidate.choice.quality and str(candidate.choice.quality.basis),
                 "Why not": candidate.note or "recommended",
             }
             for candidate in plan.candidates
@@ -240,7 +253,8 @@ def fitting(choice: Choice, plan: Plan) -> None:
         heat(choice, plan)
     left, right = st.columns(2)
     with left:
-        remedies(plan)
+        if plan.standing is not Standing.MET:
+            remedies(plan)
         runner_up(plan)
     with right:
         sensitivity(plan)
@@ -251,7 +265,7 @@ plan = parts.current_plan()
 shown = plan.shown
 parts.verdict(plan)
 if shown is not None:
-    five_figures(shown, fits=plan.best is not None)
+    five_figures(shown, plan.workload.context_tokens, fits=plan.best is not None)
     memory(shown, plan)
 if plan.best is not None:
     fitting(plan.best, plan)

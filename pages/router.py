@@ -29,12 +29,12 @@ PAGES = [
             help="How many replicas hold your requests per second, how long they wait, what that costs."),
     st.Page("probe.py", title="Probe", icon=":material/speed:",
             help="Measure this machine's GPU; the measurement replaces the estimate."),
-    st.Page("accuracy.py", title="Accuracy", icon=":material/verified:",
-            help="How far the estimates have been from published figures."),
     st.Page("catalogue.py", title="Catalogue", icon=":material/menu_book:",
             help="Models, GPUs, formats and prices with their sources; add your own."),
     st.Page("saved.py", title="Saved", icon=":material/bookmarks:",
             help="Plans you kept: reopen, compare, take away."),
+    st.Page("accuracy.py", title="Accuracy", icon=":material/verified:",
+            help="How far the estimates have been from published figures."),
 ]
 
 st.set_page_config(

@@ -5,7 +5,7 @@ Writes to build/screenshots; with `--readme` also renews the one the README show
 
 import argparse
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -33,14 +33,14 @@ def whole(page: Page, width: int) -> None:
     page.wait_for_timeout(700)
 
 
-def pictures(browser: Browser, address: str, folder: Path) -> Iterator[Path]:
+def pictures(browser: Browser, address: str, folder: Path, names: Iterable[str]) -> Iterator[Path]:
     """Takes every picture and yields where each was put."""
-    for name, path in PAGES.items():
+    for name in names:
         for width in WIDTHS:
             for theme in THEMES:
                 context = browser.new_context(viewport={"width": width, "height": 1000}, color_scheme=theme)
                 page = context.new_page()
-                page.goto(address + path)
+                page.goto(address + PAGES[name])
                 settled(page)
                 whole(page, width)
                 target = folder / f"{name}-{width}-{theme}.png"
@@ -62,6 +62,7 @@ def readme_picture(browser: Browser, address: str) -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("pages", nargs="*", help="which pages; all when none is named")
     parser.add_argument("--readme", action="store_true", help="renew the README's picture as well")
     arguments = parser.parse_args()
     folder = ROOT / "build" / "screenshots"
@@ -70,7 +71,7 @@ def main() -> None:
         browser = playwright.chromium.launch(
             executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"), args=CHROMIUM_FLAGS
         )
-        for target in pictures(browser, app.url, folder):
+        for target in pictures(browser, app.url, folder, arguments.pages or PAGES):
             print(target)
         if arguments.readme:
             print(readme_picture(browser, app.url))

@@ -71,7 +71,7 @@ def recommend(
         sentence=sentences.verdict(spec, selection.standing, best, workload, limit, why),
         reason=why if best else "", binding_limit=limit, knee=knee,
         candidates=listed, refused=refusals(selection), at_context=selection.grid, tps=tuple(tps),
-        seek_remedies=partial(remedies, question, selection, shown), seek_sensitivity=sensitivity,
+        seek_remedies=partial(remedies, question, selection, shown), seek_sensitivity=partial(sensitivity, question),
     )
 
 

@@ -174,9 +174,9 @@ def _another_gpu(question: Question) -> Remedy | None:
     )
 
 
-def sensitivity(plan: Plan) -> tuple[Sensitivity, ...]:
-    """What the answer becomes with twice the requests, twice the context and half the TPOT."""
-    return tuple(_moved(plan, what, workload) for what, workload in _moves(plan.workload))
+def sensitivity(question: Question, plan: Plan) -> tuple[Sensitivity, ...]:
+    """What the answer becomes with other loads and half the TPOT target, all else as asked."""
+    return tuple(_moved(question, plan, what, workload) for what, workload in _moves(plan.workload))
 
 
 def _moves(workload: Workload) -> Iterator[tuple[str, Workload]]:
@@ -186,8 +186,8 @@ def _moves(workload: Workload) -> Iterator[tuple[str, Workload]]:
     yield "Half the TPOT target", replace(workload, tpot_slo_s=workload.tpot_slo_s / 2)
 
 
-def _moved(plan: Plan, what: str, workload: Workload) -> Sensitivity:
-    selection = select(Question(plan.spec, plan.gpu, workload, plan.engine, plan.tps))
+def _moved(question: Question, plan: Plan, what: str, workload: Workload) -> Sensitivity:
+    selection = select(replace(question, workload=workload))
     if selection.layout is None or selection.standing is Standing.IMPOSSIBLE:
         return Sensitivity(what, "nothing fits any more", plan.best is not None)
     deployment = selection.grid.deployments[selection.layout]

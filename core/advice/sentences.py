@@ -81,17 +81,19 @@ def verdict(
     )
     start = f"Deploy {short(spec)} with {formats(chosen.deployment)} on {hardware(chosen.deployment)}"
     if standing is Standing.MET:
-        return f"{start}: it fits with {_memory(chosen)}; {speed}; {limit}."
+        return f"{start}: it fits, with {_memory(chosen, workload)}; {speed}; {limit}."
     if standing is Standing.FEWER:
         return (f"Only {chosen.concurrency:,} of {requests(workload.concurrency)} can be served within the targets. "
                 f"{start}: {speed}; {limit}.")
     return f"{missed(chosen, workload)} {start} comes closest: {speed}."
 
 
-def _memory(chosen: Choice) -> str:
-    used, total = chosen.footprint.used_bytes - chosen.footprint.kv_cache_bytes, chosen.footprint.reported_bytes
-    busy = used + min(1.0, chosen.occupancy) * chosen.footprint.kv_cache_bytes
-    return f"{busy / GIB:,.0f} of {total / GIB:,.0f} GiB taken"
+def _memory(chosen: Choice, workload: Workload) -> str:
+    """What the load needs of each GPU, of what it has."""
+    footprint, requests_each = chosen.footprint, chosen.concurrency / chosen.deployment.dp
+    needed = footprint.taken_bytes(requests_each, workload.context_tokens)
+    each = "" if chosen.deployment.gpus == 1 else " of each GPU"
+    return f"{needed / GIB:,.1f} of {footprint.reported_bytes / GIB:,.1f} GiB{each} needed"
 
 
 def missed(chosen: Choice, workload: Workload) -> str:

@@ -82,7 +82,7 @@ def footprint_segments(footprint: Footprint, requests: float, context_tokens: in
 
     Cache that is needed and not there is drawn too: the bar then passes the memory line.
     """
-    used = requests * float(footprint.cache.sequence_bytes(context_tokens))
+    used = footprint.taken_bytes(requests, context_tokens) - footprint.taken_bytes(0, context_tokens)
     weights = footprint.term("weights").bytes
     overheads = sorted((term for term in footprint.terms if term.name != "weights"), key=lambda term: -term.bytes)
     free = footprint.kv_cache_bytes - used

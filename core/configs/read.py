@@ -222,6 +222,9 @@ def _uncounted(spec: ModelSpec, top: Keys) -> ModelSpec:
 
 def _flat(name: str, top: Keys) -> ModelSpec:
     """A file that does not nest its text model; it may still describe a tower (Qwen2.5-VL, Step 3.7)."""
+    family = SAME_AS.get(top.family, top.family)
+    if family not in READERS and family not in FAMILIES:
+        return _best_effort(name, top, None, ())
     for key in REQUIRED:
         if all(alias not in top for alias in (key, *ALIASES.get(key, ()))):
             raise ConfigInvalid(f"config.json lacks '{key}'; it must be a whole number.")

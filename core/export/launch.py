@@ -117,8 +117,19 @@ def command(ordered: Order, listen: Mapping[str, object] | None = None) -> Launc
     return replace(made, notes=(*made.notes, note))
 
 
+def longest_request(ordered: Order) -> int:
+    """Longest request a server with a shared cache accepts: the model's own context, or what the cache holds of it.
+
+    The planned lengths are averages: a limit there would turn away the longer half. Cache pages are taken as
+    requests grow, so a high limit costs nothing, and it is the one the plan's memory was worked out for.
+    """
+    footprint = ordered.choice.footprint
+    held = min(float(footprint.cache.chosen.max_model_len), footprint.kv_tokens)
+    return max(request_length(ordered), int(held // _LENGTH_STEP * _LENGTH_STEP))
+
+
 def request_length(ordered: Order) -> int:
-    """Longest request the server accepts: the planned one rounded up, within the model's context."""
+    """The planned request rounded up, within the model's context: for servers that divide their cache beforehand."""
     length = ceil(ordered.workload.context_tokens / _LENGTH_STEP) * _LENGTH_STEP
     return min(length, ordered.spec.max_context) if ordered.spec.max_context else length
 
@@ -169,7 +180,7 @@ def _vllm(ordered: Order) -> Launch:
         "pp": above_one(d.pp),
         "dp": above_one(d.dp),
         "ep": True if d.ep > 1 else None,
-        "max_model_len": request_length(ordered),
+        "max_model_len": longest_request(ordered),
         "max_num_seqs": batch_limit(ordered),
         "max_num_batched_tokens": _step_tokens(ordered),
         "memory_fraction": _memory_fraction(ordered),
@@ -188,7 +199,7 @@ def _sglang(ordered: Order) -> Launch:
         "pp": above_one(d.pp),
         "dp": above_one(d.dp),
         "ep": above_one(d.ep),
-        "max_model_len": request_length(ordered),
+        "max_model_len": longest_request(ordered),
         "max_num_seqs": batch_limit(ordered),
         "max_num_batched_tokens": _step_tokens(ordered),
         "memory_fraction": _memory_fraction(ordered),
@@ -206,7 +217,7 @@ def _trtllm(ordered: Order) -> Launch:
         "tp": d.tp,
         "pp": above_one(d.pp),
         "ep": above_one(d.ep),
-        "max_model_len": request_length(ordered),
+        "max_model_len": longest_request(ordered),
         "max_num_seqs": batch_limit(ordered),
         "max_num_batched_tokens": _step_tokens(ordered),
         "memory_fraction": _memory_fraction(ordered),

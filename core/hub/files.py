@@ -17,7 +17,9 @@ def json_object(body: bytes, subject: str) -> dict[str, object]:
     """The JSON object in a file. Raises: ConfigInvalid when it is none."""
     try:
         content = json.loads(body)
-    except (ValueError, RecursionError):
+    except RecursionError:
+        raise ConfigInvalid(f"{subject} is nested too deeply. Fix the file, or pick another model.") from None
+    except ValueError:
         raise ConfigInvalid(f"{subject} is not valid JSON. Fix the file, or pick another model.") from None
     if not isinstance(content, dict):
         raise ConfigInvalid(f"{subject} holds no JSON object. Fix the file, or pick another model.")

@@ -102,6 +102,10 @@ class Footprint:
         """Everything on the GPU once the engine is up, the KV pool included."""
         return sum(term.bytes for term in self.terms) + self.kv_cache_bytes
 
+    def taken_bytes(self, requests: float, context_tokens: int) -> float:
+        """What a load needs of one GPU [B]: every term, and the cache of that many full-length requests a replica."""
+        return sum(term.bytes for term in self.terms) + requests * float(self.cache.sequence_bytes(context_tokens))
+
     def term(self, name: str) -> Term:
         """The term of that name; KeyError if there is none."""
         return {term.name: term for term in self.terms}[name]
