@@ -86,7 +86,7 @@ def test_a_point_without_memory_is_lost_alone():
 
 def test_nothing_measured_is_an_error():
     impossible = Task(Quantity.LINEAR, "awq-int4", {"M": 1, "N": 64, "K": 128}, 1.0)
-    with pytest.raises(ProbeError, match="Nothing could be measured: .*on GPUs only"):
+    with pytest.raises(ProbeError, match=r"Nothing could be measured: .*on GPUs only"):
         probe(small(Quantity.COPY, tasks=(impossible,)), silent)
 
 
@@ -118,7 +118,7 @@ def test_a_killed_worker_is_one_sentence():
 
     killer = threading.Thread(target=kill)
     killer.start()
-    with pytest.raises(ProbeError, match="killed by the system after .* points") as raised:
+    with pytest.raises(ProbeError, match=r"killed by the system after .* points") as raised:
         probe(endless(), silent)
     killer.join()
     assert "\n" not in str(raised.value)

@@ -30,6 +30,23 @@ def rates_of(pairs: Sequence[Pair], constants: Constants) -> Rates:
     })
 
 
+def neighbours(
+    pairs: Sequence[Pair], constants: Constants, term_name: str, reference: str, share: float,
+) -> dict[str, float]:
+    """Values for the kernels of `pairs` that were not measured themselves, by how far `reference` was off.
+
+    A card that is slower than expected with one kernel is so with the next: the difference in logit
+    carries over, or formats that were not measured would win by not having been.
+    """
+    term = next(term for term in TERMS if term.name == term_name)
+    named = labels(pairs)
+    known = getattr(rates(named, constants), term_name)
+    keys = [measured_key(term_name, p, named["kernel"][i], named["kv"][i]) for i, p in enumerate(pairs)]
+    alone = {key: link(term, float(known[i])) - _engine(term, named, i, constants) for i, key in enumerate(keys)}
+    off = link(term, float(np.clip(share, *SHARE_RANGE))) - alone[reference]
+    return {key: float(unlink(term, np.asarray(x + off))) for key, x in alone.items()}
+
+
 def measured_key(term: str, pair: Pair, kernel: str, kv: str) -> str:
     """The name in `GpuSpec.measured` of what a term is for this deployment."""
     _, deployment = pair

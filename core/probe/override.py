@@ -1,14 +1,15 @@
 """A measurement in the place of the estimates for its GPU, and how far the two are apart."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
-from core import speed
+from core import catalogue, speed
 from core.efficiency import load
 from core.efficiency.labels import kernel
-from core.efficiency.measured import rates_of
+from core.efficiency.measured import neighbours, rates_of
 from core.formats import FORMATS, KV_FORMATS
 from core.gpus import GpuSpec
 from core.models import ModelSpec
@@ -54,8 +55,18 @@ def with_measured(gpu: GpuSpec, measurement: Measurement) -> GpuSpec:
     if not applies(measurement, gpu):
         return gpu
     found = _shares(_engine_kernels(measurement), gpu)
+    inferred = {key: value for key, value in _inferred(found, gpu).items() if key not in found}
     note = f"Measured on {measurement.date[:10]}: {', '.join(sorted(found))}."
-    return replace(gpu, measured=found, notes=f"{gpu.notes} {note}".strip()) if found else gpu
+    return replace(gpu, measured=inferred | found, notes=f"{gpu.notes} {note}".strip()) if found else gpu
+
+
+def _inferred(found: Mapping[str, float], gpu: GpuSpec) -> dict[str, float]:
+    """What streaming 16-bit weights says about kernels that were not measured; rates differ too much by type."""
+    spec, reference = catalogue.load(catalogue.DEFAULT_MODEL), "weights_bandwidth 16-bit"
+    if spec is None or reference not in found:
+        return {}
+    pairs = [(spec, Deployment(gpu, fmt, KV_FORMATS["bf16"], engine=GENERIC)) for fmt in FORMATS.values()]
+    return neighbours(pairs, load(), "weights_bandwidth", reference, found[reference])
 
 
 def _engine_kernels(measurement: Measurement) -> Ceilings:
@@ -90,9 +101,9 @@ def differences(spec: ModelSpec, gpu: GpuSpec, measurement: Measurement) -> tupl
     """
     plain, all_of, used = replace(gpu, measured={}), ceilings(measurement), _engine_kernels(measurement)
     out = []
-    for name, rate in (("copy", all_of.copy_bytes_per_s), ("read", all_of.read_bytes_per_s)):
+    for name, rate in (("Copy", all_of.copy_bytes_per_s), ("Read", all_of.read_bytes_per_s)):
         if rate:
-            out.append(Difference(f"bandwidth, {name}", "B/s", rate, None, gpu.bandwidth_bytes_per_s))
+            out.append(Difference(f"{name} bandwidth", "B/s", rate, None, gpu.bandwidth_bytes_per_s))
     for name, rate in all_of.weights_bytes_per_s.items():
         share = _estimated(spec, plain, name, "weights_bandwidth") if name in used.weights_bytes_per_s else None
         sheet = gpu.bandwidth_bytes_per_s

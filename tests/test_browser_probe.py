@@ -1,0 +1,41 @@
+"""The Probe page in a browser: a real measurement on the processor, seen under way, cancelled, and finished."""
+
+import json
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.conftest import serve
+
+PATIENCE_MS = 90_000        # a busy machine takes its time
+
+
+@pytest.fixture
+def probing(tmp_path):
+    with serve(SWEETSPOT_PROBE="1", SWEETSPOT_DATA=str(tmp_path)) as app:
+        yield app.url
+
+
+def test_a_measurement_is_watched_cancelled_and_made_again(probing, page):
+    page.goto(f"{probing}/probe?model=Qwen/Qwen3-0.6B&seconds=5")
+    measure = page.get_by_role("button", name="Measure", exact=False).and_(page.get_by_test_id("stBaseButton-primary"))
+    expect(measure).to_be_visible(timeout=PATIENCE_MS)
+    measure.click()
+    cancel = page.get_by_role("button", name="Cancel")
+    expect(cancel).to_be_visible(timeout=PATIENCE_MS)
+    assert "job=" in page.url
+    cancel.click()
+    expect(page.get_by_text("Cancelled; nothing was kept.")).to_be_visible(timeout=PATIENCE_MS)
+
+    measure.click()
+    expect(page.get_by_role("heading", name="Measured: CPU")).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.get_by_text("processor, a trial")).to_be_visible()
+    with page.expect_download() as given:
+        page.get_by_role("button", name="JSON").click()
+    found = json.loads(Path(given.value.path()).read_text())
+    assert found["sweetspot_measurement"] == 1 and found["points"]
+
+    page.reload()
+    expect(page.get_by_role("heading", name="Measured: CPU")).to_be_visible(timeout=PATIENCE_MS)
+    assert page.get_by_text("Traceback").count() == 0
