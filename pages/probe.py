@@ -64,7 +64,9 @@ def ask(spec: ModelSpec) -> None:
     with st.container(border=True, key="ask"):
         left, middle, right = st.columns([3, 2, 2], vertical_alignment="bottom")
         device = left.selectbox("Device", list(here), format_func=here.__getitem__, key="device", bind="query-params")
-        seconds = middle.slider("Seconds", int(devices.MIN_S), 120, int(devices.DEFAULT_S), 5, key="seconds", bind="query-params")
+        seconds = middle.slider(
+            "Seconds", int(devices.MIN_S), 120, int(devices.DEFAULT_S), 5, key="seconds", bind="query-params"
+        )
         right.button(
             "Measure", type="primary", icon=":material/speed:", key="measure", width="stretch",
             on_click=start, args=(spec, device, float(seconds)),

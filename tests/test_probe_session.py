@@ -17,6 +17,7 @@ from core.probe.devices import is_allowed
 from core.probe.measurement import Quantity, from_json, to_json
 from core.probe.order import Task, order
 from core.probe.session import probe
+from core.probe.worker import _why
 from core.units import GIB
 
 SPEC = catalogue.load("Qwen/Qwen3-0.6B")
@@ -168,3 +169,17 @@ def test_every_gpu_point_has_a_shape_its_kernel_takes():
     assert all(t.shape["K"] % 128 == 0 and t.shape["N"] % 16 == 0 for t in linears)
     assert {t.shape["layers"] for t in whole.tasks if t.quantity is Quantity.BLOCK} == {2, 4, 8}
     assert whole.tasks[0].quantity is Quantity.COPY and whole.tasks[-1].quantity is Quantity.READ
+
+
+@pytest.mark.parametrize(("said", "reason"), [
+    ("CUDA out of memory. Tried to allocate 20.00 GiB.", "not enough memory"),
+    ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", "not enough memory"),
+    ("CUDA error: an illegal memory access was encountered\nCUDA kernel errors might be", "CUDA fault"),
+    ("CUDA error: CUBLAS_STATUS_NOT_SUPPORTED when calling `cublasLtMatmul`", "CUDA error: CUBLAS"),
+    ("CUDA error: operation not permitted when stream is capturing", "CUDA graph"),
+])
+def test_only_a_fault_ends_a_probe(said, reason):
+    """Messages of torch 2.13: c10/cuda/CUDAException.cpp, ATen/cuda/CUDABlas.cpp, CUDACachingAllocator.cpp."""
+    found = _why(RuntimeError(said))
+    assert reason in found
+    assert found.startswith("CUDA fault") is ("illegal memory access" in said)

@@ -62,7 +62,7 @@ class ProcessorClock:
 
 
 class GpuClock:
-    """Events around a CUDA graph of all copies; around plain launches where an operator cannot be captured."""
+    """Events around a CUDA graph of all copies."""
 
     def __init__(self, device: torch.device) -> None:
         import torch
@@ -72,7 +72,7 @@ class GpuClock:
         self._cache_bytes = torch.cuda.get_device_properties(device).L2_cache_size
         self._flush = torch.empty(2 * self._cache_bytes, dtype=torch.int8, device=device)
         self._start, self._end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]  # torch's stub has no annotations
-        self._pool: Any = None
+        self._pool = torch.cuda.graph_pool_handle()
 
     def copies(self, size: float) -> int:
         return _copies(size, self._cache_bytes)
@@ -106,7 +106,6 @@ class GpuClock:
         with cuda.graph(graph, pool=self._pool):
             for run in runs:
                 run()
-        self._pool = graph.pool()
         return graph.replay  # type: ignore[no-any-return]  # torch's stub has no annotations
 
 

@@ -133,7 +133,8 @@ def _kill(worker: "subprocess.Popen[str]") -> None:
 
 def _environment() -> dict[str, str]:
     """The environment without anything that looks like a secret."""
-    return {name: value for name, value in os.environ.items() if not any(word in name.upper() for word in SECRETS)}
+    kept = {name: value for name, value in os.environ.items() if not any(word in name.upper() for word in SECRETS)}
+    return kept | {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}       # as NVML counts them
 
 
 def _next(lines: "queue.Queue[str]") -> dict[str, Any] | None:

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 FAULT: Final = 3                # exit code after a CUDA fault: this process can use the GPU no more
 LONGEST_POINT_S: Final = 1.5
-_OUT_OF_MEMORY: Final = ("out of memory", "can't allocate memory", "not enough memory", "allocate")
+_OUT_OF_MEMORY: Final = ("out of memory", "can't allocate memory", "not enough memory", "allocate", "ALLOC_FAILED")
+_LIBRARY: Final = ("CUBLAS_STATUS", "CUDNN_STATUS")    # refuses a shape; the device lives on
 
 
 def main() -> int:
@@ -137,7 +138,9 @@ def _why(error: Exception) -> str:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" \
             or any(words in text for words in _OUT_OF_MEMORY):
         return "not enough memory"
-    if "CUDA error" in text:
+    if "captur" in text:
+        return "it cannot be part of a CUDA graph on this GPU"
+    if "CUDA error" in text and not any(words in text for words in _LIBRARY):
         return f"CUDA fault ({text[:120]})"
     return text[:160] or type(error).__name__
 
