@@ -119,7 +119,9 @@ DISPUTED = [
 ]
 
 
-@pytest.mark.parametrize(("name", "figure", "value", "why"), DISPUTED, ids=lambda case: str(case)[:40])
+@pytest.mark.parametrize(
+    ("name", "figure", "value", "why"), DISPUTED, ids=[f"{name}: {why[:40]}" for name, _, _, why in DISPUTED]
+)
 def test_disputed_values_are_the_ones_that_hold(name, figure, value, why):
     assert figure(find(name)) == pytest.approx(value, rel=1e-6), why
 
