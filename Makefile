@@ -20,7 +20,7 @@ check: $(VENV)/.tests
 accuracy: $(VENV)/.app
 	$(BIN)/python -m core.accuracy
 
-bench: $(VENV)/.app
+bench: $(VENV)/.tests
 	$(BIN)/python -m tests.bench
 
 screenshots: $(VENV)/.tests

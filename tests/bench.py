@@ -1,4 +1,4 @@
-"""`make bench`: how fast the planner answers, beside its targets. Best of several runs, one process."""
+"""`make bench`: how fast the planner answers, beside its targets; best of several runs. Then the app in a browser."""
 
 import csv
 import tempfile
@@ -10,6 +10,7 @@ from core import catalogue, estimate, gpus, hub
 from core.advice import best_over_gpus, recommend
 from core.sweep import sweep
 from core.terms import Workload
+from tests import bench_ui
 
 CASES = 10_000
 GPUS = ("H100 SXM5 80GB", "A100 SXM4 80GB", "L40S", "GeForce RTX 4090", "B200 SXM 180GB")
@@ -57,6 +58,7 @@ def main() -> None:
     cards = len(gpus.catalogue())
     print(f"best of {cards} GPUs         {fleet * 1e3:8.0f} ms   target < 500 ms   {fleet / grid:.1f} grids")
     print(f"estimate of {CASES:,} rows  {rows * 1e3:8.0f} ms   target < 5000 ms  {CASES / rows:,.0f} rows/s")
+    bench_ui.main()
 
 
 if __name__ == "__main__":
