@@ -10,7 +10,7 @@ from core.formats import FORMATS
 
 def test_there_are_enough_and_each_has_a_source() -> None:
     cards = catalogue.models()
-    assert len(cards) >= 120
+    assert len(cards) >= 280
     assert all(card.source for card in cards)
 
 
@@ -38,8 +38,69 @@ def test_default_model_under_all_its_names() -> None:
 
 
 @pytest.mark.parametrize(
+    "name, total",
+    [
+        ("mistralai/Mistral-7B-Instruct-v0.2", 7_241_732_096),        # Hub safetensors metadata, as all but those named
+        ("Qwen/Qwen3-VL-8B-Instruct", 8_767_123_696),
+        ("Qwen/Qwen2.5-VL-72B-Instruct", 73_410_777_344),
+        ("microsoft/Phi-3.5-MoE-instruct", 41_873_153_344),
+        ("CohereForAI/c4ai-command-r-plus", 103_810_674_688),
+        ("ibm-granite/granite-3.3-8b-instruct", 8_170_864_640),
+        ("HuggingFaceTB/SmolLM3-3B", 3_075_098_624),
+        ("ai21labs/Jamba-v0.1", 51_570_323_328),
+        ("LGAI-EXAONE/EXAONE-3.5-7.8B-Instruct", 7_818_448_896),
+        ("bigcode/starcoder2-15b", 15_957_889_024),
+        ("deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B", 1_777_088_000),
+        ("EleutherAI/pythia-12b-deduped", 11_846_072_320),            # model card, table of engineering details
+        ("bigscience/bloom", 176_247_271_424),                        # model card, "Model architecture"
+        ("EleutherAI/gpt-neox-20b", 20_554_567_680),                  # model card, n_parameters
+    ],
+)
+def test_published_totals(name: str, total: int) -> None:
+    """The total that the publisher gives, to the parameter."""
+    spec = catalogue.load(name)
+    assert spec is not None
+    assert spec.total_params == total
+
+
+@pytest.mark.parametrize(
+    "name, context",
+    [
+        ("meta-llama/Llama-2-7b-hf", 4096),          # Llama 2 paper, table 1: 4k
+        ("meta-llama/Llama-2-70b-chat-hf", 4096),
+        ("lmsys/vicuna-13b-v1.5", 4096),
+        ("huggyllama/llama-7b", 2048),               # LLaMA paper: 2k, as Vicuna 1.3 made from it
+        ("lmsys/vicuna-7b-v1.3", 2048),
+        ("mistralai/Mistral-7B-Instruct-v0.2", 32768),
+    ],
+)
+def test_contexts_of_models_that_share_shapes(name: str, context: int) -> None:
+    spec = catalogue.load(name)
+    assert spec is not None
+    assert spec.max_context == context
+
+
+def test_every_alias_leads_to_a_model_in_a_known_format() -> None:
+    """No alias hides a model or names an architecture or a format that is not there."""
+    cards = catalogue.models()
+    names = {card.name.lower() for card in cards}
+    aliases = [alias for card in cards for alias in card.aliases]
+    assert len({alias.lower() for alias in aliases}) == len(aliases) >= 800
+    for alias in aliases:
+        spec = catalogue.load(alias)
+        assert alias.lower() not in names and spec is not None
+        assert spec.shipped is None or spec.shipped.format in FORMATS
+
+
+@pytest.mark.parametrize(
     "name, shipped",
     [
+        ("hugging-quants/Meta-Llama-3.1-405B-Instruct-GPTQ-INT4", "gptq-int4"),
+        ("casperhansen/llama-3-8b-instruct-awq", "awq-int4"),
+        ("RedHatAI/Llama-3.2-3B-Instruct-quantized.w8a8", "w8a8-int8"),
+        ("TheBloke/Mistral-7B-Instruct-v0.2-GPTQ", "gptq-int4"),
+        ("Qwen/Qwen2.5-Coder-7B-Instruct-GPTQ-Int8", "gptq-int8"),
+        ("unsloth/Meta-Llama-3.1-8B-Instruct-bnb-4bit", "bnb-nf4-dq"),
         ("Qwen/Qwen2.5-7B-Instruct-AWQ", "awq-int4"),
         ("nvidia/Llama-3.3-70B-Instruct-FP4", "nvfp4"),
         ("RedHatAI/Meta-Llama-3.1-8B-Instruct-quantized.w8a8", "w8a8-int8"),

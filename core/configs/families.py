@@ -120,6 +120,7 @@ FAMILIES: Final[Mapping[str, Traits]] = {
     "internlm2": Traits("bias", "bias"),
     "internlm3": Traits("qkv_bias", "bias", "bias"),
     "baichuan": _PLAIN,
+    "exaone": _PLAIN,
     "orion": Traits(norms=4, final_norms=2),
     "minicpm": Traits(moe=True, expert_inner=_EXPERT_WIDTH),
 }
