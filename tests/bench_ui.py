@@ -1,7 +1,7 @@
 """How fast the app answers, in a real Chromium: `python -m tests.bench_ui`.
 
-Run on an otherwise idle machine. Prints seconds from start to a healthy server, from opening the page to the first verdict, from a
-changed input to the changed verdict, and the memory of the server with twenty visitors.
+Run on an otherwise idle machine. Prints seconds from start to a healthy server, from opening the page to
+the first verdict, from a changed input to the changed verdict, and the memory of the server with twenty visitors.
 """
 
 import os
