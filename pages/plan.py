@@ -51,7 +51,8 @@ def memory(choice: Choice, plan: Plan) -> None:
         parts.section(
             "What fills the memory of each GPU",
             f"Room for {figures.whole(most)} requests of {workload.context_tokens:,} tokens; "
-            f"this load holds {choice.concurrency:,}.",
+            f"this load holds {choice.concurrency:,}. Dotted: the {figures.gib(footprint.usable_bytes)} "
+            "that the engine may take.",
         )
         memory_gib, usable_gib = footprint.reported_bytes / GIB, footprint.usable_bytes / GIB
         parts.chart(

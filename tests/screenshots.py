@@ -12,7 +12,9 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.conftest import CHROMIUM_FLAGS, ROOT, serve
 
-PAGES = {"plan": "/", "compare": "/compare", "regime": "/regime", "traffic": "/traffic", "accuracy": "/accuracy"}
+PAGES = {"plan": "/"} | {
+    name: f"/{name}" for name in ("compare", "regime", "traffic", "probe", "accuracy", "catalogue", "saved")
+}
 WIDTHS = (1440, 390)
 THEMES = ("light", "dark")
 TALLEST_PX = 7000
@@ -21,8 +23,10 @@ README_IMAGE = ROOT / "assets" / "screenshot.png"
 
 def settled(page: Page) -> None:
     """Waits until the script has run and every chart is drawn."""
-    page.wait_for_selector("[data-testid=stVegaLiteChart] svg")
+    page.wait_for_selector("[data-testid=stMainBlockContainer] h3, [data-testid=stMainBlockContainer] h2", state="attached")
     page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
+    for chart in page.locator("[data-testid=stVegaLiteChart]").all():
+        chart.locator("svg").first.wait_for()
     page.wait_for_timeout(1200)
 
 
