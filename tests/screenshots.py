@@ -23,7 +23,7 @@ README_IMAGE = ROOT / "assets" / "screenshot.png"
 
 def settled(page: Page) -> None:
     """Waits until the script has run and every chart is drawn."""
-    page.wait_for_selector("[data-testid=stMainBlockContainer] h3, [data-testid=stMainBlockContainer] h2", state="attached")
+    page.wait_for_function("document.querySelector('[data-testid=stMain]')?.innerText.length > 200")
     page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
     for chart in page.locator("[data-testid=stVegaLiteChart]").all():
         chart.locator("svg").first.wait_for()
