@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from core import catalogue, gpus
@@ -67,6 +67,10 @@ def test_an_unpublished_format_is_taken_when_named():
         concurrency=st.integers(1, 3_000), ttft_slo_s=st.floats(0.01, 20), tpot_slo_s=st.floats(0.001, 0.5),
         quality_loss=st.floats(0, 0.3),
     ),
+)
+@example(       # fewer requests than asked, at a batch of half an octave
+    name="google/gemma-3-4b-it", gpu="GeForce RTX 3090", engine="llamacpp",
+    workload=Workload(1362, 98, 368, ttft_slo_s=2.0, tpot_slo_s=0.375, quality_loss=0.0),
 )
 def test_never_recommends_what_does_not_fit_or_run(name, gpu, engine, workload):
     spec = catalogue.load(name)

@@ -158,8 +158,7 @@ def cheapest(grid: Sweep, losses: Sequence[Estimate | None], among: Bools, at: i
 
 def fine_grid(grid: Sweep, deployment: Deployment) -> Sweep:
     """One layout over every batch that a plan could name."""
-    asked = grid.workload.concurrency
-    return points(grid.spec, grid.workload, (deployment,), (), tuple(sorted({*_FINE, asked})),
+    return points(grid.spec, grid.workload, (deployment,), (), tuple(sorted({*_FINE, *grid.batches})),
                   grid.contexts, gpu=grid.gpu, engine=grid.engine)
 
 
