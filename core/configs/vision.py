@@ -254,7 +254,9 @@ def step3(vision: Keys, top: Keys, text: int) -> int:
 def mllama(vision: Keys, top: Keys, text: int) -> int:
     """Local and gated global layers over tiles, then one projection of all kept layers."""
     h, inner = vision.size("hidden_size"), vision.size("intermediate_size")
-    tiles, ratios = vision.size("max_num_tiles", high=256), len(vision.values.get("supported_aspect_ratios") or [0] * 8)  # type: ignore[arg-type]  # counted only
+    tiles = vision.size("max_num_tiles", high=256)
+    shapes = vision.values.get("supported_aspect_ratios")
+    ratios = len(shapes) if isinstance(shapes, list) else 8        # those of four tiles
     positions = _patches(vision) + 1
     plain = 4 * h * h + linear(h, inner) + linear(inner, h) + 4 * h
     local = vision.layers() * plain
