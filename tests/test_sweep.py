@@ -135,3 +135,13 @@ def test_a_gpu_that_runs_nothing_gives_an_empty_grid_with_reasons():
 
 def test_kv_formats_are_known_by_name():
     assert {"bf16", "fp8"} <= set(KV_FORMATS)
+
+
+def test_more_gpus_than_a_link_joins_are_refused_where_there_is_no_pcie():
+    """Thunderbolt chains four Macs at most; an H100 beyond its NVLink domain still has PCIe."""
+    spec = catalogue.load("meta-llama/Llama-3.1-8B")
+    mac, server = gpus.find("Apple M3 Max (40-core)"), gpus.find("H100 SXM5 80GB")
+    found = layouts(spec, mac, "llamacpp", tps=(1, 4, 8))
+    assert {deployment.gpus for deployment in found.deployments} == {1, 4}
+    assert "Thunderbolt" in next(refusal.reason for refusal in found.refusals if refusal.choice == "8 GPUs")
+    assert {deployment.gpus for deployment in layouts(spec, server, tps=(8, 16)).deployments} == {8, 16}

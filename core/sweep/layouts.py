@@ -53,7 +53,7 @@ def layouts(
     caches = list(_runnable_caches(kv_choices(spec, gpu, engine, kv_formats), gpu, engine, refusals))
     deployments = []
     for count in tps:
-        if reason := indivisible(spec, engine, count):
+        if reason := unlinked(gpu, count) or indivisible(spec, engine, count):
             refusals.append(Refusal(f"{count} GPUs", reason))
             continue
         for fmt in weights:
@@ -62,6 +62,13 @@ def layouts(
                 continue
             deployments += [split(Deployment(gpu, fmt, kv, engine=engine), count) for kv in caches]
     return Layouts(tuple(deployments), tuple(refusals))
+
+
+def unlinked(gpu: GpuSpec, count: int) -> str | None:
+    """Why that many cannot work together, or None: their own link ends, and there is no PCIe beyond it."""
+    if count > gpu.link_gpus and gpu.pcie_bytes_per_s is None:
+        return f"{gpu.link} joins at most {gpu.link_gpus} × {gpu.name}."
+    return None
 
 
 def split(deployment: Deployment, gpus: int) -> Deployment:
