@@ -5,10 +5,11 @@ import io
 import re
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.conftest import serve
 from tests.postgresql import BINARIES, cluster
-from tests.test_browser_plan import choose, sentence, verdict
+from tests.test_browser_plan import choose, says, sentence, verdict
 
 DATABASES = ["postgresql" if BINARIES else "sqlite"]
 
@@ -88,10 +89,10 @@ def test_a_plan_is_saved_reopened_deleted_and_brought_back(page, kept_app):
     page.get_by_role("button", name="Reopen").wait_for()
     page.reload()
     page.get_by_role("button", name="Reopen").wait_for()
-    assert page.get_by_role("spinbutton", name="Requests in flight").input_value() == "16"
+    expect(page.get_by_role("spinbutton", name="Requests in flight")).to_have_value("16")
     page.get_by_role("button", name="Reopen").click()
-    assert verdict(page) == said
-    assert page.get_by_role("spinbutton", name="Requests in flight").input_value() == "48"
+    assert says(page, said)
+    expect(page.get_by_role("spinbutton", name="Requests in flight")).to_have_value("48")
     page.wait_for_timeout(300)
     assert "users=48" in page.url and "weights=fp8" in page.url
     go(page, "Saved")
