@@ -70,10 +70,6 @@ class Job:
         if self._stop.is_set():
             raise Cancelled("Cancelled.")
 
-    def wait_cancelled(self, timeout_s: float) -> bool:
-        """Waits for a cancellation; True when it came. For work that runs in another process."""
-        return self._stop.wait(timeout_s)
-
     def cancel(self) -> None:
         """Asks the work to stop; a waiting job ends at once."""
         self._stop.set()

@@ -23,8 +23,6 @@ class LatentTraits:
     index_from_hidden: bool = (
         False  # index queries and their scales come from h, not the query latent (Mistral Large 4)
     )
-    no_query_latent: bool = False
-    gated_norms: bool = False  # norms with a small gate MLP, output gate beside the queries (A.X K2)
 
 
 def _indexer_types(keys: Keys, n: int) -> list[bool]:
@@ -115,13 +113,6 @@ def mixture(keys: Keys, hidden: int) -> tuple[Linear, ...]:
         *blocks.experts(hidden, inner, n, keys.count(1, *TOP_K)),
         *blocks.shared_expert(hidden, shared),
     )
-
-
-def _gate(w: Latents, keys: Keys, linears: tuple[Linear, ...]) -> tuple[Linear, ...]:
-    """A.X K2: the query projection doubles as an output gate and reads both latents' width."""
-    rank = 2 * (w.q_rank or 0)
-    wide = Linear("q_gate_proj", rank, w.heads * (w.nope + w.rope + w.v_dim), Role.ATTENTION)
-    return tuple(wide if linear.name == "q_b_proj" else linear for linear in linears)
 
 
 def read(

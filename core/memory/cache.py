@@ -102,11 +102,6 @@ def layer_caches(key: SpecKey, kv: KvFormat, tp: int, pp: int) -> tuple[LayerCac
     return tuple(LayerCache(ceil(n / pp), *kind) for kind, n in merged.items())
 
 
-def per_token_bytes(caches: tuple[LayerCache, ...]) -> float:
-    """Bytes one more token adds in the layers that keep every token [B/token]."""
-    return sum(cache.layers * cache.row_bytes for cache in caches if cache.window is None)
-
-
 def flat_sequence_bytes(caches: tuple[LayerCache, ...], context: Tokens, in_flight: int = 0) -> Tokens:
     """Bytes of one sequence without paging: rows kept, windows bounded, states [B]."""
     total: Tokens = 0.0

@@ -31,11 +31,6 @@ class Difference:
     estimated: float | None
     data_sheet: float
 
-    @property
-    def over_estimate(self) -> float | None:
-        """Measured over estimated, less one."""
-        return None if self.estimated is None else self.measured / self.estimated - 1
-
 
 def applies(measurement: Measurement, gpu: GpuSpec) -> bool:
     """Whether a measurement speaks about this GPU: the same catalogued card, and no processor."""
