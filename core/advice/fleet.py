@@ -5,16 +5,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core import cost, gpus, memory, quality_prior, speed
+from core import gpus, memory, quality_prior, speed
 from core.advice.plan import Choice, Standing
+from core.advice.row import choice_at
 from core.advice.select import Question, is_allowed
 from core.errors import SweetspotError
 from core.gpus import GpuSpec
 from core.memory import Footprint
 from core.models import ModelSpec
-from core.speed import Cases, Prediction, Range
-from core.sweep import DEFAULT_ENGINE, DEFAULT_GPU_COUNTS, SOURCE, capacities, layouts, overflow_text
-from core.terms import Basis, Deployment, Estimate, Mode, Workload
+from core.speed import Cases, Prediction
+from core.sweep import DEFAULT_ENGINE, DEFAULT_GPU_COUNTS, capacities, layouts, overflow_text
+from core.terms import Deployment, Estimate, Mode, Workload
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +147,9 @@ def _offer(gpu: GpuSpec, field: _Field, own: Sequence[int], reason: str) -> Offe
     if met:
         rate = p.output_tokens_per_s_per_gpu.value
         best = min(met, key=lambda i: (field.deployments[i].gpus, -float(rate[i])))
-        return Offer(gpu, Standing.MET, _choice(field, best, gpu, True), "", _miss(field, best))
+        return Offer(gpu, Standing.MET, _choice(field, best, True), "", _miss(field, best))
     best = min(fitting, key=lambda i: _miss(field, i))
-    return Offer(gpu, Standing.LATE, _choice(field, best, gpu, False), "a target is missed", _miss(field, best))
+    return Offer(gpu, Standing.LATE, _choice(field, best, False), "a target is missed", _miss(field, best))
 
 
 def _too_long(field: _Field, row: int) -> bool:
@@ -163,26 +164,11 @@ def _miss(field: _Field, row: int) -> float:
     return over if np.isnan(tpot) else max(over, tpot / field.workload.tpot_slo_s)
 
 
-def _choice(field: _Field, row: int, gpu: GpuSpec, met: bool) -> Choice:
-    p, deployment, price = field.prediction, field.deployments[row], gpu.price_usd_per_hour
-    rate, loss = _estimate(p.output_tokens_per_s_per_gpu, row), field.losses[row]
-    asked = field.workload.concurrency
-    return Choice(
-        deployment=deployment, concurrency=asked, footprint=field.footprints[row],
-        ttft=_estimate(p.ttft_s, row), tpot=_estimate(p.tpot_s, row),
-        output_tokens_per_s=_estimate(p.output_tokens_per_s_per_gpu, row, deployment.gpus),
-        cost_usd_per_million_output_tokens=None if price is None else cost.usd_per_million_output_tokens(price, rate),
-        usd_per_hour=None if price is None else cost.usd_per_hour(price, deployment.gpus),
-        prefill_bound=p.prefill_bound[row], decode_bound=p.decode_bound[row],
-        quality=loss, quality_note=quality_prior.NO_FIGURE if loss is None else loss.source,
-        fits=True, meets_slo=met, memory_concurrency=int(min(field.held[row], 1e9)),
-        slo_concurrency=asked if met else 0, occupancy=asked / float(field.held[row]),
+def _choice(field: _Field, row: int, met: bool) -> Choice:
+    return choice_at(
+        field.prediction, row, field.deployments[row], field.workload, field.footprints[row], field.losses[row],
+        fits=True, met=met, held=float(field.held[row]),
     )
-
-
-def _estimate(column: Range, row: int, times: float = 1.0) -> Estimate:
-    value, low, high = (float(c[row]) * times for c in (column.value, column.low, column.high))
-    return Estimate(value, low, high, Basis.ESTIMATED, SOURCE)
 
 
 def _rank(offer: Offer) -> tuple[int, bool, float, int]:

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from core import cost, quality_prior
 from core.advice.plan import Choice, Standing
+from core.advice.row import estimate_at
 from core.formats import Format, KvFormat
 from core.gpus import GpuSpec
 from core.models import ModelSpec
-from core.speed import Range
-from core.sweep import SOURCE, Refusal, Sweep, layouts, points
-from core.terms import Basis, Deployment, Estimate, Workload
+from core.sweep import Refusal, Sweep, layouts, points
+from core.terms import Deployment, Estimate, Workload
 
 Floats: TypeAlias = NDArray[np.float64]
 Bools: TypeAlias = NDArray[np.bool_]
@@ -180,15 +180,15 @@ def choice_at(grid: Sweep, row: int, loss: Estimate | None, slo_concurrency: int
     """The figures of one point of a grid."""
     index, prediction = int(grid.layout[row]), grid.prediction
     deployment, price = grid.deployments[index], grid.gpu.price_usd_per_hour
-    per_gpu = _estimate(prediction.output_tokens_per_s_per_gpu, row)
+    per_gpu = estimate_at(prediction.output_tokens_per_s_per_gpu, row)
     per_million = None if price is None else cost.usd_per_million_output_tokens(price, per_gpu)
     return Choice(
         deployment=deployment,
         concurrency=int(grid.batch[row]),
         footprint=grid.footprints[index],
-        ttft=_estimate(prediction.ttft_s, row),
-        tpot=_estimate(prediction.tpot_s, row),
-        output_tokens_per_s=_estimate(grid.output_tokens_per_s, row),
+        ttft=estimate_at(prediction.ttft_s, row),
+        tpot=estimate_at(prediction.tpot_s, row),
+        output_tokens_per_s=estimate_at(grid.output_tokens_per_s, row),
         cost_usd_per_million_output_tokens=per_million,
         usd_per_hour=None if price is None else cost.usd_per_hour(price, deployment.gpus),
         prefill_bound=prediction.prefill_bound[row],
@@ -201,11 +201,6 @@ def choice_at(grid: Sweep, row: int, loss: Estimate | None, slo_concurrency: int
         slo_concurrency=slo_concurrency,
         occupancy=float(grid.occupancy[row]),
     )
-
-
-def _estimate(column: Range, row: int) -> Estimate:
-    value, low, high = (float(c[row]) for c in (column.value, column.low, column.high))
-    return Estimate(value, low, high, Basis.ESTIMATED, SOURCE)
 
 
 def refusals(selection: Selection) -> tuple[Refusal, ...]:
