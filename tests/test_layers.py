@@ -30,7 +30,7 @@ LAYERS = [
     ("speed", "serving"),                   # serving is speed's steady state, seen as one module from outside
     ("efficiency.published",),              # fitting runs the whole model against published figures
     ("efficiency.fit",),
-    ("traffic", "curves", "quality_prior", "track_record"),
+    ("traffic", "curves", "quality_measured", "quality_prior", "track_record"),
     ("sweep", "accuracy"),
     ("advice", "regime"),
     ("charts", "compare"),
