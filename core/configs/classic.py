@@ -4,6 +4,7 @@ Source: each family's code in transformers 5.23.0; ChatGLM3: zai-org/chatglm3-6b
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from core.configs import blocks
@@ -14,255 +15,177 @@ from core.models import Attention, Layer, Linear, ModelSpec, Part
 Parts = tuple[Part, ...]
 
 
-def _stack(
-    name: str,
-    keys: Keys,
-    hidden: int,
-    heads: int,
-    kv_heads: int,
-    linears: tuple[Linear, ...],
-    *,
-    small: int,
-    other: int,
-    n: int,
-    parts: Parts = (),
-    head_dim: int | None = None,
-    tied: bool | None = None,
-    head_bias: bool = False,
-    embedding: int | None = None,
-    head_inputs: int | None = None,
-    notes: tuple[str, ...] = (),
-) -> ModelSpec:
-    """`n` equal layers of full attention."""
-    dim = head_dim or hidden // heads
-    layer = Layer(1, (Attention(heads, kv_heads, dim, dim),), linears, small)
-    return assemble(
-        name,
-        keys,
-        [layer] * n,
-        hidden=hidden,
-        other=other,
-        parts=parts,
-        tied=tied,
-        head_bias=head_bias,
-        embedding=embedding,
-        head_inputs=head_inputs,
-        notes=notes,
-    )
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What every family here is made from: `n` equal layers of full attention."""
+
+    hidden: int
+    heads: int
+    kv_heads: int
+    dim: int                # of one head
+    n: int                  # layers
+
+    def attention(self, *, bias: bool = False, o_bias: bool = False) -> tuple[Linear, ...]:
+        return blocks.qkv_o(self.hidden, self.heads, self.kv_heads, self.dim, self.dim, bias=bias, o_bias=o_bias)
+
+    def norms(self, n: int) -> int:
+        """Parameters of `n` LayerNorms: weight and bias each."""
+        return 2 * n * self.hidden
 
 
-def _widths(keys: Keys) -> tuple[int, int, int]:
+def _shape(keys: Keys, kv_heads: int | None = None, dim: int | None = None) -> _Shape:
+    """Widths by any of the names these families use; as many KV heads as heads unless told."""
     hidden = keys.size("hidden_size", "n_embd", "d_model")
     heads = keys.size("num_attention_heads", "n_head", "num_heads", "n_heads", high=2**16)
     if heads > hidden:
         raise keys.fail("num_attention_heads", heads, f"no more than hidden_size ({hidden})")
-    return hidden, heads, keys.layers("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+    n = keys.layers("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+    return _Shape(hidden, heads, kv_heads or heads, dim or hidden // heads, n)
 
 
-def _norms(hidden: int, n: int) -> int:
-    """LayerNorms: weight and bias each."""
-    return 2 * n * hidden
+def _stack(
+    name: str,
+    keys: Keys,
+    shape: _Shape,
+    linears: tuple[Linear, ...],
+    *,
+    small: int,
+    other: int,
+    tied: bool | None = None,
+    head_bias: bool = False,
+    embedding: int | None = None,
+    head_inputs: int | None = None,
+) -> ModelSpec:
+    """Equal layers with `small` parameters beside their matrices, and `other` outside of them."""
+    layer = Layer(1, (Attention(shape.heads, shape.kv_heads, shape.dim, shape.dim),), linears, small)
+    return assemble(
+        name, keys, [layer] * shape.n, hidden=shape.hidden, other=other, tied=tied, head_bias=head_bias,
+        embedding=embedding, head_inputs=head_inputs,
+    )
+
+
+def _positions(keys: Keys, hidden: int, spare: int = 0) -> int:
+    """Parameters of a table of learnt positions."""
+    return (keys.size("n_positions", "max_position_embeddings", high=2**31) + spare) * hidden
 
 
 def read_gpt2(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpec:
-    hidden, heads, n = _widths(keys)
-    inner = keys.size_or(4 * hidden, "n_inner", "intermediate_size")
-    linears = blocks.qkv_o(hidden, heads, heads, hidden // heads, hidden // heads, bias=True, o_bias=True)
-    positions = keys.size("n_positions", "max_position_embeddings", high=2**31)
+    s = _shape(keys)
+    mlp = blocks.mlp(s.hidden, keys.size_or(4 * s.hidden, "n_inner", "intermediate_size"), bias=True)
     return _stack(
-        name,
-        keys,
-        hidden,
-        heads,
-        heads,
-        linears + blocks.mlp(hidden, inner, bias=True),
-        small=_norms(hidden, 2),
-        other=_norms(hidden, 1) + positions * hidden,
-        n=n,
-        tied=keys.flag("tie_word_embeddings", default=True),
+        name, keys, s, s.attention(bias=True, o_bias=True) + mlp, small=s.norms(2),
+        other=s.norms(1) + _positions(keys, s.hidden), tied=keys.flag("tie_word_embeddings", default=True),
     )
 
 
 def read_gpt_bigcode(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpec:
     """GPT-2 with one key-value head."""
-    hidden, heads, n = _widths(keys)
-    dim, kv_heads = hidden // heads, 1 if keys.flag("multi_query", default=True) else heads
-    inner = keys.size_or(4 * hidden, "n_inner")
-    linears = blocks.qkv_o(hidden, heads, kv_heads, dim, dim, bias=True, o_bias=True)
-    positions = keys.size("n_positions", high=2**31)
+    s = _shape(keys, kv_heads=1 if keys.flag("multi_query", default=True) else None)
+    mlp = blocks.mlp(s.hidden, keys.size_or(4 * s.hidden, "n_inner"), bias=True)
     return _stack(
-        name,
-        keys,
-        hidden,
-        heads,
-        kv_heads,
-        linears + blocks.mlp(hidden, inner, bias=True),
-        small=_norms(hidden, 2),
-        other=_norms(hidden, 1) + positions * hidden,
-        n=n,
+        name, keys, s, s.attention(bias=True, o_bias=True) + mlp, small=s.norms(2),
+        other=s.norms(1) + _positions(keys, s.hidden),
     )
 
 
 def read_gptj(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpec:
     """GPT-J and CodeGen: attention and MLP in parallel behind one norm; a head with bias."""
-    hidden, heads, n = _widths(keys)
-    inner = keys.size_or(4 * hidden, "n_inner")
-    linears = blocks.qkv_o(hidden, heads, heads, hidden // heads, hidden // heads)
-    return _stack(
-        name,
-        keys,
-        hidden,
-        heads,
-        heads,
-        linears + blocks.mlp(hidden, inner, bias=True),
-        small=_norms(hidden, 1),
-        other=_norms(hidden, 1),
-        n=n,
-        head_bias=True,
-    )
+    s = _shape(keys)
+    mlp = blocks.mlp(s.hidden, keys.size_or(4 * s.hidden, "n_inner"), bias=True)
+    return _stack(name, keys, s, s.attention() + mlp, small=s.norms(1), other=s.norms(1), head_bias=True)
 
 
 def read_gpt_neo(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpec:
-    hidden, heads, n = _widths(keys)
-    inner = keys.size_or(4 * hidden, "intermediate_size")
-    linears = blocks.qkv_o(hidden, heads, heads, hidden // heads, hidden // heads, o_bias=True)
-    positions = keys.size("max_position_embeddings", high=2**31)
+    s = _shape(keys)
+    mlp = blocks.mlp(s.hidden, keys.size_or(4 * s.hidden, "intermediate_size"), bias=True)
     return _stack(
-        name,
-        keys,
-        hidden,
-        heads,
-        heads,
-        linears + blocks.mlp(hidden, inner, bias=True),
-        small=_norms(hidden, 2),
-        other=_norms(hidden, 1) + positions * hidden,
-        n=n,
+        name, keys, s, s.attention(o_bias=True) + mlp, small=s.norms(2),
+        other=s.norms(1) + _positions(keys, s.hidden),
     )
 
 
 def read_gpt_neox(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpec:
-    hidden, heads, n = _widths(keys)
-    bias = keys.flag("attention_bias", default=True)
-    linears = blocks.qkv_o(hidden, heads, heads, hidden // heads, hidden // heads, bias=bias, o_bias=bias)
-    mlp = blocks.mlp(hidden, keys.size("intermediate_size"), bias=True)
-    return _stack(
-        name, keys, hidden, heads, heads, linears + mlp, small=_norms(hidden, 2), other=_norms(hidden, 1), n=n
-    )
+    s, bias = _shape(keys), keys.flag("attention_bias", default=True)
+    mlp = blocks.mlp(s.hidden, keys.size("intermediate_size"), bias=True)
+    return _stack(name, keys, s, s.attention(bias=bias, o_bias=bias) + mlp, small=s.norms(2), other=s.norms(1))
 
 
 def read_persimmon(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpec:
-    hidden, heads, n = _widths(keys)
-    dim = hidden // heads
-    linears = blocks.qkv_o(hidden, heads, heads, dim, dim, bias=True, o_bias=True)
-    mlp = blocks.mlp(hidden, keys.size("intermediate_size"), bias=True)
-    small = _norms(hidden, 2) + 4 * dim * keys.flag("qk_layernorm", default=True)
-    return _stack(name, keys, hidden, heads, heads, linears + mlp, small=small, other=_norms(hidden, 1), n=n)
+    s = _shape(keys)
+    mlp = blocks.mlp(s.hidden, keys.size("intermediate_size"), bias=True)
+    small = s.norms(2) + 4 * s.dim * keys.flag("qk_layernorm", default=True)
+    return _stack(name, keys, s, s.attention(bias=True, o_bias=True) + mlp, small=small, other=s.norms(1))
 
 
 def read_bloom(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpec:
     """Biases everywhere and a norm on the embeddings."""
-    hidden, heads, n = _widths(keys)
-    linears = blocks.qkv_o(hidden, heads, heads, hidden // heads, hidden // heads, bias=True, o_bias=True)
-    return _stack(
-        name,
-        keys,
-        hidden,
-        heads,
-        heads,
-        linears + blocks.mlp(hidden, 4 * hidden, bias=True),
-        small=_norms(hidden, 2),
-        other=_norms(hidden, 2),
-        n=n,
-    )
+    s = _shape(keys)
+    mlp = blocks.mlp(s.hidden, 4 * s.hidden, bias=True)
+    return _stack(name, keys, s, s.attention(bias=True, o_bias=True) + mlp, small=s.norms(2), other=s.norms(2))
 
 
 def read_opt(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpec:
     """Two spare positions in the table; the 350M variant embeds in a narrower space."""
-    hidden, heads, n = _widths(keys)
-    bias, narrow = keys.flag("enable_bias", default=True), keys.size_or(hidden, "word_embed_proj_dim") or hidden
-    norm = _norms(hidden, 1) if keys.flag("layer_norm_elementwise_affine", default=True) else 0
-    linears = blocks.qkv_o(hidden, heads, heads, hidden // heads, hidden // heads, bias=bias, o_bias=bias)
-    mlp = blocks.mlp(hidden, keys.size("ffn_dim"), bias=bias)
+    s, bias = _shape(keys), keys.flag("enable_bias", default=True)
+    narrow = keys.size_or(s.hidden, "word_embed_proj_dim") or s.hidden
+    norm = s.norms(1) if keys.flag("layer_norm_elementwise_affine", default=True) else 0
+    mlp = blocks.mlp(s.hidden, keys.size("ffn_dim"), bias=bias)
     final = norm if keys.flag("do_layer_norm_before", default=True) and not keys.flag("_remove_final_layer_norm") else 0
-    between = 2 * narrow * hidden if narrow != hidden else 0
-    positions = (keys.size("max_position_embeddings", high=2**31) + 2) * hidden
-    vocab = keys.size("vocab_size")
+    between = 2 * narrow * s.hidden if narrow != s.hidden else 0
     return _stack(
-        name,
-        keys,
-        hidden,
-        heads,
-        heads,
-        linears + mlp,
-        small=2 * norm,
-        other=final + between + positions,
-        n=n,
-        embedding=vocab * narrow,
+        name, keys, s, s.attention(bias=bias, o_bias=bias) + mlp, small=2 * norm,
+        other=final + between + _positions(keys, s.hidden, spare=2), embedding=keys.size("vocab_size") * narrow,
         head_inputs=narrow,
     )
 
 
 def read_mpt(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpec:
     """No bias at all: 2h of norm weights a layer; ALiBi instead of positions."""
-    hidden, heads, n = _widths(keys)
-    dim = hidden // heads
     attention = keys.part("attn_config")
-    kv_heads = attention.count(heads, "kv_n_heads") if attention else heads
-    linears = blocks.qkv_o(hidden, heads, kv_heads or heads, dim, dim)
-    mlp = blocks.mlp(hidden, int(keys.number(4, "expansion_ratio", high=64) * hidden))
-    return _stack(name, keys, hidden, heads, kv_heads or heads, linears + mlp, small=2 * hidden, other=hidden, n=n)
+    s = _shape(keys, kv_heads=attention.count(0, "kv_n_heads") if attention else None)
+    mlp = blocks.mlp(s.hidden, int(keys.number(4, "expansion_ratio", high=64) * s.hidden))
+    return _stack(name, keys, s, s.attention() + mlp, small=2 * s.hidden, other=s.hidden)
 
 
 def read_falcon(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpec:
     """Without the new decoder architecture, multi_query means one KV head whatever num_kv_heads says."""
-    hidden, heads, n = _widths(keys)
-    dim, new = hidden // heads, keys.flag("new_decoder_architecture")
+    new, bias = keys.flag("new_decoder_architecture"), keys.flag("bias")
     if new:
-        kv_heads = keys.count(heads, "num_kv_heads", "n_head_kv") or heads
+        s = _shape(keys, kv_heads=keys.count(0, "num_kv_heads", "n_head_kv"))
     else:
-        kv_heads = 1 if keys.flag("multi_query", default=True) else heads
-    bias = keys.flag("bias")
-    linears = blocks.qkv_o(hidden, heads, kv_heads, dim, dim, bias=bias, o_bias=bias)
-    mlp = blocks.mlp(hidden, keys.size_or(4 * hidden, "ffn_hidden_size") or 4 * hidden, bias=bias)
+        s = _shape(keys, kv_heads=1 if keys.flag("multi_query", default=True) else None)
+    mlp = blocks.mlp(s.hidden, keys.size_or(4 * s.hidden, "ffn_hidden_size") or 4 * s.hidden, bias=bias)
     norms = 2 if new and keys.size_or(2, "num_ln_in_parallel_attn") == 2 else 1
     if not new and not keys.flag("parallel_attn", default=True):
         norms = 2
-    return _stack(
-        name, keys, hidden, heads, kv_heads, linears + mlp, small=_norms(hidden, norms), other=_norms(hidden, 1), n=n
-    )
+    return _stack(name, keys, s, s.attention(bias=bias, o_bias=bias) + mlp, small=s.norms(norms), other=s.norms(1))
 
 
 def read_chatglm(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpec:
     """ChatGLM2 and 3: grouped queries, a gated MLP, biases on queries, keys and values."""
-    hidden, heads, n = _widths(keys)
-    dim = keys.size_or(hidden // heads, "kv_channels")
-    kv_heads = keys.size("multi_query_group_num", high=2**16) if keys.flag("multi_query_attention") else heads
-    bias = keys.flag("add_bias_linear")
-    linears = blocks.qkv_o(hidden, heads, kv_heads, dim, dim, bias=bias or keys.flag("add_qkv_bias"), o_bias=bias)
-    norm = hidden if keys.flag("rmsnorm", default=True) else 2 * hidden
+    kv_heads = keys.size("multi_query_group_num", high=2**16) if keys.flag("multi_query_attention") else None
+    s, bias = _shape(keys, kv_heads, keys.size_or(0, "kv_channels")), keys.flag("add_bias_linear")
+    norm = s.hidden if keys.flag("rmsnorm", default=True) else s.norms(1)
     final = norm if keys.flag("post_layer_norm", default=True) else 0
-    mlp = blocks.glu(hidden, keys.size("ffn_hidden_size"), bias=bias)
-    return _stack(name, keys, hidden, heads, kv_heads, linears + mlp, small=2 * norm, other=final, n=n, head_dim=dim)
+    linears = s.attention(bias=bias or keys.flag("add_qkv_bias"), o_bias=bias)
+    mlp = blocks.glu(s.hidden, keys.size("ffn_hidden_size"), bias=bias)
+    return _stack(name, keys, s, linears + mlp, small=2 * norm, other=final)
 
 
 def read_qwen1(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpec:
     """The first Qwen: intermediate_size counts gate and up together; c_attn alone has a bias."""
-    hidden, heads, n = _widths(keys)
-    dim = keys.size_or(hidden // heads, "kv_channels")
-    linears = blocks.qkv_o(hidden, heads, heads, dim, dim, bias=True, o_bias=not keys.flag("no_bias", default=True))
-    mlp = blocks.glu(hidden, keys.size("intermediate_size") // 2, bias=not keys.flag("no_bias", default=True))
-    return _stack(name, keys, hidden, heads, heads, linears + mlp, small=2 * hidden, other=hidden, n=n, head_dim=dim)
+    s, bias = _shape(keys, dim=keys.size_or(0, "kv_channels")), not keys.flag("no_bias", default=True)
+    mlp = blocks.glu(s.hidden, keys.size("intermediate_size") // 2, bias=bias)
+    return _stack(name, keys, s, s.attention(bias=True, o_bias=bias) + mlp, small=2 * s.hidden, other=s.hidden)
 
 
 def read_stablelm(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpec:
     """LayerNorms; one of them less where attention and MLP run in parallel; norms a head on demand."""
-    hidden, heads, n = _widths(keys)
-    kv_heads, dim = keys.count(heads, "num_key_value_heads") or heads, hidden // heads
-    linears = blocks.qkv_o(hidden, heads, kv_heads, dim, dim, bias=keys.flag("use_qkv_bias"))
-    norms = _norms(hidden, 1 if keys.flag("use_parallel_residual") else 2)
-    small = norms + (heads + kv_heads) * dim * keys.flag("qk_layernorm")
-    mlp = blocks.glu(hidden, keys.size("intermediate_size"))
-    return _stack(name, keys, hidden, heads, kv_heads, linears + mlp, small=small, other=_norms(hidden, 1), n=n)
+    s = _shape(keys, kv_heads=keys.count(0, "num_key_value_heads"))
+    norms = s.norms(1 if keys.flag("use_parallel_residual") else 2)
+    small = norms + (s.heads + s.kv_heads) * s.dim * keys.flag("qk_layernorm")
+    linears = s.attention(bias=keys.flag("use_qkv_bias")) + blocks.glu(s.hidden, keys.size("intermediate_size"))
+    return _stack(name, keys, s, linears, small=small, other=s.norms(1))
 
 
 def read_decilm(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpec:
@@ -270,7 +193,7 @@ def read_decilm(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelS
 
     Source: nvidia/Llama-3_3-Nemotron-Super-49B-v1 modeling_decilm.py (block_configs).
     """
-    hidden, heads, _ = _widths(keys)
+    s = _shape(keys)
     described = keys.values.get("block_configs")
     if (
         not isinstance(described, list)
@@ -278,8 +201,10 @@ def read_decilm(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelS
         or not all(isinstance(b, dict) for b in described)
     ):
         raise keys.fail("block_configs", described, "a list of objects, one a layer")
-    order = [_decilm_block(Keys(block, "", f"block_configs[{i}]."), hidden, heads) for i, block in enumerate(described)]
-    return assemble(name, keys, order, hidden=hidden, other=hidden)
+    order = [
+        _decilm_block(Keys(block, "", f"block_configs[{i}]."), s.hidden, s.heads) for i, block in enumerate(described)
+    ]
+    return assemble(name, keys, order, hidden=s.hidden, other=s.hidden)
 
 
 def _decilm_block(block: Keys, hidden: int, heads: int) -> Layer:
@@ -308,13 +233,12 @@ def _decilm_block(block: Keys, hidden: int, heads: int) -> Layer:
 
 def read_dbrx(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpec:
     """DBRX: grouped queries, norms without bias, gated experts in every layer."""
-    hidden, heads, n = _widths(keys)
     attention, ffn = keys.part_or_default("attn_config"), keys.part_or_default("ffn_config")
-    kv_heads, dim = attention.count(heads, "kv_n_heads") or heads, hidden // heads
+    s = _shape(keys, kv_heads=attention.count(0, "kv_n_heads"))
     experts, inner = ffn.size("moe_num_experts", high=2**20), ffn.size("ffn_hidden_size")
-    routed = blocks.experts(hidden, inner, experts, ffn.size("moe_top_k", high=2**20))
-    linears = (*blocks.qkv_o(hidden, heads, kv_heads, dim, dim), blocks.router(hidden, experts), *routed)
-    return _stack(name, keys, hidden, heads, kv_heads, linears, small=2 * hidden, other=hidden, n=n)
+    routed = blocks.experts(s.hidden, inner, experts, ffn.size("moe_top_k", high=2**20))
+    linears = (*s.attention(), blocks.router(s.hidden, experts), *routed)
+    return _stack(name, keys, s, linears, small=2 * s.hidden, other=s.hidden)
 
 
 READERS: Final[Mapping[str, Callable[[str, Keys, Keys | None, Parts], ModelSpec]]] = {
