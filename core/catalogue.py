@@ -12,11 +12,14 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+from core import shorthand
 from core.configs import read_config
+from core.formats import FORMATS
 from core.models import ModelSpec, Role, Shipped
 
 _ASSETS: Final = Path(__file__).parent.parent / "assets"
 UNQUANTISED: Final = "bf16"  # an alias stored in 16 bits of a model that ships quantised
+OLLAMA_DEFAULT: Final = "gguf-Q4_K_M"
 DEFAULT_MODEL: Final = "meta-llama/Llama-3.1-8B"
 
 
@@ -113,17 +116,68 @@ def _load(key: str) -> ModelSpec | None:
     alias = _aliases().get(key)
     if alias is None:
         return None
-    spec = replace(_architecture(alias.model.lower()), name=alias.name)
-    if not alias.shipped:
-        return spec
+    spec = _architecture(alias.model.lower())
     if alias.shipped == UNQUANTISED:
-        return replace(spec, shipped=None)
-    return replace(spec, shipped=_shipped(alias.shipped, alias.kv_format, alias.roles, alias.source))
+        spec = replace(spec, shipped=None)
+    elif alias.shipped:
+        spec = replace(spec, shipped=_shipped(alias.shipped, alias.kv_format, alias.roles, alias.source))
+    return replace(spec, name=alias.name) if "/" in alias.name else _taken(alias.name, spec)
+
+
+def _taken(name: str, spec: ModelSpec) -> ModelSpec:
+    """The model with a note of what a name that is no Hub id was taken as."""
+    shipped = spec.shipped
+    how = f" in {FORMATS[shipped.format].label}" if shipped and ":" in name else ""
+    return replace(spec, notes=(*spec.notes, f"'{name}' is taken as {spec.name}{how}."))
 
 
 def load(name: str) -> ModelSpec | None:
     """The model of that Hub id or alias, in any case; None when the catalogue has none.
 
-    An alias keeps the name it was asked by and its own shipped format.
+    An alias keeps its own shipped format and the name it was asked by, where that is a Hub id.
     """
     return _load(name.strip().lower())
+
+
+@cache
+def _index() -> shorthand.Index:
+    """Every name with its publisher: models first, then what the publisher calls alike, copies last."""
+    def order(alias: _Alias) -> tuple[bool, bool]:
+        return bool(alias.shipped), alias.name.partition("/")[0].lower() != alias.model.partition("/")[0].lower()
+
+    aliases = sorted((alias for alias in _aliases().values() if "/" in alias.name), key=order)
+    return shorthand.index([*(row["name"] for row in _models().values()), *(alias.name for alias in aliases)])
+
+
+@cache
+def guess(name: str) -> ModelSpec | None:
+    """The obvious model of a name without a publisher (`llama-3-8b`, `qwen3:8b-q8_0`), which its notes tell.
+
+    None where the name has a publisher or fits no model.
+    """
+    clean = name.strip()
+    if not clean or "/" in clean:
+        return None
+    if ":" in clean:
+        return _tagged(clean)
+    full = _index().find(clean)
+    spec = None if full is None else load(full)
+    return None if spec is None else _taken(clean, spec)
+
+
+def _tagged(name: str) -> ModelSpec | None:
+    """An Ollama tag: the model of that size, stored as the rest of the tag says."""
+    parts = shorthand.tag(name)
+    alias = None if parts is None else _aliases().get(parts[0])
+    if parts is None or alias is None:
+        return None
+    if parts[1] in ("fp16", "bf16"):
+        return _taken(name, replace(_architecture(alias.model.lower()), shipped=None))
+    stored = {each.lower(): each for each in FORMATS}.get(f"gguf-{parts[1]}", alias.shipped or OLLAMA_DEFAULT)
+    return _taken(name, replace(_architecture(alias.model.lower()), shipped=Shipped(stored, source=alias.source)))
+
+
+@cache
+def closest(name: str, n: int = 3) -> tuple[str, ...]:
+    """At most `n` names of the catalogue most like a name it does not have; none where none is alike."""
+    return _index().closest(name, n)

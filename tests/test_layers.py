@@ -22,7 +22,7 @@ LAYERS = [
     ("jobs", "store", "gpus", "worker"),
     ("engines", "formats", "kernels"),      # a format runs on a GPU where an engine has a kernel for it
     ("models", "terms"),
-    ("cost", "checkpoints", "support"),
+    ("cost", "checkpoints", "support", "shorthand"),
     ("configs",),                           # a declared quantisation is part of what a config says
     ("catalogue",),
     ("hub",),

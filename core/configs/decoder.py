@@ -35,7 +35,7 @@ class Traits:
     # mixture of experts
     moe: bool = False
     expert_inner: str = "moe_intermediate_size"  # "intermediate_size" where experts have that width
-    shared: Literal["", "count", "size", "one"] = ""
+    shared: Literal["", "count", "size", "one", "hidden"] = ""  # width of the shared expert: how it is found
     shared_gate: bool = False
     router_bias: Flag = False
     router_params: int = 0  # parameters an expert adds to the router beside h (a balance bias)
@@ -82,13 +82,14 @@ def shape(keys: Keys) -> Shape:
     if head_dim < 1:
         raise keys.fail("num_attention_heads", heads, f"no more than hidden_size ({hidden})")
     layers = keys.layers("num_hidden_layers", "n_layer", "num_layers")
+    inner = keys.size_or(0, "intermediate_size", "ff_intermediate_size", "ffn_hidden_size", "n_inner")
     return Shape(
         hidden,
         layers,
         heads,
         kv_heads,
         head_dim,
-        keys.size_or(0, "intermediate_size", "ffn_hidden_size", "n_inner") or 4 * hidden * ("n_embd" in keys),
+        inner or 4 * hidden * ("n_embd" in keys),
     )
 
 
@@ -98,7 +99,7 @@ def _shared_inner(keys: Keys, traits: Traits, inner: int) -> int:
         return inner * keys.count(0, "n_shared_experts", "num_shared_experts", "moe_num_shared_experts")
     if traits.shared == "size":
         return keys.size_or(0, "shared_expert_intermediate_size", "shared_intermediate_size")
-    return inner if traits.shared == "one" else 0
+    return {"one": inner, "hidden": keys.size("hidden_size")}.get(traits.shared, 0)
 
 
 def mixture(keys: Keys, traits: Traits, s: Shape) -> tuple[tuple[Linear, ...], int]:

@@ -30,6 +30,7 @@ FAMILIES: Final[Mapping[str, Traits]] = {
     "vaultgemma": Traits("attention_bias", "attention_bias", norms=2, every=2),
     "gemma3": Traits("attention_bias", "attention_bias", norms=4, qk_norm="head", every=6),
     "phi3": _PLAIN,
+    "phi3small": Traits(True, True, True, norms=4, final_norms=2),
     "phi": Traits(
         True,
         True,
@@ -123,4 +124,9 @@ FAMILIES: Final[Mapping[str, Traits]] = {
     "exaone": _PLAIN,
     "orion": Traits(norms=4, final_norms=2),
     "minicpm": Traits(moe=True, expert_inner=_EXPERT_WIDTH),
+    "solar": _LLAMA,
+    "arctic": Traits(norms=3, moe=True, expert_inner=_EXPERT_WIDTH, shared="hidden"),  # a dense MLP beside the experts
+    "grok": Traits(norms=4, moe=True, shared="size"),
+    "bailing_moe": Traits("use_qkv_bias", "use_bias", moe=True, shared="count"),
+    "bailing_moe_v2": Traits("use_qkv_bias", "use_bias", qk_norm="head", moe=True, shared="count", router_params=1),
 }

@@ -82,6 +82,8 @@ class Keys:
         return ConfigInvalid(f"config.json: '{self.where}{name}' is {shown}; it must be {wanted}.")
 
     def _whole(self, name: str, value: object, low: int, high: int) -> int:
+        if isinstance(value, list) and 0 < len(value) <= MAX_LAYERS and value.count(value[0]) == len(value):
+            value = value[0]  # the same for every layer (Hunyuan-A13B)
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:

@@ -6,11 +6,12 @@ from typing import Final
 
 from core.checkpoints import shipped
 from core.configs import classic, decoder, gemma, hybrid, kimi, latent, pure, seq2seq, sparse, state_space
+from core.configs.audio import AUDIO_TOWERS
 from core.configs.decoder import Traits
 from core.configs.families import FAMILIES
 from core.configs.keys import Keys
 from core.configs.latent import LatentTraits
-from core.configs.vision import TOWERS, gemma4_audio
+from core.configs.vision import TOWERS
 from core.errors import ArchitectureUnknown, ConfigInvalid
 from core.models import ModelSpec, Part
 
@@ -35,6 +36,7 @@ SAME_AS: Final[Mapping[str, str]] = {
     "phi-msft": "phi",
     "gemma3n_text": "gemma3n",
     "gemma4_text": "gemma4",
+    "gemma4_unified_text": "gemma4",
     "deepseek_ref": "deepseek_v4",
     "minimax_m3_vl_text": "minimax_m3",
     "minimax_m3_vl": "minimax_m3",
@@ -45,7 +47,8 @@ SAME_AS: Final[Mapping[str, str]] = {
     "minimax_m1": "minimax",
     "minimax_text_01": "minimax",
     "phi3_v": "phi3",
-    "phi3small": "phi3",
+    "glm4v_text": "glm4",
+    "glm4v_moe_text": "glm4_moe",
 }
 
 
@@ -109,7 +112,7 @@ READERS: Final[Mapping[str, Reader]] = {
 }
 
 
-OPTIONAL_TOWERS: Final = frozenset({"gemma4"})  # text alone when the file has no vision_config
+OPTIONAL_TOWERS: Final = frozenset({"gemma4", "gemma4_unified"})  # text alone when the file has no vision_config
 
 
 def _nested(top: Keys) -> Keys | None:
@@ -184,8 +187,9 @@ def _tower(top: Keys, hidden: int) -> tuple[Part, ...]:
     if build is not None and (top.family not in OPTIONAL_TOWERS or "vision_config" in top):
         size = build(top.part_or_default("vision_config"), top, hidden)
         towers.append(Part("vision tower", size, resident=True))
-    if top.family == "gemma4" and (audio := top.part("audio_config")) is not None:
-        towers.append(Part("audio tower", gemma4_audio(audio, hidden), resident=True))
+    listen = AUDIO_TOWERS.get(top.family)
+    if listen is not None and (audio := top.part("audio_config")) is not None:
+        towers.append(Part("audio tower", listen(audio, hidden), resident=True))
     return tuple(towers)
 
 
@@ -214,7 +218,7 @@ def read_config(
 
 def _uncounted(spec: ModelSpec, top: Keys) -> ModelSpec:
     """Say so where the file describes a tower no reader counts."""
-    counted = {"vision_config": top.family in TOWERS, "audio_config": top.family == "gemma4"}
+    counted = {"vision_config": top.family in TOWERS, "audio_config": top.family in AUDIO_TOWERS}
     left = [key for key, is_counted in counted.items() if key in top and not is_counted]
     note = "The {} of this family is not counted: weights are larger by it."
     return replace(spec, notes=(*spec.notes, *(note.format(key.replace("_config", " tower")) for key in left)))

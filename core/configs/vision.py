@@ -58,10 +58,11 @@ def _pixtral(vision: Keys) -> int:
 
 def _internvit(vision: Keys) -> int:
     h, inner = vision.size("hidden_size"), vision.size("intermediate_size")
-    layer = 3 * linear(h, h, vision.flag("attention_bias")) + linear(h, h) + linear(h, inner) + linear(inner, h)
+    qkv = 3 * linear(h, h, vision.flag("attention_bias", "qkv_bias"))
+    layer = qkv + linear(h, h) + linear(h, inner) + linear(inner, h)
     norms = (4 if vision.text("norm_type", default="layer_norm") == "layer_norm" else 2) * h + 2 * h
     pooled = 0 if vision.flag("use_mean_pooling", default=True) else 2 * h
-    qk = 2 * h * vision.flag("use_qk_norm")
+    qk = 2 * h * vision.flag("use_qk_norm", "qk_normalization")
     positions = (_patches(vision) + 1) * h if vision.flag("use_absolute_position_embeddings", default=True) else 0
     mask = h * vision.flag("use_mask_token")
     return h + mask + positions + linear(_pixels(vision), h) + vision.layers() * (layer + norms + qk) + pooled
@@ -73,7 +74,7 @@ def encoder(vision: Keys) -> int:
         "clip": _clip,
         "siglip": _siglip,
         "pixtral": _pixtral,
-        "internvl": _internvit,
+        "intern": _internvit,  # internvl_vision, intern_vit_6b
         "idefics3": _siglip,
         "smolvlm": _siglip,
     }
@@ -199,6 +200,14 @@ def gemma4(vision: Keys, top: Keys, text: int) -> int:
     return 2 * vision.size("position_embedding_size") * h + _pixels(vision) * h + vision.layers() * layer + h * text
 
 
+def gemma4_unified(vision: Keys, top: Keys, text: int) -> int:
+    """No tower: patches pooled, normed and projected, with learnt positions along both axes."""
+    h = vision.size_or(text, "mm_embed_dim")
+    pooled = 3 * (vision.size_or(16, "patch_size", high=4096) * vision.size_or(3, "pooling_kernel_size", high=256)) ** 2
+    positions = 2 * vision.size_or(1120, "mm_posemb_size") * h
+    return positions + 2 * pooled + linear(pooled, h) + 4 * h + h * text
+
+
 def glm(vision: Keys, top: Keys, text: int) -> int:
     """GLM-5-Next: gated MLPs, norms a head, a strided convolution and a gated merger."""
     h, inner, out = vision.size("hidden_size"), vision.size("intermediate_size"), vision.size("out_hidden_size")
@@ -210,19 +219,15 @@ def glm(vision: Keys, top: Keys, text: int) -> int:
     return _qwen_patch(vision, h) + h + vision.layers("depth") * layer + linear(merge * h, out) + h + merger
 
 
-MEL_BANDS_LEFT: Final = 32  # 128 mel bands, halved by each of two strided convolutions
-
-
-def gemma4_audio(audio: Keys, text: int) -> int:
-    """A conformer: two half-step MLPs, attention with relative keys and a gated convolution a layer."""
-    h, out = audio.size("hidden_size"), audio.size("output_proj_dims")
-    wide, narrow = (audio.whole_numbers("subsampling_conv_channels") or [128, 32])[:2]
-    front = 9 * wide + wide + 9 * wide * narrow + narrow + narrow * MEL_BANDS_LEFT * h
-    mlps = 2 * (8 * h * h + 2 * h)
-    attention = 5 * h * h + h // audio.size("num_attention_heads", high=2**16)
-    convolution = 3 * h * h + audio.size("conv_kernel_size", high=4096) * h + 2 * h
-    layers = audio.layers() * (mlps + attention + convolution + 3 * h)
-    return front + layers + linear(h, out) + out * text
+def glm4v(vision: Keys, top: Keys, text: int) -> int:
+    """GLM-4.1V and 4.5V: gated MLPs as wide as the text, learnt positions, a strided convolution, a gated merger."""
+    h, out = vision.size("hidden_size"), vision.size("out_hidden_size")
+    bias = vision.flag("attention_bias")
+    layer = linear(h, 3 * h, bias) + linear(h, h, False) + 3 * h * out + 2 * h
+    merger = out * out + 2 * out + 3 * out * vision.size("intermediate_size")
+    down = linear(vision.size("spatial_merge_size", high=256) ** 2 * h, out)
+    around = _qwen_patch(vision, h) + h + _patches(vision) * h + 2 * h
+    return around + vision.layers("depth") * layer + down + merger
 
 
 CLIP_LARGE_336: Final = {  # openai/clip-vit-large-patch14-336 config.json
@@ -288,6 +293,9 @@ TOWERS: Final[Mapping[str, Tower]] = {
     "idefics3": idefics3,
     "smolvlm": idefics3,
     "internvl": internvl,
+    "internvl_chat": internvl,
+    "glm4v": glm4v,
+    "glm4v_moe": glm4v,
     "lfm2_vl": lfm2,
     "lfm3_vl": lfm2,
     "qwen2_vl": qwen2,
@@ -302,6 +310,7 @@ TOWERS: Final[Mapping[str, Tower]] = {
     "minimax_m3_vl": minimax,
     "ministral3": mistral3,
     "gemma4": gemma4,
+    "gemma4_unified": gemma4_unified,
     "step3p7": step3,
     "glm5_next": glm,
     "phi3_v": phi3,
