@@ -4,8 +4,8 @@ import streamlit as st
 
 from core.errors import SweetspotError
 from core.export import anchored, deliver, verify
-from core.export.launch import Order
 from core.export.manifests import Manifest
+from core.export.order import Order
 from core.store import Kind, Saved
 from pages import figures, keeping, parts
 

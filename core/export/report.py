@@ -12,7 +12,8 @@ from core import charts
 from core.advice import Choice, Plan
 from core.advice.sentences import dollars, ms, number, percent, requests
 from core.charts import Spec
-from core.export.launch import LAUNCHERS, command, order
+from core.export.launch import LAUNCHERS, command
+from core.export.order import order
 from core.terms import Estimate
 from core.units import GIB, MS_PER_S
 
