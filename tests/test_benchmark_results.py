@@ -189,8 +189,9 @@ JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(
         st.sampled_from(["benchmarks", "metrics", "config", "strategy", "streams", "t_tg", "avg_ns", "n_gen",
-                         "n_prompt", "output_throughput", "median_ttft_ms", "successful", "median", "mean", "completed", "pl", "tg",
-                         "time_to_first_token_ms", "output_tokens_per_second", "metadata", "max_concurrency"]),
+                         "n_prompt", "output_throughput", "median_ttft_ms", "successful", "median", "mean", "completed",
+                         "pl", "tg", "time_to_first_token_ms", "output_tokens_per_second", "metadata",
+                         "max_concurrency"]),
         inner, max_size=8),
     max_leaves=20,
 )

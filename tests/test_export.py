@@ -91,8 +91,8 @@ def test_vllm_serves_the_plan(plan):
 
 def test_a_checkpoint_that_must_be_made_first_is_said():
     made = export.launch(plan_of(formats=["w8a8-int8"]), "vllm")
-    assert "./Llama-3.1-8B-w8a8-int8" in made.command and "make it first" in made.notes[0]
-    assert made.text().startswith("# First make")
+    assert "./Llama-3.1-8B-w8a8-int8" in made.command and "llm-compressor" in made.notes[0]
+    assert made.text().startswith("# ./Llama-3.1-8B-w8a8-int8 holds")
 
 
 @pytest.mark.parametrize("engine, must", [

@@ -103,7 +103,8 @@ def _checkpoint(ordered: Order) -> tuple[str, tuple[str, ...]]:
     own = checkpoint_folder(ordered)
     known = ready_made(name, fmt.name)
     advice = f"name a ready one such as {known[0]}" if known else "name an existing one"
-    return own, (f"{own} holds the model's {fmt.label} weights: make it first (see Checkpoint), or {advice}.",)
+    tool = "ModelOpt (quantize.sh)" if ordered.engine == "trtllm" else "llm-compressor (quantize.py)"
+    return own, (f"{own} holds the model's {fmt.label} weights: make it first with {tool}, or {advice}.",)
 
 
 def _known_as(ordered: Order, model: str) -> str | None:
@@ -279,8 +280,8 @@ def gguf_notes(ordered: Order) -> tuple[str, ...]:
     """How to come by the GGUF file where it does not exist yet."""
     if is_gguf(ordered):
         return ()
-    return (f"{gguf_file(ordered)} holds the model's weights for llama.cpp: make it first (see Checkpoint), or "
-            "download it.",)
+    return (f"{gguf_file(ordered)} holds the model's weights for llama.cpp: make it first with its own tools "
+            "(quantize.sh), or download it.",)
 
 
 def _no_draft(ordered: Order) -> tuple[str, ...]:
