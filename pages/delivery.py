@@ -19,8 +19,9 @@ def files(ordered: Order, key: str) -> None:
     d = ordered.deployment
     made, why_not = deliver.manifests(ordered)
     with st.container(border=True, gap="small", key=f"files_{key}"):
+        several = f"{ordered.times:,} × " if ordered.times > 1 else ""
         parts.section(
-            f"Launch it: {figures.plain(figures.layout(d))}",
+            f"Launch it: {several}{figures.plain(figures.layout(d))}",
             f"{d.weights.label} weights, {d.kv_cache.name.upper()} cache. Every setting follows from the plan, and "
             "planned lengths are averages, so a server takes requests as long as the model and its cache allow.",
         )
