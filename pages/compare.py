@@ -13,7 +13,7 @@ from core import compare, gpus
 from core.charts.pareto import Offer, pareto
 from core.compare import PRICE_KINDS, SPLITS, Field, Picks, Split
 from core.export.comparison import comparison_csv, comparison_json
-from core.export.launch import Order
+from core.export.order import Order
 from core.formats import ENGINES
 from core.gpus import GpuSpec
 from core.models import ModelSpec

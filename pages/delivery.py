@@ -3,14 +3,14 @@
 import streamlit as st
 
 from core.errors import SweetspotError
-from core.export import anchored, deliver, verify
-from core.export.launch import Order
+from core.export import anchored, deliver, results, verify
 from core.export.manifests import Manifest
+from core.export.order import Order
 from core.store import Kind, Saved
 from pages import figures, keeping, parts
 
 LONG, LONG_PX = 24, 460         # lines from which a file scrolls
-CHECKED = {True: ":green-badge[within the range]", False: ":orange-badge[outside the range]"}
+MAX_PASTED = 2_000_000          # characters; longer results come as a file
 
 
 @st.fragment
@@ -19,8 +19,9 @@ def files(ordered: Order, key: str) -> None:
     d = ordered.deployment
     made, why_not = deliver.manifests(ordered)
     with st.container(border=True, gap="small", key=f"files_{key}"):
+        several = f"{ordered.times:,} × " if ordered.times > 1 else ""
         parts.section(
-            f"Launch it: {figures.plain(figures.layout(d))}",
+            f"Launch it: {several}{figures.plain(figures.layout(d))}",
             f"{d.weights.label} weights, {d.kv_cache.name.upper()} cache. Every setting follows from the plan, and "
             "planned lengths are averages, so a server takes requests as long as the model and its cache allow.",
         )
@@ -53,13 +54,27 @@ def shown(manifest: Manifest, key: str) -> None:
 def proof(ordered: Order, key: str) -> None:
     """The benchmark to run, and its result against the prediction."""
     with st.expander("Prove it: the benchmark for this load, and its result", icon=":material/speed:"):
-        st.caption("Start the server, run one of these, paste what it prints. Random prompts of the planned lengths.")
-        st.code(verify.vllm_bench(ordered), language="bash", wrap_lines=True)
-        st.code(verify.guidellm(ordered), language="bash", wrap_lines=True)
-        text = st.text_area(
-            "Result of vllm bench serve", key=f"result_{key}", max_chars=verify.MAX_TEXT, height=140,
-            placeholder="============ Serving Benchmark Result ============ …, or the saved result.json",
+        tools = {one.tool: one for one in verify.benchmarks(ordered)}
+        tool = st.segmented_control(
+            "Benchmark", list(tools), default=next(iter(tools)), required=True, key=f"tool_{key}",
+            label_visibility="collapsed",
         )
+        st.caption(f"{tools[tool].says} Random prompts of the planned lengths. Start the server, run it, then give its "
+                   "result below.")
+        st.code(tools[tool].command, language="bash", wrap_lines=True)
+        typed, file = st.columns([3, 2])
+        text = typed.text_area(
+            "What it printed or saved", key=f"result_{key}", max_chars=MAX_PASTED, height=140,
+            placeholder="============ Serving Benchmark Result ============ …, or JSON",
+            help=f"Read: {figures.plain(results.READABLE)}.",
+        )
+        given = file.file_uploader(
+            "or its file", type=["json", "jsonl", "txt", "log", "md"], key=f"result_file_{key}",
+            help="benchmarks.json of GuideLLM, result.json of vLLM, result.jsonl of SGLang or llama.cpp. Of several "
+            "runs the one nearest to the plan is taken.",
+        )
+        if given is not None:
+            text = given.getvalue().decode("utf-8", "replace")
         if text.strip():
             against(ordered, text, key)
         after(ordered, key)
@@ -68,19 +83,19 @@ def proof(ordered: Order, key: str) -> None:
 def against(ordered: Order, text: str, key: str) -> None:
     """Predicted against measured, and a way to keep it."""
     try:
-        measured = verify.read_result(text)
+        measured = results.read_result(text, ordered.workload.concurrency)
     except SweetspotError as error:
         st.error(figures.plain(error), icon=":material/error:")
         return
+    of = f", the nearest of {measured.runs:,} runs" if measured.runs > 1 else ""
+    st.caption(f"Read: {figures.plain(measured.tool)}{of}.")
     if why := verify.wrong_load(ordered, measured):
         st.warning(figures.plain(why), icon=":material/warning:")
-    for check in verify.checks(ordered, measured):
-        low, high = figures.three(check.predicted.low), figures.three(check.predicted.high)
-        st.markdown(
-            f"**{check.name}** {figures.three(check.measured)} {check.unit} :green-badge[measured] against "
-            f"{figures.three(check.predicted.value)} ({low} – {high}) :gray-badge[estimated]: "
-            f"{check.ratio:.2f} × {CHECKED[check.within]}"
-        )
+    st.dataframe(
+        [_checked(check) for check in verify.checks(ordered, measured)], hide_index=True,
+        alt="Measured figures beside the predicted ones",
+        column_config={"Measured / predicted": st.column_config.NumberColumn(format="%.2f ×")},
+    )
     if st.button("Keep this measurement", key=f"keep_{key}", icon=":material/bookmark_add:"):
         try:
             keeping.store().save(Kind.MEASUREMENT, name_of(ordered), verify.record(ordered, measured))
@@ -88,6 +103,16 @@ def against(ordered: Order, text: str, key: str) -> None:
             st.error(figures.plain(error), icon=":material/error:")
         else:
             st.toast("Kept: from now on it pulls this prediction.", icon=":material/bookmark_added:")
+
+
+def _checked(check: verify.Check) -> dict[str, object]:
+    """One figure as a row."""
+    low, high = figures.three(check.predicted.low), figures.three(check.predicted.high)
+    return {
+        "Figure": check.name, "Measured": f"{figures.three(check.measured)} {check.unit}",
+        "Predicted": f"{figures.three(check.predicted.value)} {check.unit}", "Range, 8 of 10": f"{low} – {high}",
+        "Measured / predicted": check.ratio, "Within the range": check.within,
+    }
 
 
 def after(ordered: Order, key: str) -> None:

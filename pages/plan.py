@@ -8,7 +8,7 @@ import streamlit as st
 from core import charts, export
 from core.advice import Choice, Plan, Standing
 from core.export import report
-from core.export.launch import order
+from core.export.order import order
 from core.formats import FORMATS
 from core.units import GIB, MS_PER_S
 from pages import arithmetic, delivery, figures, inputs, keeping, parts

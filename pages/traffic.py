@@ -1,6 +1,7 @@
 """Traffic: how many replicas hold the requests that come, how long users wait, what that costs."""
 
 import hashlib
+from collections.abc import Sequence
 from uuid import uuid4
 
 import streamlit as st
@@ -8,8 +9,10 @@ import streamlit as st
 from core import traffic
 from core.advice import Plan
 from core.errors import InputError
+from core.export.fleet import Answer
+from core.export.order import Order
 from core.jobs import Job, Jobs, State
-from core.traffic import Effect, Fleet, Hour, Question, RatePoint, Split
+from core.traffic import Effect, Fleet, Hour, Part, Question, RatePoint, Split
 from pages import figures, parts
 from pages import traffic_answer as shown
 from pages import traffic_load as asked
@@ -73,27 +76,37 @@ def start(question: Question) -> None:
 # -- the answer -------------------------------------------------------------------------------------
 
 
-def results(plan: Plan, question: Question, job: Job, fleet: Fleet, by_day: bool) -> None:
+def gathered(plan: Plan, question: Question, fleet: Fleet, found: Sequence[Part]) -> Answer:
+    """The parts found so far, each in its place."""
+    windows = [part for part in found if isinstance(part, tuple)]
+    return Answer(
+        question, Order(plan.spec, plan.workload, plan.best, question.options, times=fleet.to_buy), fleet,
+        points=[part for part in found if isinstance(part, RatePoint)],
+        hours=next((part for part in windows if isinstance(part[0], Hour)), ()),
+        splits=next((part for part in windows if isinstance(part[0], Split)), ()),
+        effects=[part for part in found if isinstance(part, Effect)],
+    )
+
+
+def results(plan: Plan, found: Answer, job: Job, by_day: bool) -> None:
     """Everything found so far."""
-    found = list(job.parts)
-    points = [part for part in found if isinstance(part, RatePoint)]
-    hours = next((part for part in found if isinstance(part, tuple) and isinstance(part[0], Hour)), None)
-    splits = next((part for part in found if isinstance(part, tuple) and isinstance(part[0], Split)), None)
-    shown.curves(question, points, fleet)
+    question, fleet = found.question, found.fleet
+    shown.curves(question, found.points, fleet)
     left, right = st.columns(2)
     with left:
-        shown.cost_curve(plan, question, points)
-    if hours:
+        shown.cost_curve(plan, question, found.points)
+    if found.hours:
         with right:
-            shown.autoscaling(plan, question, hours, fleet.needed, by_day)
-    if splits:
+            shown.autoscaling(plan, question, found.hours, fleet.needed, by_day)
+    if found.splits:
         left, right = st.columns(2)
         with left:
-            shown.disaggregation(splits)
+            shown.disaggregation(found.splits)
         with right:
-            shown.effects([part for part in found if isinstance(part, Effect)], question.options, job.ended)
+            shown.effects(found.effects, question.options, job.ended)
     if job.state is State.DONE:
         shown.tried(fleet)
+        shown.take_away(found)
 
 
 def watch(job: Job) -> None:
@@ -129,9 +142,11 @@ def answer(plan: Plan, question: Question, job: Job | None, *, by_day: bool) -> 
             watch(job)
         shown.figures_of(plan, question, whole or quick)
         if job and whole and len(job.parts) > len(traffic.FACTORS):
-            results(plan, question, job, whole, by_day)
+            results(plan, gathered(plan, question, whole, list(job.parts)), job, by_day)
         else:       # a picture redrawn for every point would keep the browser busy
             shown.curves(question, quick_points, quick)
+            if not running:
+                shown.take_away(gathered(plan, question, quick, quick_points))
 
     draw()
 

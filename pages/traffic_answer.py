@@ -2,15 +2,18 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import streamlit as st
 
 from core import charts, cost, traffic
 from core.advice import Plan
 from core.errors import InputError
+from core.export import fleet as fleet_files
+from core.export.fleet import Answer
 from core.traffic import Effect, Fleet, Hour, Options, Question, RatePoint, Service, Slo, Split
 from core.units import MS_PER_S
-from pages import figures, parts
+from pages import delivery, figures, parts
 
 LOOSER_SHARE = 0.95
 
@@ -298,6 +301,24 @@ def effects(found: Sequence[Effect], chosen: Options, done: bool) -> None:
                 f"in time {100 * before.within_slo:.3g} → {100 * after.within_slo:.3g} %.  \n"
                 f":small[:gray[{figures.plain(effect.note)}]]"
             )
+
+
+def take_away(answer: Answer) -> None:
+    """The answer as files, and those that start the fleet."""
+    question, service = answer.question, answer.fleet.service
+    whole = service.requests == len(question.trace)
+    with st.container(border=True, gap="small", key="take_away"):
+        parts.section(
+            "Take it away",
+            f"The fleet of {_replicas(answer.fleet.to_buy)}, its percentiles and costs"
+            + ("." if whole else f", from a first look at {service.requests:,} of {len(question.trace):,} requests."),
+        )
+        name = figures.file_name(question.spec.name, "fleet")
+        with st.container(horizontal=True):
+            parts.download("Rates, CSV", partial(fleet_files.rates_csv, answer), f"{name}-rates.csv")
+            parts.download("Fleet, JSON", partial(fleet_files.fleet_json, answer), f"{name}.json")
+            parts.download("Report to print, HTML", partial(fleet_files.fleet_report, answer), f"{name}.html")
+    delivery.files(answer.ordered, key="traffic")
 
 
 def tried(fleet: Fleet) -> None:

@@ -140,19 +140,21 @@ def options() -> Options:
 
 
 def _speculation(name: str) -> Speculation:
-    rate = ACCEPTANCES[name].rate if name in ACCEPTANCES else st.number_input(
+    known = ACCEPTANCES.get(name)
+    rate = known.rate if known else st.number_input(
         "Accepted, %", 0, 99, 70, step=5, key="accepted", bind="query-params",
         help="Share of drafted tokens that the model accepts; vLLM logs it as “Avg Draft acceptance rate”.",
     ) / 100
     drafted = st.number_input(
-        "Tokens drafted", 1, 16, 3, key="drafted", bind="query-params",
+        "Tokens drafted", 1, 16, known.draft_tokens if known else 3, key="drafted",
+        bind="query-params",
         help="Per check. More pay only when most are kept.",
     )
     draft_cost = st.number_input(
         "Draft step, % of a step", 0, 100, 5, key="draft_cost", bind="query-params",
         help="Below 5 % in Leviathan et al. 2023; an EAGLE head is one layer of the model.",
     )
-    return Speculation(rate, int(drafted), draft_cost / 100)
+    return Speculation(rate, int(drafted), draft_cost / 100, known.method if known else "draft_model")
 
 
 def targets(plan: Plan) -> tuple[Slo, float, int | None]:

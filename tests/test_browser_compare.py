@@ -64,8 +64,8 @@ def test_an_own_price_counts_for_its_gpu(app):
 
 def test_a_result_is_held_against_the_prediction_and_kept(app):
     app.text_area(key="result_picked").set_value(RESULT).run()
-    said = [element.value for element in app.markdown if "measured" in element.value]
-    assert len(said) == 3 and all("measured" in text and "estimated" in text for text in said)
+    said = next(table.value for table in app.dataframe if "Within the range" in table.value)
+    assert list(said["Figure"]) == ["TTFT", "TPOT", "Output"] and (said["Measured / predicted"] > 0).all()
     app.button(key="keep_picked").click().run()
     assert not app.error and not app.exception
     assert any("anchored" in element.value for element in app.markdown)

@@ -92,7 +92,7 @@ def test_vllm_serves_the_plan(plan):
 def test_a_checkpoint_that_must_be_made_first_is_said():
     made = export.launch(plan_of(formats=["w8a8-int8"]), "vllm")
     assert "./Llama-3.1-8B-w8a8-int8" in made.command and "llm-compressor" in made.notes[0]
-    assert made.text().startswith("# First make")
+    assert made.text().startswith("# ./Llama-3.1-8B-w8a8-int8 holds")
 
 
 @pytest.mark.parametrize("engine, must", [
@@ -115,7 +115,7 @@ def test_llama_cpp_shares_its_context_among_the_slots():
 
 def test_tensorrt_llm_reads_the_kv_dtype_from_its_file():
     made = export.launch(plan_of(engine="trtllm", kv_formats=["fp8"]), "trtllm")
-    assert made.files == {"llm-api.yaml": "kv_cache_config:\n  dtype: fp8\n"}
+    assert "dtype: fp8" in made.files["llm-api.yaml"]
     assert options(made.command)["--extra_llm_api_options"] == "llm-api.yaml"
 
 

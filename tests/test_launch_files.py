@@ -18,12 +18,13 @@ from core.errors import InputError
 from core.export import deliver
 from core.export.compose import compose
 from core.export.kubernetes import deployment, kserve, llm_d
-from core.export.launch import LAUNCHERS, Order, command, order
+from core.export.launch import LAUNCHERS, command
 from core.export.manifests import slug
 from core.export.ollama import ollama
 from core.export.options import image, names, options, ray_accelerator
+from core.export.order import Order, order
 from core.export.ray import ray_serve
-from core.export.verify import guidellm, vllm_bench
+from core.export.verify import benchmarks, guidellm, vllm_bench
 from core.terms import Workload
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
@@ -83,7 +84,7 @@ def test_flags_follow_from_the_plan(vllm):
     words = command(vllm).command
     chosen = vllm.choice.footprint.cache.chosen
     said = dict(zip(words[3::2], words[4::2], strict=False))
-    assert said["--quantization"] == vllm.deployment.weights.name == "fp8"
+    assert said["--quantization"] == "fp8_per_tensor" and vllm.deployment.weights.name == "fp8"
     assert said["--max-num-batched-tokens"] == str(chosen.max_num_batched_tokens)
     assert said["--gpu-memory-utilization"] == str(chosen.memory_fraction)
     assert int(said["--max-num-seqs"]) >= vllm.choice.concurrency
@@ -120,7 +121,8 @@ def test_copies_of_a_server_without_data_parallel_are_started_apart():
 
 def test_yaml_reads_back_with_the_command_inside(each):
     made, why_not = deliver.manifests(each)
-    assert {manifest.label for manifest in made} | set(why_not) == {"Command", *deliver.MAKERS}
+    assert {manifest.label for manifest in made} | set(why_not) == {"Command", *deliver.MAKERS} | (
+        set() if each.engine in ("vllm", "sglang") else {"Checkpoint"})
     for manifest in made:
         if manifest.language == "yaml":
             assert all(isinstance(document, dict) for document in yaml.safe_load_all(manifest.text))
@@ -191,9 +193,10 @@ def test_a_file_the_command_reads_goes_along():
     service = next(iter(document["services"].values()))
     target = service["configs"][0]["target"]
     assert target in service["command"] and service["entrypoint"] == ["trtllm-serve"]
-    assert yaml.safe_load(next(iter(document["configs"].values()))["content"]) == {"kv_cache_config": {"dtype": "fp8"}}
+    settings = yaml.safe_load(next(iter(document["configs"].values()))["content"])
+    assert settings["kv_cache_config"] == {"dtype": "fp8", "free_gpu_memory_fraction": pytest.approx(0.9)}
     config = next(doc for doc in yaml.safe_load_all(deployment(made).text) if doc["kind"] == "ConfigMap")
-    assert yaml.safe_load(config["data"]["llm-api.yaml"]) == {"kv_cache_config": {"dtype": "fp8"}}
+    assert yaml.safe_load(config["data"]["llm-api.yaml"]) == settings
 
 
 def test_ollama_gets_the_same_file_and_cache():
@@ -228,8 +231,9 @@ def test_amd_gets_its_own_image_devices_and_plugin():
 def test_a_hostile_name_stays_a_value(vllm, evil):
     bad = hostile(vllm, evil)
     plain = f"./{evil}" if evil.startswith("-") else evil
-    assert shlex.split(vllm_bench(bad))[vllm_bench(bad).split().index("--model") + 1] == plain
-    assert len(shlex.split(guidellm(bad))) == len(shlex.split(guidellm(vllm)))
+    words = shlex.split(vllm_bench(bad).command)
+    assert words[words.index("--model") + 1] == plain
+    assert len(shlex.split(guidellm(bad).command)) == len(shlex.split(guidellm(vllm).command))
     service, tame = (next(iter(yaml.safe_load(compose(o).text)["services"].values())) for o in (bad, vllm))
     assert len(service["command"]) == len(tame["command"])
     assert not re.search(r"(?<!\$)(\$\$)*\$(?!\$)", "".join(service["command"])), "compose would look for a variable"
@@ -271,7 +275,7 @@ def test_names_of_services_are_dns_labels(name, label):
 def scripts(base):
     made, _ = deliver.manifests(base)
     return [manifest.text for manifest in made if manifest.language == "bash"] + [
-        f"#!/bin/sh\n{line}\n" for line in (vllm_bench(base), guidellm(base))
+        f"#!/bin/sh\n{line}\n" for line in (one.command for one in benchmarks(base))
     ]
 
 

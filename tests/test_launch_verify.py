@@ -11,38 +11,15 @@ from sqlalchemy import create_engine
 
 from core import catalogue, estimate, gpus
 from core.advice import recommend
-from core.errors import InputError
 from core.export.anchored import anchored, speaking_for
-from core.export.launch import order
+from core.export.order import order
 from core.export.report import report
-from core.export.verify import checks, guidellm, read_result, record, vllm_bench, wrong_load
+from core.export.results import read_result
+from core.export.verify import benchmarks, checks, guidellm, record, vllm_bench, wrong_load
 from core.store import Kind, Store
 from core.terms import Workload
 
-# vllm-project/vllm pull request 33743, gemma-3-27b-it, 16 prompts.
-PRINTED = """
-============ Serving Benchmark Result ============
-Successful requests:                     16
-Failed requests:                         0
-Maximum request concurrency:             16
-Benchmark duration (s):                  20.87
-Total input tokens:                      16368
-Total generated tokens:                  5600
-Output token throughput (tok/s):         268.31
-Peak output token throughput (tok/s):    352.00
-Total token throughput (tok/s):          1052.55
----------------Time to First Token----------------
-Mean TTFT (ms):                          2633.55
-Median TTFT (ms):                        2648.65
-P99 TTFT (ms):                           4610.48
------Time per Output Token (excl. 1st token)------
-Mean TPOT (ms):                          51.78
-Median TPOT (ms):                        51.75
-P99 TPOT (ms):                           57.57
-"""
-# The keys that `vllm bench serve --save-result` writes (vllm/benchmarks/serve.py).
-SAVED = {"max_concurrency": 16, "completed": 160, "output_throughput": 2050.5, "mean_ttft_ms": 90.0,
-         "median_ttft_ms": 81.0, "mean_tpot_ms": 7.8, "median_tpot_ms": 7.7, "request_rate": "inf"}
+SAVED = {"max_concurrency": 16, "output_throughput": 2050.5, "median_ttft_ms": 81.0, "median_tpot_ms": 7.7}
 
 
 @pytest.fixture(scope="module")
@@ -55,44 +32,8 @@ def ordered(plan):
     return order(plan)
 
 
-def test_the_printed_table_is_read():
-    found = read_result(PRINTED)
-    assert (found.ttft_s, found.tpot_s) == (pytest.approx(2.64865), pytest.approx(0.05175))
-    assert found.output_tokens_per_s == pytest.approx(268.31) and found.concurrency == 16
-
-
-def test_sglangs_table_is_read_too():
-    """sgl-project/sglang pull request 9812: one token each, so no time per output token."""
-    found = read_result("Max request concurrency:                 not set\nOutput token throughput (tok/s):  17.53\n"
-                        "Mean TTFT (ms):     25747.35\nMedian TTFT (ms):     25224.20\n")
-    assert found.tpot_s is None and found.concurrency is None and found.ttft_s == pytest.approx(25.2242)
-
-
-def test_the_saved_json_is_read():
-    found = read_result(json.dumps(SAVED))
-    assert (found.ttft_s, found.tpot_s, found.output_tokens_per_s) == (0.081, 0.0077, 2050.5)
-    assert read_result(json.dumps({k: v for k, v in SAVED.items() if "median" not in k})).ttft_s == 0.09
-
-
-@pytest.mark.parametrize("text", [
-    "", "hello", "{", "[]", "{}", '{"median_ttft_ms": NaN, "output_throughput": 3}', '{"median_ttft_ms": true}',
-    '{"output_throughput": -4, "median_ttft_ms": 3}', "Median TTFT (ms): 0.0", "{" * 5000, "Median TTFT (ms): ,,,",
-])
-def test_what_is_no_result_is_refused_in_one_sentence(text):
-    with pytest.raises(InputError) as refused:
-        read_result(text)
-    assert "\n" not in str(refused.value) and str(refused.value).count(". ") <= 1
-
-
-def test_a_benchmark_with_failures_proves_nothing():
-    with pytest.raises(InputError, match="failed"):
-        read_result(PRINTED.replace("Failed requests:                         0", "Failed requests:    3"))
-    with pytest.raises(InputError, match="longer than"):
-        read_result("x" * 2_000_001)
-
-
 def test_predicted_stands_against_measured(ordered):
-    ttft, tpot, rate = checks(ordered, read_result(json.dumps(SAVED)))
+    ttft, tpot, rate = checks(ordered, read_result(json.dumps(SAVED), 16))
     assert tpot.predicted.value == pytest.approx(ordered.choice.tpot.value * 1000)
     assert tpot.ratio == pytest.approx(7.7 / tpot.predicted.value)
     assert tpot.within == (tpot.predicted.low <= 7.7 <= tpot.predicted.high)
@@ -100,15 +41,20 @@ def test_predicted_stands_against_measured(ordered):
 
 
 def test_another_load_is_said(ordered):
-    assert wrong_load(ordered, read_result(json.dumps(SAVED))) == ""
-    other = read_result(json.dumps(SAVED | {"max_concurrency": 4}))
-    assert "4 requests in flight, the plan is for 16" in wrong_load(ordered, other)
+    assert wrong_load(ordered, read_result(json.dumps(SAVED), 16)) == ""
+    other = read_result(json.dumps(SAVED | {"max_concurrency": 4}), 16)
+    assert "4 requests in flight instead of 16" in wrong_load(ordered, other)
+    batch = read_result('{"pp": 512, "tg": 256, "pl": 16, "t_pp": 1.0, "t_tg": 2.0}', 16)
+    assert "512 tokens a prompt instead of 1,024; a batch that starts together" in wrong_load(ordered, batch)
+    kept = record(ordered, batch)["cells"]
+    assert (kept["input_tokens"], kept["mode"], kept["concurrency"]) == (512, "static", 16)
+    assert not speaking_for(ordered, [record(ordered, batch)])
 
 
 def test_the_record_is_kept_and_anchors_estimates(ordered, tmp_path):
     """What is kept is a row of `estimate --measurements`: estimates of the same case follow it."""
     kept = Store(create_engine(f"sqlite:///{tmp_path}/store.sqlite")).save(
-        Kind.MEASUREMENT, "a benchmark", record(ordered, read_result(json.dumps(SAVED | {"median_tpot_ms": 15.4})))
+        Kind.MEASUREMENT, "a benchmark", record(ordered, read_result(json.dumps(SAVED | {"median_tpot_ms": 15.4}), 16))
     )
     cells = {name: str(value) for name, value in kept.body["cells"].items()}
     assert set(cells) - set(estimate.COLUMNS) == {
@@ -131,7 +77,7 @@ def test_the_record_is_kept_and_anchors_estimates(ordered, tmp_path):
 
 def test_kept_benchmarks_pull_the_prediction(ordered):
     """A measurement of this very load leaves its error within the noise of a repeat; strangers move nothing."""
-    measured = read_result(json.dumps(SAVED | {"median_tpot_ms": 15.4}))
+    measured = read_result(json.dumps(SAVED | {"median_tpot_ms": 15.4}), 16)
     mine = json.loads(json.dumps(record(ordered, measured)))
     stranger = mine | {"cells": mine["cells"] | {"gpu": "L4"}}
     broken = [{}, {"cells": 3}, mine | {"cells": mine["cells"] | {"tp": "x"}}]
@@ -144,13 +90,28 @@ def test_kept_benchmarks_pull_the_prediction(ordered):
 
 
 def test_the_benchmark_is_the_planned_load(ordered):
-    """Options of vLLM docs, CLI reference `vllm bench serve`, and of the README of vllm-project/guidellm."""
-    words = shlex.split(vllm_bench(ordered))
+    """Options of vllm/benchmarks/serve.py (0.33) and of `guidellm run --help` (0.8.1)."""
+    words = shlex.split(vllm_bench(ordered).command)
     said = {word: words[n + 1] for n, word in enumerate(words[:-1]) if word.startswith("--")}
     assert (said["--random-input-len"], said["--random-output-len"]) == ("1024", "256")
     assert said["--max-concurrency"] == "16" and int(said["--num-prompts"]) >= 160
-    words = shlex.split(guidellm(ordered))
-    assert words[words.index("--rate") + 1] == "16" and "prompt_tokens=1024,output_tokens=256" in words
+    words = shlex.split(guidellm(ordered).command)
+    said = {word: json.loads(words[n + 1]) for n, word in enumerate(words[:-1]) if word.startswith("--")}
+    assert words[:2] == ["guidellm", "run"] and said["--profile"] == {"kind": "concurrent", "streams": 16}
+    assert (said["--data"]["prompt_tokens"], said["--data"]["output_tokens"]) == (1024, 256)
+
+
+@pytest.mark.parametrize(("engine", "tools"), [
+    ("vllm", ["vllm bench serve", "GuideLLM"]), ("sglang", ["sglang.bench_serving", "vllm bench serve", "GuideLLM"]),
+    ("llamacpp", ["llama-batched-bench", "vllm bench serve", "GuideLLM"]), ("trtllm", ["vllm bench serve", "GuideLLM"]),
+])
+def test_every_engine_has_a_benchmark_at_the_planned_load(engine, tools):
+    made = order(recommend(
+        catalogue.load("meta-llama/Llama-3.1-8B"), gpus.find("H100 SXM5 80GB"), Workload(), engine=engine))
+    found = benchmarks(made)
+    assert [one.tool for one in found] == tools
+    own = shlex.split(found[0].command)
+    assert {"1024", "256", "16"} <= set(own)
 
 
 # -- the report ---------------------------------------------------------------------------------------

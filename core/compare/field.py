@@ -14,6 +14,7 @@ from core.gpus import GpuSpec
 from core.memory import Footprint
 from core.models import ModelSpec
 from core.speed import Cases, Prediction
+from core.speed.work import LAYER_SPLIT
 from core.sweep import DEFAULT_GPU_COUNTS
 from core.terms import Deployment, Estimate, Mode, Workload
 
@@ -129,13 +130,15 @@ def compare(
 def _distinct(spec: ModelSpec, deployments: Sequence[Deployment]) -> tuple[list[Deployment], NDArray[np.intp]]:
     """What has to be computed once, and which of it every layout is made of.
 
-    Replicas of a dense model are independent: each is the single one with its share of the requests.
-    Those of a mixture spread their experts over all GPUs together (vLLM 0.33, data parallel deployment).
+    Replicas of a dense model are independent: each is the single one with its share of the requests; so are all
+    of an engine that splits by layers. Those of a mixture spread their experts over all GPUs together (vLLM 0.33,
+    data parallel deployment).
     """
     parts: list[Deployment] = []
     which = np.empty(len(deployments), np.intp)
     for row, deployment in enumerate(deployments):
-        part = deployment if deployment.dp == 1 or spec.is_moe else replace(deployment, dp=1)
+        joined = spec.is_moe and deployment.engine not in LAYER_SPLIT
+        part = deployment if deployment.dp == 1 or joined else replace(deployment, dp=1)
         if not parts or parts[-1] != part:      # copies follow what they copy
             parts.append(part)
         which[row] = len(parts) - 1

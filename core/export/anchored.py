@@ -9,7 +9,7 @@ import numpy as np
 from core import speed
 from core.advice import Choice
 from core.errors import InputError
-from core.export.launch import Order
+from core.export.order import Order
 from core.formats import find_kv
 from core.models import ModelSpec
 from core.speed import Cases, Range

@@ -3,12 +3,11 @@
 import csv
 import io
 import json
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from core.compare import Field
-from core.export.tables import safe
+from core.export.tables import known, safe
 from core.units import GIB, MS_PER_S
 
 
@@ -35,7 +34,7 @@ def comparison_rows(field: Field, rows: Sequence[int], on_front: Sequence[bool])
         loss = field.losses[row]
         cells |= {"quality_loss": None if loss is None else loss.value,
                   "quality_source": "" if loss is None else loss.source, "basis": "estimated"}
-        yield {name: _known(value) for name, value in cells.items()}
+        yield {name: known(value) for name, value in cells.items()}
 
 
 def comparison_csv(field: Field, rows: Sequence[int], on_front: Sequence[bool]) -> str:
@@ -53,10 +52,3 @@ def comparison_json(field: Field, rows: Sequence[int], on_front: Sequence[bool])
     """As JSON, with the accelerators that were left out and why."""
     return json.dumps({"deployments": list(comparison_rows(field, rows, on_front)), "left_out": field.without},
                       indent=1, ensure_ascii=False)
-
-
-def _known(value: Any) -> Any:
-    """Six figures of a number; None for NaN and infinity."""
-    if isinstance(value, bool | str | int) or value is None:
-        return value
-    return float(f"{float(value):.6g}") if math.isfinite(value) else None

@@ -2,7 +2,8 @@
 
 from typing import Any, Final
 
-from core.export.launch import PORT, Order
+from core.errors import InputError
+from core.export.launch import PORT
 from core.export.manifests import (
     CACHE,
     CONFIG,
@@ -11,18 +12,21 @@ from core.export.manifests import (
     Container,
     Manifest,
     container,
-    replicas,
     slug,
     to_yaml,
 )
+from core.export.order import Order
 
 FILE: Final = "compose.yaml"
 
 
 def compose(ordered: Order) -> Manifest:
-    """One service a server. Raises InputError where no container is published for these GPUs."""
-    servers = replicas(ordered)
-    one = ordered.one_of(servers)
+    """One service a server. Raises InputError where no container is published, or one machine is too few."""
+    servers = ordered.servers
+    one, d = ordered.one_of(servers), ordered.deployment
+    if servers * one.deployment.gpus > d.gpu.link_gpus:
+        raise InputError(f"Compose starts servers on one machine, with up to {d.gpu.link_gpus} of these GPUs; this "
+                         f"takes {servers * one.deployment.gpus:,}: use Kubernetes or Ray Serve.")
     made = container(one, PORT)
     name = slug(ordered.spec.name)
     services = {

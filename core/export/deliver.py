@@ -4,17 +4,20 @@ from collections.abc import Mapping
 from typing import Final
 
 from core.errors import InputError
+from core.export.checkpoint import checkpoint, is_needed
 from core.export.compose import compose
 from core.export.kubernetes import deployment, kserve, llm_d
-from core.export.launch import Launch, Order, command
+from core.export.launch import Launch, command
 from core.export.manifests import Maker, Manifest
 from core.export.ollama import ollama
+from core.export.order import Order
 from core.export.ray import ray_serve
 
 MAKERS: Final[Mapping[str, Maker]] = {
     "Docker Compose": compose, "Kubernetes": deployment, "KServe": kserve, "llm-d": llm_d, "Ray Serve": ray_serve,
     "Ollama": ollama,
 }
+CHECKPOINT: Final = "Checkpoint"
 
 
 def script(ordered: Order) -> Manifest:
@@ -27,7 +30,8 @@ def manifests(ordered: Order) -> tuple[tuple[Manifest, ...], dict[str, str]]:
     """The files that can be made, the command first; and for the others, by label, why not."""
     made: list[Manifest] = []
     why_not: dict[str, str] = {}
-    for label, make in {"Command": script, **MAKERS}.items():
+    makers = {"Command": script, **MAKERS} | ({CHECKPOINT: checkpoint} if is_needed(ordered) else {})
+    for label, make in makers.items():
         try:
             made.append(make(ordered))
         except InputError as error:

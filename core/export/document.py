@@ -1,20 +1,19 @@
 """A plan as JSON for programs and as text for a terminal."""
 
 import json
-import math
 from typing import Any
 
 from core.advice import Choice, Plan
 from core.advice.sentences import dollars, formats, hardware, ms, number, percent
 from core.export.launch import Launch
-from core.export.tables import table
+from core.export.tables import finite, table
 from core.terms import Estimate
 from core.units import GIB, MS_PER_S
 
 
 def plan_json(plan: Plan, launch: Launch | None = None) -> str:
     """The plan as JSON: the verdict, the choice, its rivals, what would help, and where figures come from."""
-    return json.dumps(_finite(_document(plan, launch)), indent=1, ensure_ascii=False)
+    return json.dumps(finite(_document(plan, launch)), indent=1, ensure_ascii=False)
 
 
 def _document(plan: Plan, launch: Launch | None) -> dict[str, Any]:
@@ -84,15 +83,6 @@ def _estimate(estimate: Estimate | None, scale: float = 1.0) -> dict[str, Any] |
         "value": estimate.value * scale, "low": estimate.low * scale, "high": estimate.high * scale,
         "basis": str(estimate.basis), "source": estimate.source,
     }
-
-
-def _finite(value: Any) -> Any:
-    """JSON knows no infinity and no NaN: null."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def plan_text(plan: Plan) -> str:

@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from core.errors import InputError
-from core.export.launch import PORT, Order, command
+from core.export.launch import PORT, command
 from core.export.manifests import (
     CACHE,
     CONFIG,
@@ -12,24 +12,25 @@ from core.export.manifests import (
     Container,
     Manifest,
     container,
-    replicas,
     resources,
     slug,
     to_yaml,
     weights_gib,
 )
 from core.export.options import image
+from core.export.order import Order
 
 SECRET: Final = "hf-token"           # holds HF_TOKEN
 KSERVE_PORT: Final = 8080            # KServe's port of a custom container
 STARTUP_S: Final = 3600              # a large checkpoint is downloaded and compiled before the first answer
 _PERIOD_S: Final = 10
+_LLM_D_CHART: Final = "v0.4.0"
 _LLM_D: Final = {"NVIDIA": "nvidia", "AMD": "amd", "Intel": "intel-xe"}
 
 
 def deployment(ordered: Order) -> Manifest:
     """apps/v1 Deployment and Service. Raises InputError where no container or device plugin is known."""
-    servers, name = replicas(ordered), slug(ordered.spec.name)
+    servers, name = ordered.servers, slug(ordered.spec.name)
     one = ordered.one_of(servers)
     made = container(one, PORT)
     labels = {"app": name}
@@ -50,7 +51,7 @@ def deployment(ordered: Order) -> Manifest:
 
 def kserve(ordered: Order) -> Manifest:
     """serving.kserve.io/v1beta1 InferenceService with the engine's own container."""
-    servers, name = replicas(ordered), slug(ordered.spec.name)
+    servers, name = ordered.servers, slug(ordered.spec.name)
     one = ordered.one_of(servers)
     made = container(one, KSERVE_PORT)
     service = {
@@ -75,7 +76,7 @@ def llm_d(ordered: Order) -> Manifest:
     found = image(d.engine, d.gpu.vendor)
     if d.engine != "vllm" or found is None or d.gpu.vendor not in _LLM_D:
         raise InputError("llm-d runs vLLM on NVIDIA and AMD GPUs: plan with that engine.")
-    servers = replicas(ordered)
+    servers = ordered.servers
     one = ordered.one_of(servers)
     made = command(one, {"port": PORT})
     model = made.command[2]
@@ -107,8 +108,8 @@ def llm_d(ordered: Order) -> Manifest:
     notes = (*made.notes, *_secret_note())
     return Manifest(
         "llm-d", "llm-d-values.yaml", "yaml", to_yaml(values, notes=notes),
-        "helm upgrade --install llm llm-d-modelservice --repo https://llm-d-incubation.github.io/llm-d-modelservice/ "
-        "-f llm-d-values.yaml", notes,
+        f"helm upgrade --install llm llm-d-modelservice --version {_LLM_D_CHART} "
+        "--repo https://llm-d-incubation.github.io/llm-d-modelservice/ -f llm-d-values.yaml", notes,
     )
 
 

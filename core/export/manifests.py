@@ -10,8 +10,9 @@ import yaml
 
 from core.engines import ENGINES
 from core.errors import InputError
-from core.export.launch import Launch, Order, command, is_as_shipped
+from core.export.launch import Launch, command
 from core.export.options import image
+from core.export.order import Order, is_as_shipped
 from core.units import GIB
 
 SHARED_MEMORY_GIB: Final = 16        # for the exchange between processes of one server; vLLM docs, Using Docker
@@ -68,11 +69,6 @@ def slug(name: str) -> str:
     return clean if clean[:1].isalpha() else f"llm-{clean}".strip("-")
 
 
-def replicas(ordered: Order) -> int:
-    """Servers of one deployment: all copies of a model that does not spread its experts over them."""
-    return 1 if ordered.spec.is_moe and ordered.copies == 1 else ordered.deployment.dp
-
-
 def container(ordered: Order, port: int) -> Container:
     """The server in its image. Raises InputError where the engine publishes none for these GPUs."""
     d = ordered.deployment
@@ -106,6 +102,8 @@ def resources(ordered: Order) -> tuple[str, int]:
     name = _RESOURCES.get(d.gpu.vendor)
     if name is None:
         raise InputError(f"There is no device plugin name for {d.gpu.vendor} GPUs here: use the command.")
+    if d.gpus > d.gpu.link_gpus:
+        raise InputError(f"One server takes {d.gpus:,} GPUs, a pod up to {d.gpu.link_gpus}: use Ray Serve.")
     return name, d.gpus
 
 

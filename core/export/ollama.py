@@ -3,8 +3,9 @@
 import shlex
 
 from core.errors import InputError
-from core.export.launch import CACHE_TYPES, Order, batch_limit, gguf_file, request_length
+from core.export.launch import CACHE_TYPES, gguf_notes
 from core.export.manifests import Manifest, slug
+from core.export.order import Order, batch_limit, gguf_file, request_length
 
 
 def ollama(ordered: Order) -> Manifest:
@@ -15,9 +16,9 @@ def ollama(ordered: Order) -> Manifest:
     """
     if ordered.engine != "llamacpp":
         raise InputError("Ollama runs GGUF files with llama.cpp: plan with that engine.")
-    if ordered.deployment.dp > 1:
+    if ordered.servers > 1:
         raise InputError("Ollama runs one copy of a model: plan a single replica.")
-    file, notes = gguf_file(ordered)
+    file, notes = gguf_file(ordered), gguf_notes(ordered)
     model = slug(ordered.spec.name)
     modelfile = f"FROM ./{file.removeprefix('./')}\nPARAMETER num_ctx {request_length(ordered)}\nPARAMETER num_gpu 999"
     settings = {
@@ -26,7 +27,7 @@ def ollama(ordered: Order) -> Manifest:
         "OLLAMA_CONTEXT_LENGTH": str(request_length(ordered)),
     }
     if cache := CACHE_TYPES.get(ordered.deployment.kv_cache.name):
-        settings["OLLAMA_KV_CACHE_TYPE"] = cache if cache != "bf16" else "f16"
+        settings["OLLAMA_KV_CACHE_TYPE"] = cache
     lines = [
         "#!/bin/sh", "set -eu",
         *(f"# {' '.join(note.split())}" for note in notes),

@@ -1,48 +1,32 @@
-"""A plan as one printable page: self-contained HTML, its charts inside as SVG, every word escaped."""
+"""A plan as one printable page."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, Final
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from typing import Final
 
 from core import charts
 from core.advice import Choice, Plan
 from core.advice.sentences import dollars, ms, number, percent, requests
-from core.charts import Spec
-from core.export.launch import LAUNCHERS, command, order
+from core.export.launch import LAUNCHERS, command
+from core.export.order import order
+from core.export.page import WIDE_PX, Figure, Page, Picture, Table, render, svg
 from core.terms import Estimate
 from core.units import GIB, MS_PER_S
 
-_ASSETS: Final = Path(__file__).resolve().parents[2] / "assets"
-_CHART_PX, _WIDE_PX = 270, 620
 _RIVALS: Final = 6                  # formats that a page has room for; all are in the CSV
 
 
 def report(plan: Plan) -> str:
-    """The plan as an HTML page that needs nothing else: no script, no font, no address."""
-    page = Environment(
-        loader=FileSystemLoader(_ASSETS), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    ).get_template("report.html")
+    """The plan as an HTML page."""
     shown = plan.shown
-    return page.render(
-        title=f"{plan.spec.name} on {plan.gpu.name}",
-        sentence=plan.sentence, reason=plan.reason, asked=_asked(plan),
-        figures=[] if shown is None else _figures(shown),
-        charts=[] if shown is None else _charts(plan, shown),
-        terms=[] if shown is None else _terms(shown),
-        rivals=_rivals(plan), remedies=plan.remedies, launch=_launch(plan), sources=_sources(plan),
-        date=datetime.now(UTC).strftime("%Y-%m-%d"),
-    )
-
-
-def svg(spec: Spec, width: int = _CHART_PX) -> Markup:
-    """A Vega-Lite chart as SVG in the colours of the page, drawn by vl-convert without a browser."""
-    import vl_convert  # half a second to load: only where a report is asked for
-
-    return Markup(vl_convert.vegalite_to_svg({**spec, "width": width}))      # Vega escapes the text in it
+    tables = [
+        *([] if shown is None else [_terms(shown)]), _rivals(plan),
+        Table("What would help", (), [(remedy.label, remedy.effect) for remedy in plan.remedies]),
+    ]
+    return render(Page(
+        title=f"{plan.spec.name} on {plan.gpu.name}", sentence=plan.sentence, reason=plan.reason, asked=_asked(plan),
+        figures=() if shown is None else _figures(shown), charts=() if shown is None else _charts(plan, shown),
+        tables=[table for table in tables if table.rows], launch=_launch(plan), sources=_sources(plan),
+    ))
 
 
 def _asked(plan: Plan) -> str:
@@ -52,20 +36,19 @@ def _asked(plan: Plan) -> str:
             f"{percent(load.quality_loss)}; engine {plan.engine}.")
 
 
-def _figures(choice: Choice) -> list[dict[str, str]]:
+def _figures(choice: Choice) -> list[Figure]:
     shown: list[tuple[str, Estimate | None, Callable[[float], str]]] = [
         ("TPOT", choice.tpot, ms), ("TTFT", choice.ttft, ms),
         ("Output", choice.output_tokens_per_s, lambda rate: f"{number(rate)} tok/s"),
         ("Cost per million tokens", choice.cost_usd_per_million_output_tokens, dollars),
     ]
     return [
-        {"name": name, "basis": str(estimate.basis), "value": write(estimate.value),
-         "span": f"{write(estimate.low)} – {write(estimate.high)}"}
+        Figure(name, str(estimate.basis), write(estimate.value), f"{write(estimate.low)} – {write(estimate.high)}")
         for name, estimate, write in shown if estimate is not None
     ]
 
 
-def _charts(plan: Plan, choice: Choice) -> list[dict[str, object]]:
+def _charts(plan: Plan, choice: Choice) -> list[Picture]:
     footprint = choice.footprint
     segments = charts.footprint_segments(
         footprint, choice.concurrency / choice.deployment.dp, plan.workload.context_tokens
@@ -74,9 +57,7 @@ def _charts(plan: Plan, choice: Choice) -> list[dict[str, object]]:
         segments, memory_gib=footprint.reported_bytes / GIB, usable_gib=footprint.usable_bytes / GIB
     )
     keys = [{"name": s.name, "gib": f"{s.gib:.1f}", "colour": s.colour, "opacity": s.opacity} for s in segments]
-    drawn: list[dict[str, object]] = [
-        {"svg": svg(bar, _WIDE_PX), "says": "What fills the memory of each GPU:", "wide": True, "parts": keys}
-    ]
+    drawn = [Picture(svg(bar, WIDE_PX), "What fills the memory of each GPU:", wide=True, parts=keys)]
     curve = plan.batch_curve()
     if curve is None or plan.best is None:
         return drawn
@@ -91,35 +72,31 @@ def _charts(plan: Plan, choice: Choice) -> list[dict[str, object]]:
     )
     return [
         *drawn,
-        {"svg": svg(throughput), "says": f"Output tokens/s over the batch; {plan.binding_limit}.", "wide": False,
-         "parts": ()},
-        {"svg": svg(times), "says": "Time per output token over the batch, and its target.", "wide": False,
-         "parts": ()},
+        Picture(svg(throughput), f"Output tokens/s over the batch; {plan.binding_limit}."),
+        Picture(svg(times), "Time per output token over the batch, and its target."),
     ]
 
 
-def _terms(choice: Choice) -> list[dict[str, str]]:
+def _terms(choice: Choice) -> Table:
     footprint = choice.footprint
     terms = [
-        {"name": term.name, "gib": f"{term.bytes / GIB:.2f}", "rule": term.rule,
-         "source": f"{term.source} ({term.basis})"}
-        for term in footprint.terms
+        (term.name, f"{term.bytes / GIB:.2f}", f"{term.rule}; {term.source} ({term.basis})") for term in footprint.terms
     ]
-    pool = {"name": "KV cache pool", "gib": f"{footprint.kv_cache_bytes / GIB:.2f}",
-            "rule": "what the engine may use, less the above", "source": ""}
-    return [*terms, pool]
+    pool = ("KV cache pool", f"{footprint.kv_cache_bytes / GIB:.2f}", "what the engine may use, less the above")
+    return Table("Memory of each GPU", ("Term", "GiB", "Rule and source"), [*terms, pool], numbers=(1,))
 
 
-def _rivals(plan: Plan) -> list[dict[str, Any]]:
-    return [
-        {
-            "weights": c.choice.deployment.weights.label, "cache": c.choice.deployment.kv_cache.name,
-            "tpot": ms(c.choice.tpot.value), "rate": number(c.choice.output_tokens_per_s.value),
-            "loss": "–" if c.choice.quality is None else percent(c.choice.quality.value),
-            "note": c.note or "recommended",
-        }
+def _rivals(plan: Plan) -> Table:
+    rows = [
+        (
+            c.choice.deployment.weights.label, c.choice.deployment.kv_cache.name, ms(c.choice.tpot.value),
+            number(c.choice.output_tokens_per_s.value),
+            "–" if c.choice.quality is None else percent(c.choice.quality.value), c.note or "recommended",
+        )
         for c in plan.candidates[:_RIVALS]
     ]
+    return Table("Why not another format", ("Weights", "KV cache", "TPOT", "Tokens/s", "Loss", ""), rows,
+                 numbers=(2, 3, 4))
 
 
 def _launch(plan: Plan) -> str:

@@ -2,9 +2,10 @@
 
 import csv
 import io
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from core.advice import Candidate, Choice, Plan
 from core.errors import InputError
@@ -23,6 +24,22 @@ def safe(value: object) -> object:
         return value
     line = "".join(letter if letter.isprintable() else " " for letter in value)
     return f"'{line}" if line.lstrip().startswith(_FORMULA_STARTS) else line
+
+
+def known(value: Any) -> Any:
+    """Six figures of a number; None for NaN and infinity, which neither CSV nor JSON knows."""
+    if isinstance(value, bool | str | int) or value is None:
+        return value
+    return float(f"{float(value):.6g}") if math.isfinite(value) else None
+
+
+def finite(document: Any) -> Any:
+    """A document fit for JSON, which knows no infinity and no NaN: null."""
+    if isinstance(document, dict):
+        return {key: finite(part) for key, part in document.items()}
+    if isinstance(document, list | tuple):
+        return [finite(part) for part in document]
+    return None if isinstance(document, float) and not math.isfinite(document) else document
 
 
 def recommendation_csv(plan: Plan) -> str:

@@ -1,45 +1,31 @@
 """The benchmark that would prove a plan, and its result read back: predicted against measured."""
 
 import json
-import math
-import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from core.errors import InputError
-from core.export.launch import PORT, Order, command
-from core.terms import Estimate
+from core.export.launch import PORT, command
+from core.export.order import Order
+from core.export.results import Measured
+from core.terms import Estimate, Mode
 from core.units import MS_PER_S
 
 VERSION: Final = 1
-MAX_TEXT: Final = 2_000_000         # characters of a pasted result
 _ROUNDS: Final = 10                 # requests behind each one in flight, so that the start weighs little
 _SECONDS: Final = 120
-# What the figures are called: in the JSON of `vllm bench serve --save-result`, and in the table it prints,
-# which SGLang's bench_serving prints alike. Medians, because all requests of a test start at once.
-_JSON: Final = {"ttft_ms": ("median_ttft_ms", "mean_ttft_ms"), "tpot_ms": ("median_tpot_ms", "mean_tpot_ms"),
-                "rate": ("output_throughput",)}
-_PRINTED: Final = {
-    "ttft_ms": (r"Median TTFT \(ms\)", r"Mean TTFT \(ms\)"),
-    "tpot_ms": (r"Median TPOT \(ms\)", r"Mean TPOT \(ms\)"),
-    "rate": (r"Output token throughput \(tok/s\)",),
-    "concurrency": (r"Maximum request concurrency", r"Max request concurrency"),
-    "failed": (r"Failed requests",),
-}
-_NUMBER: Final = r":?\s+([0-9][0-9.,]*)"
+_ALIKE: Final = 0.1                 # lengths and requests in flight closer than this are the same load
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """What a benchmark found."""
+class Benchmark:
+    """A command that measures a deployment at the planned load."""
 
-    ttft_s: float
-    tpot_s: float | None            # None where each answer is a single token
-    output_tokens_per_s: float      # of the whole deployment
-    concurrency: float | None       # requests in flight, where the result says
+    tool: str
+    command: str
+    says: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,91 +51,84 @@ class Check:
 def served_name(ordered: Order) -> str:
     """The name under which the server of the launch command answers."""
     words = command(ordered).command
-    return words[2] if words[0] == "vllm" else words[1] if words[0] == "trtllm-serve" else _after(words, "--model")
+    for option in ("--served-model-name", "--alias", "--model-path", "--model"):
+        if option in words:
+            return words[words.index(option) + 1]
+    return words[2] if words[0] == "vllm" else words[1]
 
 
-def _after(words: tuple[str, ...], option: str) -> str:
-    return words[next(n for n, word in enumerate(words) if word.startswith(option)) + 1]
+def benchmarks(ordered: Order) -> tuple[Benchmark, ...]:
+    """What can measure a deployment: its engine's own tool first, then those that work on every server."""
+    own = {"sglang": sglang_bench, "llamacpp": llama_batched_bench}.get(ordered.engine)
+    made = () if own is None else (own(ordered),)
+    return (*made, vllm_bench(ordered), guidellm(ordered))
 
 
-def vllm_bench(ordered: Order) -> str:
-    """`vllm bench serve` at the planned load (vLLM docs, CLI reference); works on any OpenAI-compatible server."""
+def vllm_bench(ordered: Order) -> Benchmark:
+    """`vllm bench serve` at the planned load (vLLM 0.33, vllm/benchmarks/serve.py)."""
     load = ordered.workload
-    return shlex.join((
+    return Benchmark("vllm bench serve", shlex.join((
         "vllm", "bench", "serve", "--backend", "openai", "--base-url", f"http://localhost:{PORT}",
         "--endpoint", "/v1/completions", "--model", served_name(ordered), "--tokenizer", ordered.spec.name,
         "--dataset-name", "random", "--random-input-len", str(load.input_tokens),
         "--random-output-len", str(load.output_tokens), "--ignore-eos",
-        "--max-concurrency", str(load.concurrency), "--num-prompts", str(max(50, _ROUNDS * load.concurrency)),
+        "--max-concurrency", str(load.concurrency), "--num-prompts", str(_requests(ordered)),
         "--percentile-metrics", "ttft,tpot,itl,e2el", "--metric-percentiles", "50,90,99",
         "--seed", "0", "--save-result", "--result-filename", "result.json",
-    ))
+    )), "Works on every OpenAI-compatible server.")
 
 
-def guidellm(ordered: Order) -> str:
-    """GuideLLM at the planned load (vllm-project/guidellm README)."""
-    load = ordered.workload
-    return shlex.join((
-        "guidellm", "benchmark", "--target", f"http://localhost:{PORT}", "--model", served_name(ordered),
-        "--processor", ordered.spec.name, "--profile", "concurrent", "--rate", str(load.concurrency),
-        "--data", f"prompt_tokens={load.input_tokens},output_tokens={load.output_tokens}",
-        "--max-seconds", str(_SECONDS),
-    ))
+def sglang_bench(ordered: Order) -> Benchmark:
+    """SGLang's bench_serving at the planned load (SGLang 0.5, sglang/benchmark/serving.py).
 
-
-def read_result(text: str) -> Measured:
-    """The figures of a pasted result: JSON of `vllm bench serve --save-result`, or its printed table.
-
-    Raises InputError where it is neither, or a figure is missing or no positive number.
+    Range ratio 1: every request at full length; random-ids: no dataset to download.
     """
-    if len(text) > MAX_TEXT:
-        raise InputError(f"This result is longer than {MAX_TEXT:,} characters: paste the table that was printed.")
-    found = _from_json(text) if text.lstrip().startswith("{") else _from_print(text)
-    if found.get("failed"):
-        raise InputError(f"{found['failed']:,.0f} requests of this benchmark failed: repeat it, then paste the result.")
-    missing = [name for name in ("ttft_ms", "rate") if not found.get(name)]
-    if missing:
-        raise InputError("This is no result of vllm bench serve: TTFT and output throughput are looked for. "
-                         "Paste the printed table or the saved JSON.")
-    tpot = found.get("tpot_ms")
-    return Measured(
-        found["ttft_ms"] / MS_PER_S, tpot / MS_PER_S if tpot else None, found["rate"], found.get("concurrency")
+    load = ordered.workload
+    return Benchmark("sglang.bench_serving", shlex.join((
+        "python", "-m", "sglang.bench_serving", "--backend", "sglang", "--base-url", f"http://localhost:{PORT}",
+        "--model", served_name(ordered), "--dataset-name", "random-ids",
+        "--random-input-len", str(load.input_tokens), "--random-output-len", str(load.output_tokens),
+        "--random-range-ratio", "1", "--max-concurrency", str(load.concurrency),
+        "--num-prompts", str(_requests(ordered)), "--output-file", "result.jsonl",
+    )), "SGLang's own.")
+
+
+def llama_batched_bench(ordered: Order) -> Benchmark:
+    """llama-batched-bench at the planned load (llama.cpp, tools/batched-bench): a batch that starts together."""
+    load = ordered.workload
+    server = list(command(ordered).command)
+    kept = [word for name in ("--model", "--n-gpu-layers", "--split-mode", "--flash-attn", "--cache-type-k",
+                              "--cache-type-v") if name in server for word in (name, server[server.index(name) + 1])]
+    return Benchmark("llama-batched-bench", shlex.join((
+        "llama-batched-bench", *kept, "--ctx-size", str(load.concurrency * load.context_tokens),
+        "-npp", str(load.input_tokens), "-ntg", str(load.output_tokens), "-npl", str(load.concurrency),
+        "--output-format", "jsonl",
+    )), "llama.cpp's own, without a server: a batch that starts together.")
+
+
+def guidellm(ordered: Order) -> Benchmark:
+    """GuideLLM at the planned load (GuideLLM 0.8, `guidellm run --help`).
+
+    Values are JSON, so that no name is taken for a list of settings; without samples the report stays small.
+    """
+    load = ordered.workload
+    settings = {
+        "--backend": {"kind": "openai_http", "target": f"http://localhost:{PORT}", "model": served_name(ordered)},
+        "--tokenizer": {"kind": "huggingface_auto", "model": ordered.spec.name},
+        "--profile": {"kind": "concurrent", "streams": load.concurrency},
+        "--constraint": {"kind": "max_duration", "seconds": _SECONDS},
+        "--data": {"kind": "synthetic_text", "prompt_tokens": load.input_tokens, "output_tokens": load.output_tokens},
+        "--metrics": {"kind": "generative", "sample_size": 0},
+        "--output": {"kind": "json", "filename": "benchmarks.json"},
+    }
+    words = [word for option, value in settings.items() for word in (option, json.dumps(value))]
+    return Benchmark(
+        "GuideLLM", shlex.join(("guidellm", "run", *words)), "GuideLLM 0.7 and newer; works on every server."
     )
 
 
-def _from_json(text: str) -> dict[str, float]:
-    try:
-        data = json.loads(text, parse_constant=lambda _: None)
-    except (ValueError, RecursionError):
-        raise InputError("This result is no JSON: paste the whole file, or the table that was printed.") from None
-    if not isinstance(data, dict):
-        raise InputError("This JSON is no result of vllm bench serve: an object is looked for.")
-    found = {name: next((float(data[key]) for key in keys if _is_figure(data.get(key))), 0.0)
-             for name, keys in {**_JSON, "concurrency": ("max_concurrency",), "failed": ("failed",)}.items()}
-    return {name: value for name, value in found.items() if value}
-
-
-def _is_figure(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
-
-
-def _from_print(text: str) -> dict[str, float]:
-    found: dict[str, float] = {}
-    for name, labels in _PRINTED.items():
-        for label in labels:
-            if match := re.search(label + _NUMBER, text):
-                value = _float(match[1])
-                if value > 0:
-                    found[name] = value
-                    break
-    return found
-
-
-def _float(digits: str) -> float:
-    try:
-        return float(digits.replace(",", ""))
-    except ValueError:
-        return 0.0
+def _requests(ordered: Order) -> int:
+    return max(50, _ROUNDS * ordered.workload.concurrency)
 
 
 def checks(ordered: Order, measured: Measured) -> tuple[Check, ...]:
@@ -169,10 +148,17 @@ def _scaled(estimate: Estimate, scale: float) -> Estimate:
 
 def wrong_load(ordered: Order, measured: Measured) -> str:
     """Why the measurement does not speak for the plan; empty when it does."""
-    planned = ordered.workload.concurrency
-    if measured.concurrency is None or measured.concurrency == planned:
-        return ""
-    return f"The benchmark kept {measured.concurrency:,.0f} requests in flight, the plan is for {planned:,}."
+    load = ordered.workload
+    apart = [
+        f"{found:,.0f} {what} instead of {planned:,}" for what, planned, found in (
+            ("requests in flight", load.concurrency, measured.concurrency),
+            ("tokens a prompt", load.input_tokens, measured.input_tokens),
+            ("tokens an answer", load.output_tokens, measured.output_tokens),
+        ) if found is not None and abs(found - planned) > _ALIKE * planned
+    ]
+    if measured.mode is not load.mode:
+        apart.append("a batch that starts together" if measured.mode is Mode.STATIC else "requests that come and go")
+    return f"The benchmark ran another load than the plan's: {'; '.join(apart)}." if apart else ""
 
 
 def record(ordered: Order, measured: Measured) -> Mapping[str, Any]:
@@ -181,16 +167,19 @@ def record(ordered: Order, measured: Measured) -> Mapping[str, Any]:
     chosen = ordered.choice.footprint.cache.chosen
     cells: dict[str, Any] = {
         "model": ordered.spec.name, "gpu": d.gpu.name, "tp": d.tp, "pp": d.pp, "ep": d.ep, "dp": d.dp,
-        "weights": d.weights.name, "kv_cache": d.kv_cache.name, "engine": d.engine, "mode": str(load.mode),
-        "concurrency": measured.concurrency or load.concurrency, "input_tokens": load.input_tokens,
-        "output_tokens": load.output_tokens, "max_num_batched_tokens": chosen.max_num_batched_tokens,
+        "weights": d.weights.name, "kv_cache": d.kv_cache.name, "engine": d.engine, "mode": str(measured.mode),
+        "concurrency": round(measured.concurrency or load.concurrency),
+        "input_tokens": round(measured.input_tokens or load.input_tokens),
+        "output_tokens": round(measured.output_tokens or load.output_tokens),
+        "max_num_batched_tokens": chosen.max_num_batched_tokens,
         "measured_ttft_ms": measured.ttft_s * MS_PER_S,
         "measured_output_tokens_per_s_per_gpu": measured.output_tokens_per_s / d.gpus,
     }
     if measured.tpot_s is not None:
         cells["measured_tpot_ms"] = measured.tpot_s * MS_PER_S
     return {
-        "sweetspot_benchmark": VERSION, "date": datetime.now(UTC).isoformat(timespec="seconds"), "cells": cells,
+        "sweetspot_benchmark": VERSION, "date": datetime.now(UTC).isoformat(timespec="seconds"), "tool": measured.tool,
+        "cells": cells,
         "predicted": {check.name: {"value": check.predicted.value, "low": check.predicted.low,
                                    "high": check.predicted.high, "unit": check.unit}
                       for check in checks(ordered, measured)},
