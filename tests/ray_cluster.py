@@ -64,7 +64,8 @@ def main() -> None:
     cluster.add_node(num_cpus=HEAD_CPUS, include_dashboard=False, ray_client_server_port=int(sys.argv[1]))
     nodes = {
         kind: cluster.add_node(
-            num_cpus=1, num_gpus=count, resources={f"accelerator_type:{kind}": count}, include_dashboard=False, wait=False
+            num_cpus=1, num_gpus=count, resources={f"accelerator_type:{kind}": count}, include_dashboard=False,
+            wait=False,
         )
         for kind, count in GPUS.items()
     }

@@ -9,7 +9,9 @@ import base64
 import json
 import os
 import pickle
+import shutil
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -20,7 +22,7 @@ from core.cluster.calls import Call, Heard, Loss, Node
 from core.errors import ClusterError
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-SHIPPED: Final = ["/*", "!/core", "!/assets", "__pycache__"]    # excluded, but for what nodes need
+SHIPPED: Final = ("core", "assets")                            # what nodes need of this folder, and may see
 HEAD: Final = "node:__internal_head__"                          # a resource of the head node alone
 TYPE: Final = "accelerator_type:"                               # resource that names a node's accelerators
 KNOCK_S: Final = 5.0
@@ -83,8 +85,10 @@ def _connected(address: str | None) -> Any:
             ray.init("local", include_dashboard=False, object_store_memory=STORE_BYTES, log_to_driver=False)
         else:
             _knock(address.removeprefix("ray://"))
-            shipped = {"working_dir": str(ROOT), "excludes": SHIPPED}
-            ray.init(address, runtime_env=shipped, log_to_driver=False)
+            with tempfile.TemporaryDirectory() as folder:
+                for name in SHIPPED:
+                    shutil.copytree(ROOT / name, Path(folder) / name, ignore=shutil.ignore_patterns("__pycache__"))
+                ray.init(address, runtime_env={"working_dir": folder}, log_to_driver=False)
     except ClusterError:
         raise
     except Exception as error:
@@ -208,7 +212,7 @@ class _Errand:
         alive = {node["NodeID"] for node in self._ray.nodes() if node["Alive"]}
         if isinstance(error, known.NodeDiedError | known.TaskUnschedulableError) \
                 or self._places.get(number, self._calls[number].node) not in alive:
-            return f"{where} went away before it ended: this row is lost, try again once the node is back."
+            return f"{where} went away before it ended: try again once it is back."
         return f"Its process on {where} was killed, most likely for want of memory: free some, then try again."
 
     def _give_up_on_the_late(self) -> None:
