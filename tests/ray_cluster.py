@@ -1,6 +1,6 @@
 """A Ray cluster on the loopback interface whose nodes claim GPUs that are not there; every call needs a token.
 
-`python -m tests.ray_cluster PORT` serves ray:// on that port, prints a line when it is ready, and takes
+`python -m tests.ray_cluster PORT FOLDER` serves ray:// on that port, prints a line when it is ready, and takes
 away a node for each line it reads that names an accelerator; it ends with its standard input.
 """
 
@@ -11,9 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from secrets import token_hex
+from tempfile import TemporaryDirectory
 
 from tests.conftest import ROOT, free_port
 
+LOOPBACK = {
+    "RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token",
+}
 HEAD_CPUS = 2
 GPUS = {"H100": 1, "H200": 2, "L4": 1}      # a node each
 RAYS_PORTS = range(10002, 20000)            # Ray hands these to its own workers
@@ -41,31 +45,30 @@ class RayCluster:
 def ray_cluster() -> Iterator[RayCluster]:
     """The cluster, for as long as the block lasts."""
     port, token = next(port for port in iter(free_port, None) if port not in RAYS_PORTS), token_hex(32)
-    quiet = {
-        "RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-        "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token,
-    }
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.ray_cluster", str(port)], cwd=ROOT, env=os.environ | quiet, text=True,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-    )
-    try:
-        assert process.stdout.readline() == "ready\n"
-        yield RayCluster(process, f"ray://127.0.0.1:{port}", token)
-    finally:
-        process.communicate(timeout=60)
+    with TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.ray_cluster", str(port), folder], cwd=ROOT, text=True,
+            env=os.environ | LOOPBACK | {"RAY_AUTH_TOKEN": token, "RAY_TMPDIR": folder},
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        )
+        try:
+            assert process.stdout.readline() == "ready\n"
+            yield RayCluster(process, f"ray://127.0.0.1:{port}", token)
+        finally:
+            process.communicate(timeout=60)
 
 
 def main() -> None:
     from ray.cluster_utils import Cluster
 
     out, sys.stdout = sys.stdout, sys.stderr
+    port, folder = sys.argv[1:]
     cluster = Cluster()
-    cluster.add_node(num_cpus=HEAD_CPUS, include_dashboard=False, ray_client_server_port=int(sys.argv[1]))
+    cluster.add_node(num_cpus=HEAD_CPUS, include_dashboard=False, ray_client_server_port=int(port))
     nodes = {
         kind: cluster.add_node(
             num_cpus=1, num_gpus=count, resources={f"accelerator_type:{kind}": count}, include_dashboard=False,
-            wait=False,
+            temp_dir=f"{folder}/{kind}", wait=False,        # a folder each, as on machines apart
         )
         for kind, count in GPUS.items()
     }
