@@ -1,5 +1,7 @@
 """What is asked of a cluster and what is heard of it: plain data that travels between processes."""
 
+import base64
+import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,6 +17,7 @@ class Node:
 
     id: str
     host: str
+    name: str                   # the host; with the beginning of the id where others bear the same
     cpus: int
     gpus: int
     gpu_type: str               # as Ray names accelerators; empty without a GPU
@@ -59,3 +62,13 @@ class Loss:
 
 
 Heard = News | Result | Loss
+
+
+def packed(what: object) -> str:
+    """Data as text for a line between processes."""
+    return base64.b64encode(pickle.dumps(what)).decode("ascii")
+
+
+def unpacked(text: str) -> Any:
+    """What was packed, by a process of ours alone: unpacking runs what it is told."""
+    return pickle.loads(base64.b64decode(text))

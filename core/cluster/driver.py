@@ -5,23 +5,20 @@ a process. Lines: {"nodes": ...} once it is connected, {"heard": ...} for each w
 {"refused": ...} when the cluster cannot be used, {"done": true} last.
 """
 
-import base64
-import json
-import os
-import pickle
 import shutil
 import sys
 import tempfile
-import threading
 import time
+import traceback
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from core.cluster.calls import Call, Heard, Loss, Node
+from core.cluster.calls import Call, Heard, Loss, Node, packed, unpacked
 from core.errors import ClusterError
+from core.worker import ROOT, say, told
 
-ROOT: Final = Path(__file__).resolve().parents[2]
 SHIPPED: Final = ("core", "assets")                            # what nodes need of this folder, and may see
 HEAD: Final = "node:__internal_head__"                          # a resource of the head node alone
 TYPE: Final = "accelerator_type:"                               # resource that names a node's accelerators
@@ -37,37 +34,20 @@ REFUSED: Final = (
 
 def main() -> int:
     """Runs the order; the exit code."""
-    out = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", buffering=1)
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())     # Ray prints what it likes
-    order = json.loads(sys.stdin.readline())
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    calls: Sequence[Call] = pickle.loads(base64.b64decode(order["calls"]))
-
-    def say(**line: object) -> None:
-        out.write(json.dumps(line) + "\n")
-        out.flush()
-
+    order, out = told()
+    calls: Sequence[Call] = unpacked(order["calls"])
     try:
         ray = _connected(order["address"])
         nodes = _nodes(ray)
-        say(nodes=_packed(nodes))
+        say(out, nodes=packed(nodes))
         if calls:
-            _Errand(ray, calls, order["wait_s"], nodes, lambda heard: say(heard=_packed(heard))).run()
+            _Errand(ray, calls, order["wait_s"], nodes, lambda heard: say(out, heard=packed(heard))).run()
     except ClusterError as error:
-        say(refused=str(error))
+        traceback.print_exception(error)
+        say(out, refused=str(error), explained=error.__cause__ is None)
         return 0
-    say(done=True)
-    ray.shutdown()
+    say(out, done=True)
     return 0
-
-
-def _end_with_parent() -> None:
-    sys.stdin.read()
-    os._exit(0)
-
-
-def _packed(what: object) -> str:
-    return base64.b64encode(pickle.dumps(what)).decode("ascii")
 
 
 # -- the connection -----------------------------------------------------------------------------------
@@ -127,15 +107,16 @@ def _why_not(error: Exception) -> str:
 
 def _nodes(ray: Any) -> list[Node]:
     """The machines that are alive, those with GPUs first."""
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    hosts = Counter(node["NodeManagerHostname"] for node in alive)
     found = []
-    for node in ray.nodes():
-        has = node["Resources"]
-        if node["Alive"]:
-            kinds = [name.removeprefix(TYPE) for name in has if name.startswith(TYPE)]
-            found.append(Node(
-                node["NodeID"], node["NodeManagerHostname"], int(has.get("CPU", 0)), int(has.get("GPU", 0)),
-                ", ".join(sorted(kinds)),
-            ))
+    for node in alive:
+        number, host, has = node["NodeID"], node["NodeManagerHostname"], node["Resources"]
+        kinds = [name.removeprefix(TYPE) for name in has if name.startswith(TYPE)]
+        found.append(Node(
+            number, host, host if hosts[host] == 1 else f"{host} {number[:6]}", int(has.get("CPU", 0)),
+            int(has.get("GPU", 0)), ", ".join(sorted(kinds)),
+        ))
     return sorted(found, key=lambda node: (node.gpus == 0, node.host, node.gpu_type, node.id))
 
 
@@ -238,13 +219,13 @@ class _Errand:
         """What the cluster could run now."""
         free = self._ray.get(self._board.free.remote())
         gpus = [
-            f"{free[node.id][0]} of {node.gpus} {node.gpu_type or 'GPUs'} on {node.host}"
+            f"{free[node.id][0]} of {node.gpus} {node.gpu_type or 'GPUs'} on {node.name}"
             for node in self._nodes.values() if node.gpus and free.get(node.id, (0, 0))[0]
         ]
         return f"Free now: {', '.join(gpus)}." if gpus else "No GPU is free now."
 
     def _name(self, node: str) -> str:
-        return self._nodes[node].host if node in self._nodes else "a node"
+        return self._nodes[node].name if node in self._nodes else "a node"
 
 
 if __name__ == "__main__":

@@ -13,8 +13,9 @@ from core.probe.devices import CPU
 from core.probe.fit import ceilings, speed_over_16_bit
 from core.probe.measurement import Measurement, Point, from_json, to_json
 from core.probe.order import order
-from core.probe.session import GRACE_S, free_memory_bytes, probe
+from core.probe.session import GRACE_S, probe
 from core.units import GB
+from core.worker import free_memory_bytes
 
 TERA: Final = 1e12
 SPARE_S: Final = 30.0       # beyond a probe's own deadline, for the way there and back
@@ -61,10 +62,10 @@ def targets(nodes: Sequence[Node], hosts: Sequence[str] = (), gpu_types: Sequenc
     """
     for host in hosts:
         if not any(_is(node, host) for node in nodes):
-            known = ", ".join(dict.fromkeys(node.host for node in nodes))
+            known = ", ".join(node.name for node in nodes)
             raise InputError(f"The cluster has no host '{host[:60]}': it has {known}.")
     chosen = [
-        Target(node.host, node.gpu_type, node.id, min(node.gpus, 1))
+        Target(node.name, node.gpu_type, node.id, min(node.gpus, 1))
         for node in nodes
         if (any(_is(node, host) for host in hosts) or (not hosts and node.gpus))
         and (node.gpu_type in gpu_types or not gpu_types)
@@ -72,7 +73,7 @@ def targets(nodes: Sequence[Node], hosts: Sequence[str] = (), gpu_types: Sequenc
     if not hosts:
         present = {node.gpu_type for node in nodes}
         chosen += [Target("", gpu_type) for gpu_type in dict.fromkeys(gpu_types) if gpu_type not in present]
-    there = ", ".join(f"{node.gpu_type or 'GPU'} on {node.host}" for node in nodes if node.gpus)
+    there = ", ".join(f"{node.gpu_type or 'GPU'} on {node.name}" for node in nodes if node.gpus)
     if not chosen and not there:
         raise InputError("The cluster has no GPU: choose a host to measure its processor, as a trial.")
     if not chosen:
@@ -115,7 +116,10 @@ def _after(row: Row, heard: cluster.Heard) -> Row:
         case News(_, share, note, part):
             return replace(row, share=share, note=note, points=(*row.points, part) if part else row.points)
         case Result(_, value):
-            return replace(row, share=1.0, note="measured", measurement=from_json(value))
+            found = from_json(value)
+            place = f"Measured on {row.target.host or 'a host'} of a cluster."
+            conditions = replace(found.conditions, remarks=(*found.conditions.remarks, place))
+            return replace(row, share=1.0, note="measured", measurement=replace(found, conditions=conditions))
         case Loss(_, reason):
             return replace(row, note="lost", lost=reason)
 
