@@ -12,6 +12,7 @@ SweetspotError                  everything we raise on purpose: one sentence, an
 │   └── HubRateLimited          too many requests; says when to come back
 ├── HardwareError               no figures for this GPU, driver missing
 ├── ProbeError                  a measurement could not be made or finished
+├── ClusterError                no Ray, or its cluster cannot be reached, refuses or went away
 └── StoreError                  something saved could not be written or read
 """
 
@@ -66,6 +67,10 @@ class HardwareError(SweetspotError):
 
 class ProbeError(SweetspotError):
     """A measurement could not be made or finished."""
+
+
+class ClusterError(SweetspotError):
+    """Ray is missing, or its cluster cannot be reached, refuses or went away."""
 
 
 class StoreError(SweetspotError):

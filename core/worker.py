@@ -48,11 +48,16 @@ class Worker:
     def has_ended(self) -> bool:
         return self.process.poll() is not None
 
+    def log_last_words(self) -> None:
+        """What it wrote to its standard error last, for the administrator."""
+        self.errors.seek(0)
+        words = self.errors.read()[-4000:].decode(errors="replace")
+        _log.warning("the worker ended with %s: %s", self.process.returncode, words)
+
     def why_it_ended(self, after: str) -> str:
         """One sentence on why it ended early, `after` how much work; its last words go to the log."""
         code = self.process.returncode
-        self.errors.seek(0)
-        _log.warning("the worker ended with %s: %s", code, self.errors.read()[-4000:].decode(errors="replace"))
+        self.log_last_words()
         if code == -signal.SIGKILL:
             return f"The measuring process was killed by the system {after}, most likely for want of memory: free some."
         if code < 0:
@@ -61,12 +66,15 @@ class Worker:
 
 
 @contextmanager
-def running(module: str, order: Mapping[str, Any]) -> Iterator[Worker]:
-    """`python -m module`, told its order; killed with all it started when the block is left."""
+def running(module: str, order: Mapping[str, Any], **variables: str) -> Iterator[Worker]:
+    """`python -m module`, told its order; killed with all it started when the block is left.
+
+    `variables` are its environment beside ours, from which whatever looks like a secret is taken.
+    """
     lines: queue.Queue[str] = queue.Queue()
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", module], cwd=ROOT, env=_environment(), stdin=subprocess.PIPE,
+            [sys.executable, "-m", module], cwd=ROOT, env=_environment() | variables, stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True,
         )
         assert process.stdin is not None and process.stdout is not None

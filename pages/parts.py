@@ -251,10 +251,10 @@ def memory_metric(footprint: Footprint, requests: float, context_tokens: int) ->
     )
 
 
-def download(label: str, make: Callable[[], str], file_name: str) -> None:
+def download(label: str, make: Callable[[], str], file_name: str, *, key: str | None = None) -> None:
     """A button that downloads what `make` writes, made only when it is clicked."""
     st.download_button(
-        label, lambda: make().encode(), file_name=file_name, on_click="ignore", icon=":material/download:"
+        label, lambda: make().encode(), file_name=file_name, on_click="ignore", icon=":material/download:", key=key
     )
 
 

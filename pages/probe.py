@@ -16,7 +16,7 @@ from core.probe.session import probe
 from core.store import Saved
 from core.terms import Basis
 from core.worker import free_memory_bytes
-from pages import figures, keeping, parts
+from pages import figures, keeping, parts, probe_cluster
 
 LANE = "gpu"
 OFF = (
@@ -281,7 +281,8 @@ def kept(items: tuple[tuple[Saved, Measurement], ...]) -> None:
             if override.usable(measurement):
                 st.toggle("Use in plans", value=keeping.in_use(item), key=f"use {item.id} {item.revision}",
                           on_change=keeping.use_measurement, args=(item,))
-            parts.download("JSON", lambda m=measurement: to_json(m), f"{figures.file_name('probe', item.name)}.json")
+            parts.download("JSON", lambda m=measurement: to_json(m), f"{figures.file_name('probe', item.name)}.json",
+                           key=f"json {item.id}")
             st.button("Delete", key=f"delete {item.id}", on_click=keeping.delete, args=(item,))
 
 
@@ -290,6 +291,7 @@ def page() -> None:
     spec = parts.current_model()
     ask(spec)
     now = finished()
+    probe_cluster.section(spec, jobs(), LANE, visitor())
     with st.container(key="import"):
         import_file()
     items = keeping.measurements()

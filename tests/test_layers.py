@@ -20,6 +20,7 @@ CORE = ROOT / "core"
 LAYERS = [
     ("errors", "units", "settings", "sources"),
     ("jobs", "store", "gpus", "worker"),
+    ("cluster",),
     ("engines", "formats", "kernels"),      # a format runs on a GPU where an engine has a kernel for it
     ("models", "terms"),
     ("cost", "checkpoints", "support", "shorthand"),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from core.errors import InputError
 from core.models import ModelSpec
+from core.probe import many_command
 from core.probe.devices import CPU, DEFAULT_S, MAX_S, MIN_S, checked, devices
 from core.probe.fit import ceilings, decode_steps, speed_over_16_bit
 from core.probe.measurement import Measurement, to_json
@@ -20,6 +21,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default=None, help="cuda:0, cuda:1, ... or cpu (the first GPU, else the processor)")
     parser.add_argument("--seconds", type=float, default=DEFAULT_S, help=f"{MIN_S:.0f} to {MAX_S:.0f} (%(default)s)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the measurement, for the Probe page to import")
+    many_command.arguments(parser)
 
 
 def run(spec: ModelSpec, asked: argparse.Namespace, write: Callable[[Path, str], object]) -> str:
@@ -29,6 +31,10 @@ def run(spec: ModelSpec, asked: argparse.Namespace, write: Callable[[Path, str],
     """
     if not MIN_S <= asked.seconds <= MAX_S:
         raise InputError(f"A probe takes {MIN_S:.0f} to {MAX_S:.0f} seconds; {asked.seconds:g} is outside.")
+    if asked.cluster:
+        return many_command.run(spec, asked, write, _progress)
+    if asked.host or asked.gpu_type:
+        raise InputError("--host and --gpu-type choose among the machines of a cluster: add --cluster.")
     device = checked(asked.device or devices()[0].name)
     asked_for = order(spec, device, asked.seconds, free_memory_bytes() if device == CPU else None)
     found = probe(asked_for, lambda share, note, _: _progress(share, note))

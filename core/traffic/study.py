@@ -4,6 +4,7 @@ Parts come one by one, the first answer first, so that a page can show them as t
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -24,6 +25,7 @@ from core.traffic.hours import Hour, autoscale
 from core.traffic.replica import Options, Replica, replica
 from core.traffic.requests import Trace
 from core.traffic.scheduler import StepTimes
+from core.traffic.sweep import Look, Point, executor
 
 FACTORS: Final = (0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0)     # of the rate asked
 MOST_SPLITS: Final = 5
@@ -119,7 +121,7 @@ def _busiest(trace: Trace, requests: int) -> Trace:
 class _Watched:
     """Step times that look, prompt by prompt, whether the work shall stop."""
 
-    def __init__(self, steps: StepTimes, look: Callable[[], None]) -> None:
+    def __init__(self, steps: StepTimes, look: Look) -> None:
         self.seconds = steps.seconds
         self._attention_s, self._look = steps.attention_s, look
 
@@ -137,8 +139,11 @@ def study(question: Question, tell: Report) -> Iterator[Part]:
         told = (done, note)
         tell(done, note)
 
-    one, trace, slo = _replica(question), question.trace, question.slo
-    one = replace(one, steps=_Watched(one.steps, lambda: tell(*told)))
+    def look() -> None:
+        tell(*told)
+
+    plain, trace, slo = _replica(question), question.trace, question.slo
+    one = _watched(plain, look)
     report(0.0, "the smallest fleet")
     guess = _quick(question, one).needed
     fleet = smallest_fleet(
@@ -146,34 +151,42 @@ def study(question: Question, tell: Report) -> Iterator[Part]:
         on_try=lambda tried: report(0.1, f"{tried.replicas:,} replicas"),
     )
     yield fleet
-    yield from _rates(question, one, fleet, report)
-    report(0.7, "hour by hour")
-    yield autoscale(trace, one.steps, one.limits, slo, windows=question.windows, most=fleet.needed,
-                    on_window=lambda _: report(0.7, "hour by hour"))
-    report(0.8, "prompts and answers apart")
-    yield _splits(one, _busiest(trace, CURVE_REQUESTS), slo, max(2, fleet.needed), report)
+    rates, splits = _rates(question, plain, fleet), _splits(question, plain, max(2, fleet.needed))
+    with closing(executor()([*rates, *splits], look)) as found:
+        for i, factor in enumerate(FACTORS):
+            report(0.2 + 0.5 * i / len(FACTORS), f"{trace.requests_per_s * factor:,.3g} requests/s")
+            yield next(found)
+        report(0.7, "hour by hour")
+        yield autoscale(trace, one.steps, one.limits, slo, windows=question.windows, most=fleet.needed,
+                        on_window=lambda _: report(0.7, "hour by hour"))
+        report(0.8, "prompts and answers apart")
+        yield tuple(found)
     report(0.9, "what each option does")
     yield from _effects(question, one, fleet.needed, report)
+
+
+def _watched(one: Replica, look: Look) -> Replica:
+    return replace(one, steps=_Watched(one.steps, look))
 
 
 def _replica(question: Question) -> Replica:
     return replica(question.spec, question.deployment, question.options)
 
 
-def _rates(question: Question, one: Replica, fleet: Fleet, report: Report) -> Iterator[RatePoint]:
+def _rates(question: Question, one: Replica, fleet: Fleet) -> Iterator[Point]:
     """The busiest requests of the trace, faster and slower, called by the rate of the whole trace."""
     shown = question.replicas or fleet.needed
     busiest = _busiest(question.trace, CURVE_REQUESTS)
-    guess = 1
-    for i, factor in enumerate(FACTORS):
-        rate = question.trace.requests_per_s * factor
-        done = 0.2 + 0.5 * i / len(FACTORS)
-        report(done, f"{rate:,.3g} requests/s")
-        trace = busiest.at_rate(factor)
-        service = serve(trace, one.steps, one.limits, shown, question.slo, most_requests=CURVE_REQUESTS)
-        needed = _needed(trace, one, question.slo, max(guess, round(fleet.needed * factor)))
-        guess = needed or guess
-        yield RatePoint(rate, service, needed)
+    for factor in FACTORS:
+        rate, guess = question.trace.requests_per_s * factor, max(1, round(fleet.needed * factor))
+        yield at_rate, (one, busiest.at_rate(factor), question.slo, rate, shown, guess)
+
+
+def at_rate(look: Look, one: Replica, trace: Trace, slo: Slo, rate: float, replicas: int, guess: int) -> RatePoint:
+    """A fleet under a trace called by its rate, and the fleet it needs, searched from a guess."""
+    one = _watched(one, look)
+    service = serve(trace, one.steps, one.limits, replicas, slo, most_requests=CURVE_REQUESTS)
+    return RatePoint(rate, service, _needed(trace, one, slo, guess))
 
 
 def _needed(trace: Trace, one: Replica, slo: Slo, guess: int) -> int | None:
@@ -183,17 +196,20 @@ def _needed(trace: Trace, one: Replica, slo: Slo, guess: int) -> int | None:
         return None
 
 
-def _splits(one: Replica, trace: Trace, slo: Slo, replicas: int, report: Report) -> tuple[Split, ...]:
+def _splits(question: Question, one: Replica, replicas: int) -> Iterator[Point]:
     """The same replicas together, and shared out in up to five ways."""
-    stride = max(1, (replicas - 1) // MOST_SPLITS)
-    splits = [Split(0, replicas, serve(trace, one.steps, one.limits, replicas, slo))]
-    for prefill in range(1, replicas, stride):
-        report(0.8, f"{prefill} replicas for prompts, {replicas - prefill} for answers")
-        service = serve_disaggregated(
-            trace, one.steps, one.limits, prefill, replicas - prefill, one.transfer_s_per_token, slo
-        )
-        splits.append(Split(prefill, replicas - prefill, service))
-    return tuple(splits)
+    trace = _busiest(question.trace, CURVE_REQUESTS)
+    for prefill in (0, *range(1, replicas, max(1, (replicas - 1) // MOST_SPLITS))):
+        yield shared_out, (one, trace, question.slo, prefill, replicas - prefill)
+
+
+def shared_out(look: Look, one: Replica, trace: Trace, slo: Slo, prefill: int, decode: int) -> Split:
+    """Some replicas for prompts and the others for answers; all for both where none is for prompts."""
+    one = _watched(one, look)
+    if not prefill:
+        return Split(0, decode, serve(trace, one.steps, one.limits, decode, slo))
+    apart = serve_disaggregated(trace, one.steps, one.limits, prefill, decode, one.transfer_s_per_token, slo)
+    return Split(prefill, decode, apart)
 
 
 def _effects(question: Question, one: Replica, replicas: int, report: Report) -> Iterator[Effect]:

@@ -1,0 +1,11 @@
+"""Work on the machines of a Ray cluster: the one SWEETSPOT_RAY names, else one embedded in this machine.
+
+Ray is loaded by `driver` and `node` alone, in processes of their own.
+"""
+
+from core.cluster.calls import Call, Heard, Loss, News, Node, Result, Tell
+from core.cluster.session import WAIT_S, address, is_installed, nodes, run
+
+__all__ = [
+    "WAIT_S", "Call", "Heard", "Loss", "News", "Node", "Result", "Tell", "address", "is_installed", "nodes", "run",
+]
