@@ -12,9 +12,10 @@ from core.models import ModelSpec
 from core.probe import devices, fit, override
 from core.probe.measurement import MAX_JSON_BYTES, Measurement, Point, Quantity, from_json, to_json
 from core.probe.order import order
-from core.probe.session import free_memory_bytes, probe
+from core.probe.session import probe
 from core.store import Saved
 from core.terms import Basis
+from core.worker import free_memory_bytes
 from pages import figures, keeping, parts
 
 LANE = "gpu"

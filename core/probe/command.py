@@ -11,7 +11,8 @@ from core.probe.devices import CPU, DEFAULT_S, MAX_S, MIN_S, checked, devices
 from core.probe.fit import ceilings, decode_steps, speed_over_16_bit
 from core.probe.measurement import Measurement, to_json
 from core.probe.order import order
-from core.probe.session import free_memory_bytes, probe
+from core.probe.session import probe
+from core.worker import free_memory_bytes
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -2,25 +2,21 @@
 
 It is a process of its own so that a fault of the GPU or the system's memory killer takes nothing else
 down. Lines: {"device": ...} first, then {"point": ...} or {"lost": ...} for each task, {"done": true}
-last. It ends with its parent: standard input closes.
+last.
 """
 
 from __future__ import annotations
 
 import gc
-import json
-import os
 import platform
-import resource
 import sys
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from core.probe.measurement import Point, Quantity
+from core.worker import limit_memory, processor_name, ran_out_of_memory, say, told
 
 if TYPE_CHECKING:
     from core.probe.clock import Clock
@@ -28,34 +24,25 @@ if TYPE_CHECKING:
 
 FAULT: Final = 3                # exit code after a CUDA fault: this process can use the GPU no more
 LONGEST_POINT_S: Final = 1.5
-_OUT_OF_MEMORY: Final = ("out of memory", "can't allocate memory", "not enough memory", "allocate", "ALLOC_FAILED")
 _LIBRARY: Final = ("CUBLAS_STATUS", "CUDNN_STATUS")    # refuses a shape; the device lives on
 
 
 def main() -> int:
     """Runs the order; the exit code."""
-    out = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", buffering=1)
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())     # libraries print what they like
-    order = json.loads(sys.stdin.readline())
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    order, out = told()
     clock = _prepare(order, out)
     deadline_s = time.monotonic() + order["seconds"]
     tasks = [_task(item) for item in order["tasks"]]
     for position, task in enumerate(tasks):
         left_s = deadline_s - time.monotonic()
         if left_s <= 0:
-            _say(out, lost=f"{len(tasks) - position} points were not reached before the deadline.")
+            say(out, lost=f"{len(tasks) - position} points were not reached before the deadline.")
             break
         share_s = min(LONGEST_POINT_S, 2 * left_s / (len(tasks) - position))
         if not _measured(task, clock, time.monotonic() + share_s, out):
             return FAULT
-    _say(out, done=True)
+    say(out, done=True)
     return 0
-
-
-def _end_with_parent() -> None:
-    sys.stdin.read()
-    os._exit(0)
 
 
 def _prepare(order: Mapping[str, Any], out: TextIO) -> Clock:
@@ -72,33 +59,15 @@ def _prepare(order: Mapping[str, Any], out: TextIO) -> Clock:
     if device.type == "cpu":
         torch.set_num_threads(CPU_THREADS)
         torch.randn(8, 8) @ torch.randn(8, 8)           # threads and libraries are up before the limit counts
-        _limit_memory(order["memory_bytes"])
-        _say(out, device=f"CPU: {_processor()}", versions=versions, uuid="", capability="")
+        limit_memory(order["memory_bytes"])
+        say(out, device=f"CPU: {processor_name()}", versions=versions, uuid="", capability="")
         return ProcessorClock(device)
     torch.cuda.set_device(device)
     properties: Any = torch.cuda.get_device_properties(device)
     versions["cuda"] = str(torch.version.cuda)
     capability = f"{properties.major}.{properties.minor}"
-    _say(out, device=properties.name, versions=versions, uuid=f"GPU-{properties.uuid}", capability=capability)
+    say(out, device=properties.name, versions=versions, uuid=f"GPU-{properties.uuid}", capability=capability)
     return GpuClock(device)
-
-
-def _limit_memory(more_bytes: float | None) -> None:
-    """Lets this process allocate that much beyond what it holds now."""
-    if more_bytes is None or sys.platform != "linux":
-        return
-    held = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
-    limit = held + int(more_bytes)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.machine()
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.machine())
 
 
 def _task(item: Mapping[str, Any]) -> Task:
@@ -111,12 +80,12 @@ def _task(item: Mapping[str, Any]) -> Task:
 def _measured(task: Task, clock: Clock, deadline_s: float, out: TextIO) -> bool:
     """Measures one point and says so, or why not; False after a fault that no later point survives."""
     try:
-        _say(out, point=asdict(_point(task, clock, deadline_s)))
+        say(out, point=asdict(_point(task, clock, deadline_s)))
     except (MemoryError, RuntimeError, ValueError, NotImplementedError, ImportError) as error:
         reason = _why(error)
-        _say(out, lost=f"{_named(task)}: {reason}.")
+        say(out, lost=f"{_named(task)}: {reason}.")
         if reason.startswith("CUDA fault"):
-            _say(out, fault=reason)
+            say(out, fault=reason)
             return False
     _free(clock)
     return True
@@ -135,8 +104,7 @@ def _point(task: Task, clock: Clock, deadline_s: float) -> Point:
 def _why(error: Exception) -> str:
     """The reason a point was lost, in words."""
     text = str(error).strip().split("\n")[0]
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" \
-            or any(words in text for words in _OUT_OF_MEMORY):
+    if ran_out_of_memory(error):
         return "not enough memory"
     if "captur" in text:
         return "it cannot be part of a CUDA graph on this GPU"
@@ -155,11 +123,6 @@ def _free(clock: Clock) -> None:
         import torch
 
         torch.cuda.empty_cache()
-
-
-def _say(out: TextIO, **line: object) -> None:
-    out.write(json.dumps(line) + "\n")
-    out.flush()
 
 
 if __name__ == "__main__":
