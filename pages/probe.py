@@ -6,11 +6,12 @@ import streamlit as st
 
 from core import charts, gpus
 from core.errors import HardwareError, InputError, SweetspotError
+from core.fields import MAX_JSON_BYTES
 from core.formats import FORMATS
 from core.jobs import Job, Jobs, State
 from core.models import ModelSpec
 from core.probe import devices, fit, override
-from core.probe.measurement import MAX_JSON_BYTES, Measurement, Point, Quantity, from_json, to_json
+from core.probe.measurement import Measurement, Point, Quantity, from_json, to_json
 from core.probe.order import order
 from core.probe.session import probe
 from core.store import Saved

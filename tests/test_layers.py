@@ -19,7 +19,7 @@ CORE = ROOT / "core"
 # two are neighbours. A new room has to be given its place here.
 LAYERS = [
     ("errors", "units", "settings", "sources"),
-    ("jobs", "store", "gpus", "worker"),
+    ("jobs", "store", "gpus", "worker", "fields"),
     ("engines", "formats", "kernels"),      # a format runs on a GPU where an engine has a kernel for it
     ("models", "terms"),
     ("cost", "checkpoints", "support"),
