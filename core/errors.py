@@ -12,6 +12,7 @@ SweetspotError                  everything we raise on purpose: one sentence, an
 │   └── HubRateLimited          too many requests; says when to come back
 ├── HardwareError               no figures for this GPU, driver missing
 ├── ProbeError                  a measurement could not be made or finished
+├── QualityError                a quality check could not be made or finished
 └── StoreError                  something saved could not be written or read
 """
 
@@ -66,6 +67,10 @@ class HardwareError(SweetspotError):
 
 class ProbeError(SweetspotError):
     """A measurement could not be made or finished."""
+
+
+class QualityError(SweetspotError):
+    """A quality check could not be made or finished."""
 
 
 class StoreError(SweetspotError):
