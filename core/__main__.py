@@ -1,4 +1,4 @@
-"""The planner without a browser: `python -m core plan | estimate | probe | models | gpus`.
+"""The planner without a browser: `python -m core plan | estimate | probe | quality | models | gpus`.
 
 Answers go to standard output, one sentence per error to standard error with exit code 2.
 """
@@ -16,6 +16,7 @@ from core.engines import ENGINES
 from core.errors import SweetspotError
 from core.models import ModelSpec
 from core.probe import command as probing
+from core.quality import command as checking
 from core.sweep import DEFAULT_ENGINE, DEFAULT_GPU_COUNTS
 from core.terms import Mode, Workload
 from core.units import GIB, MS_PER_S
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m core", description="Which precision and batch size to deploy, and why.")
-    commands = parser.add_subparsers(required=True, metavar="plan | estimate | probe | models | gpus")
+    commands = parser.add_subparsers(required=True, metavar="plan | estimate | probe | quality | models | gpus")
     shared = _Parser(add_help=False)
     shared.add_argument("--json", action="store_true", help="print JSON")
     shared.add_argument("--offline", action="store_true", help="ask nothing of the Hub: bundled and local models only")
@@ -65,6 +66,10 @@ def _parser() -> argparse.ArgumentParser:
     measuring.add_argument("--model", default=catalogue.DEFAULT_MODEL, help="Hub id, folder or file (%(default)s)")
     probing.arguments(measuring)
     measuring.set_defaults(command=_probe)
+    quality = commands.add_parser("quality", parents=[shared], help="what formats cost on your own prompts")
+    quality.add_argument("--model", default=catalogue.DEFAULT_MODEL, help="Hub id, folder or GGUF file (%(default)s)")
+    checking.arguments(quality)
+    quality.set_defaults(command=_quality)
     for name, command, text in (("models", _models, "bundled models"), ("gpus", _gpus, "known accelerators")):
         listing = commands.add_parser(name, parents=[shared], help=f"list {text}")
         listing.add_argument("query", nargs="*", metavar="QUERY")
@@ -132,6 +137,10 @@ def _estimate(asked: argparse.Namespace) -> None:
 
 def _probe(asked: argparse.Namespace) -> None:
     print(probing.run(_resolve(asked.model, asked.offline), asked, export.write))
+
+
+def _quality(asked: argparse.Namespace) -> None:
+    print(checking.run(asked, lambda: _resolve(asked.model, asked.offline)))
 
 
 def _models(asked: argparse.Namespace) -> None:

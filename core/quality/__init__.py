@@ -3,9 +3,11 @@
 They are imported only by `core.quality.worker` and what it calls.
 """
 
+from core.quality.budget import Cost, checked_device, estimate_cost, is_allowed, refusal
 from core.quality.order import Order
-from core.quality.prompts import read_prompts
+from core.quality.prompts import check_size, read_prompts
 from core.quality.session import check
-from core.quality.variants import VARIANTS, Variant, missing
+from core.quality.variants import DEFAULT, VARIANTS, Variant, chosen, missing
 
-__all__ = ["VARIANTS", "Order", "Variant", "check", "missing", "read_prompts"]
+__all__ = ["DEFAULT", "VARIANTS", "Cost", "Order", "Variant", "check", "check_size", "checked_device", "chosen",
+           "estimate_cost", "is_allowed", "missing", "read_prompts", "refusal"]

@@ -16,6 +16,7 @@ from core.errors import HubUnreachable, ModelError, ModelNotFound, QualityError
 from core.hub import local
 from core.hub.client import refusal
 from core.hub.files import gguf_files
+from core.settings import is_public
 
 if TYPE_CHECKING:
     import torch
@@ -37,6 +38,13 @@ class Source:
     revision: str = ""              # commit on the Hub
 
 
+    @property
+    def weights_bytes(self) -> int:
+        """What its weights take on disk."""
+        files = [self.folder / self.gguf] if self.gguf else self.folder.glob("*.safetensors")
+        return sum(file.stat().st_size for file in files)
+
+
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """A model in full precision, and what reads and writes its tokens."""
@@ -45,6 +53,7 @@ class Loaded:
     tokenizer: PreTrainedTokenizerBase
     source: Source
     context: int | None             # most tokens it reads
+    stored: torch.dtype             # of the checkpoint; a GGUF's values need 32 bits
 
 
 def located(order: Order) -> Source:
@@ -52,7 +61,9 @@ def located(order: Order) -> Source:
 
     Raises ModelError or HubError in one sentence.
     """
-    if local.names_a_path(order.model) or local.exists(order.model):
+    if local.names_a_path(order.model) or (not is_public() and local.exists(order.model)):
+        if is_public():
+            raise ModelNotFound("Paths are not read here. Name a Hub id, or pick a model from the catalogue.")
         path = Path(order.model).expanduser()
         if not path.exists():
             raise ModelNotFound(f"There is no '{order.model[:200]}'. Give a model folder or a .gguf file.")
@@ -123,7 +134,8 @@ def load(source: Source, device: torch.device) -> Loaded:
         )
     except (ImportError, KeyError, OSError, ValueError) as error:
         raise QualityError(_why(source, error)) from error
-    return Loaded(model.to(device).eval(), tokenizer, source, _context(model.config))
+    stored = torch.float32 if source.gguf else _stored(source)
+    return Loaded(model.to(device).eval(), tokenizer, source, _context(model.config), stored)
 
 
 def _check_config(source: Source) -> None:
@@ -141,11 +153,27 @@ def _check_config(source: Source) -> None:
             raise QualityError(f"'{source.name[:200]}' wants to run code of its own, which is never done here; "
                                f"use a model that transformers knows.")
         raise QualityError(f"transformers does not know the model type '{family!s:.60}' of '{source.name[:200]}'.")
+    if config.get("quantization_config"):
+        raise QualityError(f"'{source.name[:200]}' is quantised already, so there is no full-precision model to hold "
+                           f"variants against; use the 16-bit checkpoint it was made from.")
     causal = {name for value in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()
               for name in ((value,) if isinstance(value, str) else value)}
     if heads and not causal & set(heads):
         raise QualityError(f"'{source.name[:200]}' ({heads[0]!s:.60}) has no head that predicts the next token; "
                            f"use a text-generation model.")
+
+
+def _stored(source: Source) -> torch.dtype:
+    """The dtype of a checkpoint's weights, 16 bits only where all of them are."""
+    import torch
+    from safetensors import safe_open
+
+    kinds = {"BF16": torch.bfloat16, "F16": torch.float16}
+    found = set()
+    for file in source.folder.glob("*.safetensors"):
+        with safe_open(file, "pt") as opened:
+            found |= {opened.get_slice(name).get_dtype() for name in opened.keys()}  # noqa: SIM118
+    return kinds[found.pop()] if len(found) == 1 and found <= kinds.keys() else torch.float32
 
 
 def _why(source: Source, error: Exception) -> str:

@@ -32,7 +32,7 @@ class Reference:
     """The full-precision model on every scored token."""
 
     prompts: tuple[tuple[int, ...], ...]        # token ids
-    logs: NDArray[np.float32]                   # [tokens, vocabulary], in a file
+    file: Path                                  # log-probabilities [tokens, vocabulary] as 32-bit floats
     loss: NDArray[np.float64]
     first: NDArray[np.int64]
     prompt: NDArray[np.int64]
@@ -45,22 +45,17 @@ def scored_tokens(prompts: Sequence[Ids]) -> int:
 
 def reference(model: PreTrainedModel, prompts: Sequence[Ids], file: Path, report: Report) -> Reference:
     """Runs the model in full precision and keeps its log-probabilities in `file`."""
-    total = scored_tokens(prompts)
-    logs, at = None, 0
     losses, firsts = [], []
-    for position, ids in enumerate(prompts):
-        for rows, targets in _rows(model, ids):
-            if logs is None:
-                logs = np.memmap(file, np.float32, "w+", shape=(total, rows.shape[1]))
-            logs[at : at + len(rows)] = rows.cpu().numpy()
-            at += len(rows)
-            losses.append(_losses(rows, targets))
-            firsts.append(rows.argmax(-1).cpu().numpy())
-        report((position + 1) / len(prompts))
-    assert logs is not None, "no prompt has two tokens"
+    with file.open("wb") as opened:
+        for position, ids in enumerate(prompts):
+            for rows, targets in _rows(model, ids):
+                rows.cpu().numpy().tofile(opened)
+                losses.append(_losses(rows, targets))
+                firsts.append(rows.argmax(-1).cpu().numpy())
+            report((position + 1) / len(prompts))
     belongs = np.repeat(np.arange(len(prompts)), [len(ids) - 1 for ids in prompts])
     return Reference(
-        tuple(tuple(ids) for ids in prompts), logs, np.concatenate(losses), np.concatenate(firsts), belongs
+        tuple(tuple(ids) for ids in prompts), file, np.concatenate(losses), np.concatenate(firsts), belongs
     )
 
 
@@ -68,16 +63,15 @@ def held_against(model: PreTrainedModel, known: Reference, report: Report) -> To
     """The model at every token, beside the reference."""
     import torch
 
-    at = 0
     losses, firsts, divergences = [], [], []
-    for position, ids in enumerate(known.prompts):
-        for rows, targets in _rows(model, ids):
-            truth = torch.from_numpy(np.array(known.logs[at : at + len(rows)])).to(rows.device)
-            at += len(rows)
-            losses.append(_losses(rows, targets))
-            firsts.append(rows.argmax(-1).cpu().numpy())
-            divergences.append((truth.exp() * (truth - rows)).sum(-1).double().cpu().numpy())
-        report((position + 1) / len(known.prompts))
+    with known.file.open("rb") as opened:
+        for position, ids in enumerate(known.prompts):
+            for rows, targets in _rows(model, ids):
+                truth = torch.from_numpy(np.fromfile(opened, np.float32, rows.numel())).view_as(rows).to(rows.device)
+                losses.append(_losses(rows, targets))
+                firsts.append(rows.argmax(-1).cpu().numpy())
+                divergences.append((truth.exp() * (truth - rows)).sum(-1).double().cpu().numpy())
+            report((position + 1) / len(known.prompts))
     return Tokens(
         known.prompt, np.concatenate(losses), known.loss, np.concatenate(divergences), np.concatenate(firsts),
         known.first,

@@ -5,7 +5,7 @@ import hashlib
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any, Final
 
 from core.errors import InputError
@@ -27,9 +27,7 @@ def read_prompts(given: bytes | str, name: str = "") -> tuple[str, ...]:
     conversation of a chat export one too. Raises InputError in one sentence when it is empty, binary,
     too large, or holds no prompts.
     """
-    size = len(given)
-    if size > MAX_BYTES:
-        raise InputError(f"These prompts take {size / 1e6:,.0f} MB; {MAX_BYTES / 1e6:.0f} MB is the most. Use a part.")
+    check_size(len(given))
     text = given if isinstance(given, str) else _decoded(given)
     if "\0" in text:
         raise InputError(f"This file is binary. {_HOW}")
@@ -38,6 +36,21 @@ def read_prompts(given: bytes | str, name: str = "") -> tuple[str, ...]:
     kind = PurePath(name).suffix.lower()
     read = _READERS.get(kind, _from_text)
     return _bounded(read(text))
+
+
+def read_file(path: Path) -> tuple[str, ...]:
+    """The prompts in a file. Raises InputError in one sentence."""
+    try:
+        check_size(path.stat().st_size)
+        return read_prompts(path.read_bytes(), path.name)
+    except OSError as error:
+        raise InputError(f"'{path}' cannot be read ({error.strerror}). Check the path.") from None
+
+
+def check_size(size: int) -> None:
+    """Raises InputError for more bytes than are read."""
+    if size > MAX_BYTES:
+        raise InputError(f"These prompts take {size / 1e6:,.0f} MB; {MAX_BYTES / 1e6:.0f} MB is the most. Use a part.")
 
 
 def digest(prompts: Sequence[str]) -> str:

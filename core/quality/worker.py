@@ -66,13 +66,17 @@ def _run(order: Order, folder: Path, out: TextIO) -> None:
     device, variants = _prepare(order, out), chosen(order.variants)
     stages = 2.0 + len(variants)
     say(out, share=0.0, note="loading the model")
-    loaded = load(located(order), device)
+    source = located(order)
+    if order.memory_bytes is not None:
+        limit_memory(order.memory_bytes + source.weights_bytes)     # mapped files count, though they take nothing
+    loaded = load(source, device)
     calibrated = any(variant.calibrated for variant in variants)
     texts = tokenised(loaded, order.prompts, hold_out=calibrated and not order.calibration)
     known = reference(
         loaded.model, texts.scored, folder / "reference.f32",
         lambda share: say(out, share=(1 + share) / stages, note="scoring the full-precision model"),
     )
+    loaded.model.to(loaded.stored)      # exact, and half the memory where the checkpoint has 16 bits
     calibration, came_from = _calibration(order, loaded, texts) if calibrated else ([], "")
     say(out, facts={
         "revision": loaded.source.revision, "prompts": len(texts.scored), "tokens": scored_tokens(texts.scored),
@@ -98,7 +102,6 @@ def _prepare(order: Order, out: TextIO) -> torch.device:
         name: version(name) for name in PACKAGES if find_spec(name.replace("-", "_")) is not None
     }
     if device.type == "cpu":
-        limit_memory(order.memory_bytes)
         say(out, device=f"CPU: {processor_name()}", versions=versions)
     else:
         torch.cuda.set_device(device)
