@@ -13,10 +13,12 @@ from typing import NoReturn
 
 from core import advice, catalogue, estimate, export, gpus, hub
 from core.engines import ENGINES
-from core.errors import SweetspotError
+from core.errors import InputError, SweetspotError
+from core.losses import speaks_of
 from core.models import ModelSpec
 from core.probe import command as probing
 from core.quality import command as checking
+from core.quality_measured import QualityMeasurement, from_json
 from core.sweep import DEFAULT_ENGINE, DEFAULT_GPU_COUNTS
 from core.terms import Mode, Workload
 from core.units import GIB, MS_PER_S
@@ -87,6 +89,8 @@ def _plan_arguments(plan: argparse.ArgumentParser) -> None:
     plan.add_argument("--tpot-ms", type=float, default=DEFAULTS.tpot_slo_s * MS_PER_S, metavar="MS")
     plan.add_argument("--quality-loss", type=float, default=DEFAULTS.quality_loss, metavar="SHARE",
                       help="relative increase of perplexity you accept (%(default)s)")
+    plan.add_argument("--quality", type=Path, nargs="+", default=[], metavar="FILE.json",
+                      help="quality checks of this model, newest first: their losses replace the published ones")
     plan.add_argument("--mode", choices=[mode.value for mode in Mode], default=DEFAULTS.mode.value)
     plan.add_argument("--engine", choices=list(ENGINES), default=DEFAULT_ENGINE)
     plan.add_argument("--gpus", type=int, nargs="+", default=DEFAULT_GPU_COUNTS, metavar="N",
@@ -107,7 +111,8 @@ def _plan(asked: argparse.Namespace) -> None:
         ttft_slo_s=asked.ttft_ms / MS_PER_S, tpot_slo_s=asked.tpot_ms / MS_PER_S, quality_loss=asked.quality_loss,
         mode=Mode(asked.mode),
     )
-    plan = advice.recommend(spec, gpu, workload, engine=asked.engine, tps=asked.gpus)
+    measured = [_checked(path, spec) for path in asked.quality]
+    plan = advice.recommend(spec, gpu, workload, engine=asked.engine, tps=asked.gpus, measured=measured)
     launch = export.launch(plan, asked.launch) if asked.launch else None
     if asked.csv:
         export.write(asked.csv, export.recommendation_csv(plan))
@@ -119,6 +124,17 @@ def _plan(asked: argparse.Namespace) -> None:
         print(launch.text())
     else:
         print(export.plan_text(plan))
+
+
+def _checked(path: Path, spec: ModelSpec) -> QualityMeasurement:
+    """A quality check of this very model. Raises InputError."""
+    try:
+        measurement = from_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"Cannot read {path}: {getattr(error, 'strerror', None) or 'it is not text'}.") from None
+    if not speaks_of(measurement, spec):
+        raise InputError(f"{path} was made with {measurement.model}, not with {spec.name}: check {spec.name} itself.")
+    return measurement
 
 
 def _resolve(name: str, offline: bool) -> ModelSpec:

@@ -31,7 +31,7 @@ LAYERS = [
     ("efficiency.published",),              # fitting runs the whole model against published figures
     ("efficiency.fit",),
     ("traffic", "curves", "quality_measured", "quality_prior", "track_record"),
-    ("sweep", "accuracy"),
+    ("sweep", "accuracy", "losses"),     # what a format costs: measured, else as published
     ("advice", "regime"),
     ("charts", "compare"),
     ("export",),                            # its report holds charts

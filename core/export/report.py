@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from core import charts
 from core.advice import Choice, Plan
-from core.advice.sentences import dollars, ms, number, percent, requests
+from core.advice.sentences import dollars, loss_text, ms, number, percent, requests
 from core.charts import Spec
 from core.export.launch import LAUNCHERS, command, order
 from core.terms import Estimate
@@ -115,7 +115,7 @@ def _rivals(plan: Plan) -> list[dict[str, Any]]:
         {
             "weights": c.choice.deployment.weights.label, "cache": c.choice.deployment.kv_cache.name,
             "tpot": ms(c.choice.tpot.value), "rate": number(c.choice.output_tokens_per_s.value),
-            "loss": "–" if c.choice.quality is None else percent(c.choice.quality.value),
+            "loss": loss_text(c.choice.quality),
             "note": c.note or "recommended",
         }
         for c in plan.candidates[:_RIVALS]
