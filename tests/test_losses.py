@@ -74,7 +74,7 @@ def test_a_measured_loss_turns_the_recommendation():
     """INT4 costs an 8B Llama 4-6 % as published; measured at 0.5 % on these prompts it is allowed, and faster."""
     load = Workload(concurrency=1)
     before = recommend(SPEC, H100, load)
-    assert before.best.deployment.weights.name == "fp8" and "published loss of quality" in before.reason
+    assert before.best.deployment.weights.name == "fp8" and "expected loss of quality" in before.reason
     after = recommend(SPEC, H100, load, measured=[check(score("awq-int4", 0.005))])
     assert after.best.deployment.weights.name == "awq-int4" and after.best.quality.basis is Basis.MEASURED
     assert "0.5 % measured loss of quality" in after.reason and "12 prompts" in after.best.quality_note
@@ -90,7 +90,7 @@ def test_a_measured_loss_refuses_what_was_published_as_fit():
 
 
 def test_the_ranking_and_the_comparison_know_it_too():
-    measured = [check(score("awq-int4", 0.005))]
+    measured = [check(score("awq-int4", 0.005), score("awq-int4", 0.006, "fp8"))]
     load = Workload(concurrency=1)
     offer, = best_over_gpus(SPEC, load, among=[H100], tps=(1,), measured=measured)
     assert offer.choice.deployment.weights.name == "awq-int4" and offer.choice.quality.basis is Basis.MEASURED
