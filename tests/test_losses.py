@@ -7,9 +7,10 @@ import json
 import numpy as np
 import pytest
 
-from core import catalogue, compare, export, gpus, regime
+from core import catalogue, compare, gpus, regime
 from core.__main__ import main
 from core.advice import best_over_gpus, recommend
+from core.export.comparison import comparison_csv
 from core.formats import FORMATS, KV_FORMATS
 from core.losses import Losses
 from core.quality_measured import QualityMeasurement, Score, Spread, to_json
@@ -97,7 +98,7 @@ def test_the_ranking_and_the_comparison_know_it_too():
     field = compare.compare(SPEC, [H100], load, ["vllm"], counts=(1,), measured=measured)
     row = next(i for i, d in enumerate(field.deployments)
                if d.weights.name == "awq-int4" and d.kv_cache.name == "bf16")
-    table = list(csv.DictReader(io.StringIO(export.comparison.comparison_csv(field, [row], np.full(len(field), True)))))
+    table = list(csv.DictReader(io.StringIO(comparison_csv(field, [row], np.full(len(field), True)))))
     assert table[0]["quality_loss"] == "0.005" and table[0]["quality_loss_basis"] == "measured"
 
 
