@@ -15,7 +15,7 @@ from core.probe.order import order
 from core.probe.session import probe
 from core.terms import Basis
 from core.worker import free_memory_bytes
-from pages import figures, keeping, parts, shelf, tasks
+from pages import evidence, figures, parts, shelf, tasks
 
 LINK = "job"
 OFF = (
@@ -201,11 +201,11 @@ def page() -> None:
     """Measure, then what was measured last or opened."""
     spec = parts.current_model()
     ask(spec)
-    now = tasks.outcome(LINK, Measurement, live, keeping.keep_measurement)
+    now = tasks.outcome(LINK, Measurement, live, evidence.keep_measurement)
     with st.container(key="import"):
         shelf.open_file("Open a measurement", "import_probe", "The JSON file of a probe on another machine.",
-                        lambda text: keeping.keep_measurement(from_json(text)))
-    items = keeping.measurements()
+                        lambda text: evidence.keep_measurement(from_json(text)))
+    items = evidence.measurements()
     shown = now or (items[0][1] if items else None)
     if shown is None:
         st.caption("No recorded run of a real GPU ships with this version: measure yours, or open a file.")

@@ -8,7 +8,7 @@ import streamlit as st
 from core.errors import InputError, SweetspotError
 from core.fields import MAX_JSON_BYTES
 from core.store import Saved
-from pages import figures, keeping, parts
+from pages import evidence, figures, keeping, parts
 
 Kept = TypeVar("Kept")
 
@@ -38,8 +38,8 @@ def shelf(
         with st.container(border=True, horizontal=True, vertical_alignment="center", key=f"kept {item.id}"):
             st.markdown(f"**{figures.plain(item.name)}**  \n{figures.plain(says(measurement))}")
             if usable(measurement):
-                st.toggle("Use in plans", value=keeping.in_use(item), key=f"use {item.id} {item.revision}",
-                          on_change=keeping.use_measurement, args=(item,))
+                st.toggle("Use in plans", value=evidence.in_use(item), key=f"use {item.id} {item.revision}",
+                          on_change=evidence.use_measurement, args=(item,))
             parts.download("JSON", lambda m=measurement: to_json(m), f"{figures.file_name(prefix, item.name)}.json")
             st.button("Delete", key=f"delete {item.id}", on_click=keeping.delete, args=(item,))
 
