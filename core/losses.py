@@ -59,12 +59,15 @@ def speaks_of(measurement: QualityMeasurement, spec: ModelSpec) -> bool:
 
 
 def _measured(own: Iterable[QualityMeasurement], weights: str, kv: str) -> Estimate | None:
-    """The largest loss over sets of prompts, each as measured last: who deploys serves them all."""
+    """The largest loss over sets of prompts, each as measured last: who deploys serves them all.
+
+    Of several ways to make a format in one check the one that loses least counts: it is the one to deploy.
+    """
     latest: dict[str, Estimate] = {}
     for measurement in own:
-        for score in measurement.scores:
-            if _stands_for(score, weights, kv):
-                latest.setdefault(measurement.prompts_digest, estimate(measurement, score))
+        found = [estimate(measurement, score) for score in measurement.scores if _stands_for(score, weights, kv)]
+        if found:
+            latest.setdefault(measurement.prompts_digest, min(found, key=lambda loss: loss.value))
     return max(latest.values(), key=lambda loss: loss.value, default=None)
 
 

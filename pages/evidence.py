@@ -24,9 +24,10 @@ def keep_measurement(measurement: Measurement) -> None:
     _keep(Kind.MEASUREMENT, f"{measurement.device}, {measurement.model.rpartition('/')[2]}", to_json(measurement))
 
 
-def keep_quality(check: QualityMeasurement) -> None:
-    """Keeps a quality check; plans of its model use it from now on. Raises InputError, StoreError."""
-    _keep(Kind.QUALITY, f"{check.model.rpartition('/')[2]}, {check.prompts:,} prompts", quality_measured.to_json(check))
+def keep_quality(check: QualityMeasurement, prompts: str = "") -> None:
+    """Keeps a quality check on `prompts`; plans of its model use it from now on. Raises InputError, StoreError."""
+    name = f"{check.model.rpartition('/')[2]}, {prompts.strip() or f'{check.prompts:,} prompts'}"
+    _keep(Kind.QUALITY, name, quality_measured.to_json(check))
 
 
 def _keep(kind: Kind, name: str, body: str) -> None:

@@ -18,10 +18,10 @@ from core.quality import (
     chosen,
     estimate_cost,
     missing,
-    order_for,
     read_prompts,
     refusal,
 )
+from core.quality.budget import CPU, SHARE, free_bytes
 from core.quality.order import DEFAULT_S, MAX_S
 from core.quality.prompts import MAX_BYTES
 from core.quality.variants import FLOOR
@@ -52,13 +52,13 @@ def ask(spec: ModelSpec) -> Asked | None:
             prompts, name = _prompts()
             calibration = _calibration(variants)
             device, seconds, save = _where(variants)
-            if not prompts or not variants or not calibration and _calibration_is_given():
+            if not prompts or not variants or (not calibration and _calibration_is_given()):
                 st.caption("Paste or upload prompts, and choose at least one variant.")
                 return None
-            order = order_for(
+            order = Order(
                 inputs.asked().model, prompts, tuple(variant.name for variant in variants), device=device,
                 seconds=seconds, calibration=calibration, save=save, token=inputs.hub_token() or "",
-                endpoint=inputs.hub_endpoint() or "",
+                endpoint=inputs.hub_endpoint() or "", memory_bytes=_memory_bytes(device),
             )
             return Asked(order, name) if _affordable(spec, order, variants) else None
     except SweetspotError as error:
@@ -146,6 +146,12 @@ def _where(variants: Sequence[Variant]) -> tuple[str, float, str]:
             "checkpoint to deploy.",
         ).strip()
     return device, float(minutes * MINUTE_S), save
+
+
+def _memory_bytes(device: str) -> float | None:
+    """What the worker may take of a processor's memory."""
+    free = free_bytes(device)
+    return SHARE * free if free is not None and device == CPU else None
 
 
 def _affordable(spec: ModelSpec, order: Order, variants: Sequence[Variant]) -> bool:

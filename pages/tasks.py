@@ -52,9 +52,9 @@ def watch(job: Job, live: Callable[[Sequence[Any]], None]) -> None:
 
 
 def outcome(
-    link: str, kind: type[Result], live: Callable[[Sequence[Any]], None], keep: Callable[[Result], None]
+    link: str, kind: type[Result], live: Callable[[Sequence[Any]], None], keep: Callable[[Result], None] | None = None
 ) -> Result | None:
-    """What the work that the link names found, kept once; None while there is nothing."""
+    """What the work that the link names found, kept once where `keep` says how; None while there is nothing."""
     job = jobs().get(st.query_params.get(link, ""))
     if job is None:
         return None
@@ -65,7 +65,7 @@ def outcome(
     elif job.state is State.CANCELLED:
         st.caption("Cancelled; nothing was kept.")
     elif isinstance(job.result, kind):
-        if st.session_state.setdefault(f"kept {link}", "") != job.id:
+        if keep is not None and st.session_state.setdefault(f"kept {link}", "") != job.id:
             st.session_state[f"kept {link}"] = job.id
             _kept(job.result, keep)
         return job.result

@@ -62,6 +62,10 @@ def test_of_two_sets_of_prompts_the_larger_loss_counts_and_of_one_set_the_newest
     assert loss([prose, code, older], "fp8").value == 0.009
 
 
+def test_of_two_ways_to_make_a_format_the_better_one_counts():
+    assert loss([check(score("int4-g64", 0.05), score("int4-g64", 0.02))], "int4-g64").value == 0.02
+
+
 def test_weights_and_cache_measured_apart_add_up():
     both = loss([check(score("fp8", 0.01), score("", 0.02, "fp8"))], "fp8", "fp8")
     assert both.value == pytest.approx(1.01 * 1.02 - 1) and both.basis is Basis.ESTIMATED
