@@ -44,8 +44,8 @@ def ask(spec: ModelSpec) -> None:
         return
     wanted = asked.ask(spec)
     with st.container(horizontal=True, vertical_alignment="center", key="go"):
-        st.button("Check", type="primary", icon=":material/fact_check:", key="start_check", disabled=wanted is None,
-                  on_click=start, args=(spec, wanted))
+        st.button("Start the check", type="primary", icon=":material/fact_check:", key="start_check",
+                  disabled=wanted is None, on_click=start, args=(spec, wanted))
         st.caption("The model's weights are fetched where they are not on this machine; the work runs in a process of "
                    "its own and can be cancelled.")
 

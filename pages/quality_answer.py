@@ -177,19 +177,9 @@ def side_by_side(named: Sequence[tuple[str, QualityMeasurement]]) -> None:
 
 def prior(spec: ModelSpec, losses: Losses) -> None:
     """What is published of every format for this model, and what was measured of it."""
-    rows = []
-    for row in quality_prior.table(spec):
-        measured = losses.of(FORMATS[row.weights], KV_FORMATS[row.kv_cache or "bf16"])
-        loss = row.loss
-        rows.append({
-            "Format": in_plans("" if row.weights == "bf16" else row.weights, row.kv_cache),
-            "Method": row.method,
-            "Loss, %": loss and 100 * loss.value,
-            "80 % range": _range(loss) if loss else NO_FIGURE,
-            "Measured, %": 100 * measured.value if measured and measured.basis is Basis.MEASURED else None,
-            "Models": row.models or None,
-            "Source": loss.source if loss else "",
-        })
+    rows = [_prior_row(row, losses) for row in quality_prior.table(spec)]
+    if all(row["Measured, %"] is None for row in rows):
+        rows = [{name: cell for name, cell in row.items() if name != "Measured, %"} for row in rows]
     number = st.column_config.NumberColumn
     with st.container(border=True, gap="small"):
         parts.section(
@@ -199,6 +189,19 @@ def prior(spec: ModelSpec, losses: Losses) -> None:
         )
         st.dataframe(
             rows, hide_index=True, key="prior", height=420, alt="Expected loss of every format with range and source",
-            column_config={"Format": st.column_config.TextColumn(pinned=True), "Loss, %": number(format="%.2f"),
-                           "Measured, %": number(format="%.2f"), "Models": number(help="With published figures of it")},
+            column_config={
+                "Format": st.column_config.TextColumn(pinned=True), "Loss, %": number(format="%.2f"),
+                "Measured, %": number(format="%.2f"), "Method": st.column_config.TextColumn(width=110),
+                "Models": number(help="With published figures of it"),
+            },
         )
+
+
+def _prior_row(row: quality_prior.Row, losses: Losses) -> dict[str, object]:
+    known, loss = losses.of(FORMATS[row.weights], KV_FORMATS[row.kv_cache or "bf16"]), row.loss
+    return {
+        "Format": in_plans("" if row.weights == "bf16" else row.weights, row.kv_cache), "Method": row.method,
+        "Loss, %": loss and 100 * loss.value, "80 % range": _range(loss) if loss else NO_FIGURE,
+        "Measured, %": 100 * known.value if known and known.basis is Basis.MEASURED else None,
+        "Models": row.models or None, "Source": loss.source if loss else "",
+    }

@@ -78,7 +78,7 @@ def _variants() -> tuple[Variant, ...]:
     )
     variants = tuple(VARIANTS[name] for name in names)
     if variants:
-        st.caption("In plans: " + figures.plain("; ".join(f"{one.label} is {stands_for(one)}" for one in variants)))
+        st.caption("In plans: " + figures.plain(" · ".join(f"{one.label} → {stands_for(one)}" for one in variants)))
     if lacking := missing(variants):
         st.warning(f"Not installed here: {', '.join(lacking)}. Run `make quality`, then start the app again.",
                    icon=":material/deployed_code_alert:")

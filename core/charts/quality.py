@@ -32,7 +32,9 @@ def loss_against(formats: Sequence[Weighed], title: str, unit: str, tolerance: f
     Linear up to 1 %, logarithmic beyond, so that both INT8 and 4 bits can be read.
     """
     top = max([5.0, 100 * tolerance, *(100 * one.loss.value for one in formats)]) * 1.5
-    y = quantity("loss", "loss of quality, %", axis={"values": [tick for tick in LOSS_TICKS if tick <= top]}, scale={
+    ticks = {"values": [tick for tick in LOSS_TICKS if tick <= top],
+             "labelExpr": "datum.value == 0 ? '0' : datum.label"}
+    y = quantity("loss", "loss of quality, %", axis=ticks, scale={
         "type": "symlog", "constant": 1, "domain": [-0.15, top], "nice": False, "clamp": True})
     low, high = (edge(one.x for one in formats) for edge in (min, max))
     room = (high - low) or high

@@ -78,7 +78,8 @@ def table(spec: ModelSpec) -> tuple[Row, ...]:
               if fmt.bits_per_weight < REFERENCE_BITS and not any(weights == name for weights, _ in known)]
     silent += [Row(UNQUANTISED, name, "", None, 0) for name, kv in KV_FORMATS.items()
                if kv.bits_per_value < REFERENCE_BITS and (UNQUANTISED, name) not in known]
-    return (*rows, *silent)
+    order = [*FORMATS, UNQUANTISED]
+    return (*sorted(rows, key=lambda row: (row.weights == UNQUANTISED, order.index(row.weights))), *silent)
 
 
 def _largest_cache(spec: ModelSpec, weights: Format) -> Estimate | None:
