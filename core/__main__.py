@@ -1,4 +1,4 @@
-"""The planner without a browser: `python -m core plan | estimate | probe | models | gpus`.
+"""The planner without a browser: `python -m core plan | estimate | probe | quality | models | gpus`.
 
 Answers go to standard output, one sentence per error to standard error with exit code 2.
 """
@@ -13,9 +13,12 @@ from typing import NoReturn
 
 from core import advice, catalogue, estimate, export, gpus, hub
 from core.engines import ENGINES
-from core.errors import SweetspotError
+from core.errors import InputError, SweetspotError
+from core.losses import speaks_of
 from core.models import ModelSpec
 from core.probe import command as probing
+from core.quality import command as checking
+from core.quality_measured import QualityMeasurement, from_json
 from core.sweep import DEFAULT_ENGINE, DEFAULT_GPU_COUNTS
 from core.terms import Mode, Workload
 from core.units import GIB, MS_PER_S
@@ -49,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m core", description="Which precision and batch size to deploy, and why.")
-    commands = parser.add_subparsers(required=True, metavar="plan | estimate | probe | models | gpus")
+    commands = parser.add_subparsers(required=True, metavar="plan | estimate | probe | quality | models | gpus")
     shared = _Parser(add_help=False)
     shared.add_argument("--json", action="store_true", help="print JSON")
     shared.add_argument("--offline", action="store_true", help="ask nothing of the Hub: bundled and local models only")
@@ -65,6 +68,10 @@ def _parser() -> argparse.ArgumentParser:
     measuring.add_argument("--model", default=catalogue.DEFAULT_MODEL, help="Hub id, folder or file (%(default)s)")
     probing.arguments(measuring)
     measuring.set_defaults(command=_probe)
+    quality = commands.add_parser("quality", parents=[shared], help="what formats cost on your own prompts")
+    quality.add_argument("--model", default=catalogue.DEFAULT_MODEL, help="Hub id, folder or GGUF file (%(default)s)")
+    checking.arguments(quality)
+    quality.set_defaults(command=_quality)
     for name, command, text in (("models", _models, "bundled models"), ("gpus", _gpus, "known accelerators")):
         listing = commands.add_parser(name, parents=[shared], help=f"list {text}")
         listing.add_argument("query", nargs="*", metavar="QUERY")
@@ -82,6 +89,8 @@ def _plan_arguments(plan: argparse.ArgumentParser) -> None:
     plan.add_argument("--tpot-ms", type=float, default=DEFAULTS.tpot_slo_s * MS_PER_S, metavar="MS")
     plan.add_argument("--quality-loss", type=float, default=DEFAULTS.quality_loss, metavar="SHARE",
                       help="relative increase of perplexity you accept (%(default)s)")
+    plan.add_argument("--quality", type=Path, nargs="+", default=[], metavar="FILE.json",
+                      help="quality checks of this model, newest first: their losses replace the published ones")
     plan.add_argument("--mode", choices=[mode.value for mode in Mode], default=DEFAULTS.mode.value)
     plan.add_argument("--engine", choices=list(ENGINES), default=DEFAULT_ENGINE)
     plan.add_argument("--gpus", type=int, nargs="+", default=DEFAULT_GPU_COUNTS, metavar="N",
@@ -102,7 +111,8 @@ def _plan(asked: argparse.Namespace) -> None:
         ttft_slo_s=asked.ttft_ms / MS_PER_S, tpot_slo_s=asked.tpot_ms / MS_PER_S, quality_loss=asked.quality_loss,
         mode=Mode(asked.mode),
     )
-    plan = advice.recommend(spec, gpu, workload, engine=asked.engine, tps=asked.gpus)
+    measured = [_checked(path, spec) for path in asked.quality]
+    plan = advice.recommend(spec, gpu, workload, engine=asked.engine, tps=asked.gpus, measured=measured)
     launch = export.launch(plan, asked.launch) if asked.launch else None
     if asked.csv:
         export.write(asked.csv, export.recommendation_csv(plan))
@@ -114,6 +124,17 @@ def _plan(asked: argparse.Namespace) -> None:
         print(launch.text())
     else:
         print(export.plan_text(plan))
+
+
+def _checked(path: Path, spec: ModelSpec) -> QualityMeasurement:
+    """A quality check of this very model. Raises InputError."""
+    try:
+        measurement = from_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"Cannot read {path}: {getattr(error, 'strerror', None) or 'it is not text'}.") from None
+    if not speaks_of(measurement, spec):
+        raise InputError(f"{path} was made with {measurement.model}, not with {spec.name}: check {spec.name} itself.")
+    return measurement
 
 
 def _resolve(name: str, offline: bool) -> ModelSpec:
@@ -132,6 +153,10 @@ def _estimate(asked: argparse.Namespace) -> None:
 
 def _probe(asked: argparse.Namespace) -> None:
     print(probing.run(_resolve(asked.model, asked.offline), asked, export.write))
+
+
+def _quality(asked: argparse.Namespace) -> None:
+    print(checking.run(asked, lambda: _resolve(asked.model, asked.offline)))
 
 
 def _models(asked: argparse.Namespace) -> None:

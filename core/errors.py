@@ -13,6 +13,7 @@ SweetspotError                  everything we raise on purpose: one sentence, an
 ├── HardwareError               no figures for this GPU, driver missing
 ├── ProbeError                  a measurement could not be made or finished
 ├── ClusterError                no Ray, or its cluster cannot be reached, refuses or went away
+├── QualityError                a quality check could not be made or finished
 └── StoreError                  something saved could not be written or read
 """
 
@@ -71,6 +72,10 @@ class ProbeError(SweetspotError):
 
 class ClusterError(SweetspotError):
     """Ray is missing, or its cluster cannot be reached, refuses or went away."""
+
+
+class QualityError(SweetspotError):
+    """A quality check could not be made or finished."""
 
 
 class StoreError(SweetspotError):

@@ -2,11 +2,20 @@
 
 import os
 from pathlib import Path
+from typing import Final
+
+OFF: Final = frozenset({"0", "false", "no", "off"})
 
 
 def setting(name: str) -> str | None:
     """The value of SWEETSPOT_<NAME>, or None when unset or empty."""
     return os.environ.get(f"SWEETSPOT_{name.upper()}") or None
+
+
+def switch(name: str) -> bool | None:
+    """Whether the administrator turned something on or off; None where nothing was said."""
+    said = setting(name)
+    return None if said is None else said.lower() not in OFF
 
 
 def data_folder() -> Path:

@@ -17,9 +17,10 @@ from core.export.order import Order
 from core.formats import ENGINES
 from core.gpus import GpuSpec
 from core.models import ModelSpec
+from core.quality_measured import QualityMeasurement
 from core.terms import Deployment, Workload
 from core.units import GIB, MS_PER_S
-from pages import delivery, figures, inputs, parts, prices
+from pages import delivery, evidence, figures, inputs, parts, prices
 
 SERVERS = ("vllm", "sglang", "trtllm", "llamacpp")
 PRICE_LABELS = {"reference": "median on demand", "cheapest": "cheapest", "spot": "spot"}
@@ -71,9 +72,10 @@ def filters() -> tuple[Field, np.ndarray]:
             help=None if inputs.local_gpus() else "No GPU was found on the machine that runs Sweetspot.",
         )
     among = _own_price(compare.priced(everything, kind or "reference"))
+    spec = parts.current_model()
     field = _field(
-        parts.current_model(), among, asked.workload, tuple(engines) or ("vllm",), asked.gpus,
-        tuple(splits) or SPLITS, asked.formats, asked.kv_formats,
+        spec, among, asked.workload, tuple(engines) or ("vllm",), asked.gpus, tuple(splits) or SPLITS, asked.formats,
+        asked.kv_formats, evidence.measured_losses(spec),
     )
     local = {found.spec.name for found in inputs.local_gpus()}
     shown = [
@@ -107,14 +109,16 @@ def _own_price(among: Sequence[GpuSpec]) -> tuple[GpuSpec, ...]:
 
 
 @st.cache_resource(
-    max_entries=12, ttl="1h", show_spinner="Comparing …", hash_funcs={ModelSpec: repr, GpuSpec: repr, Workload: repr}
+    max_entries=12, ttl="1h", show_spinner="Comparing …", hash_funcs=parts.REPEATED
 )
 def _field(
     spec: ModelSpec, among: tuple[GpuSpec, ...], workload: Workload, engines: tuple[str, ...], counts: tuple[int, ...],
     splits: tuple[Split, ...], formats: tuple[str, ...] | None, kv_formats: tuple[str, ...] | None,
+    measured: tuple[QualityMeasurement, ...],
 ) -> Field:
     return compare.compare(
-        spec, among, workload, engines, counts=counts, splits=splits, formats=formats, kv_formats=kv_formats
+        spec, among, workload, engines, counts=counts, splits=splits, formats=formats, kv_formats=kv_formats,
+        measured=measured,
     )
 
 

@@ -5,7 +5,6 @@ what is kept say the one sentence of the StoreError.
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
 from functools import partial
 from secrets import token_urlsafe
@@ -23,8 +22,6 @@ from core.errors import InputError, StoreError, SweetspotError
 from core.gpus import GpuSpec
 from core.hub.files import json_object
 from core.models import ModelSpec
-from core.probe.measurement import Measurement, from_json, to_json
-from core.probe.override import applies, with_measured
 from core.settings import is_public
 from core.store import Kind, Saved, Store, database_url
 from pages import figures
@@ -152,7 +149,7 @@ def _restore(item: Saved) -> None:
 def own_gpus() -> dict[str, GpuSpec]:
     """The visitor's GPUs by name, newest first; none when the store fails."""
     found: dict[str, GpuSpec] = {}
-    for item in _or_none(Kind.GPU):
+    for item in all_or_none(Kind.GPU):
         try:
             found.setdefault(item.name, _gpu(item.name, item.body))
         except (SweetspotError, TypeError):     # an import may hold anything
@@ -162,7 +159,7 @@ def own_gpus() -> dict[str, GpuSpec]:
 
 def own_models() -> dict[str, Mapping[str, Any]]:
     """What is kept of the visitor's models, by name, newest first; none when the store fails."""
-    return {item.name: item.body for item in reversed(_or_none(Kind.MODEL))}
+    return {item.name: item.body for item in reversed(all_or_none(Kind.MODEL))}
 
 
 def own_model(name: str) -> ModelSpec | None:
@@ -175,7 +172,8 @@ def own_model(name: str) -> ModelSpec | None:
     return read_config(config, name=name) if isinstance(config, dict) else None
 
 
-def _or_none(kind: Kind) -> tuple[Saved, ...]:
+def all_or_none(kind: Kind) -> tuple[Saved, ...]:
+    """Everything of a kind, newest first; none when the store fails."""
     try:
         return all_of(kind)
     except StoreError:
@@ -222,55 +220,6 @@ def _free_model_name(name: str) -> str:
     if clean in own_models() or catalogue.load(clean) is not None:
         raise InputError(f"There is already a model called {clean}: give yours another name.")
     return clean
-
-
-# -- measurements -----------------------------------------------------------------------------------
-
-
-def keep_measurement(measurement: Measurement) -> None:
-    """Keeps a probe; plans of its GPU use it from now on. Raises InputError, StoreError."""
-    name = " ".join(f"{measurement.device}, {measurement.model.rpartition('/')[2]}".split())
-    store().save(Kind.MEASUREMENT, name[:200], json.loads(to_json(measurement)))
-    changed()
-
-
-def measurements() -> tuple[tuple[Saved, Measurement], ...]:
-    """The visitor's probes, newest first; none when the store fails."""
-    read = ((item, _probe(item.id, item.revision, item.body)) for item in _or_none(Kind.MEASUREMENT))
-    return tuple((item, probe) for item, probe in read if probe is not None)
-
-
-@st.cache_resource(max_entries=64, show_spinner=False)
-def _probe(item_id: str, revision: int, _body: Mapping[str, Any]) -> Measurement | None:
-    """A kept body as a probe; None where it is a measurement of another kind."""
-    del item_id, revision
-    try:
-        return from_json(json.dumps(_body))
-    except InputError:
-        return None
-
-
-def in_use(item: Saved) -> bool:
-    """Whether plans may use this probe."""
-    return item.body.get("in_use", True) is True
-
-
-def use_measurement(item: Saved) -> None:
-    """A toggle's callback: lets plans use this probe, or no longer."""
-    try:
-        store().replace(item, {**item.body, "in_use": not in_use(item)})
-    except SweetspotError as error:
-        st.session_state["store_problem"] = str(error)
-        return
-    changed()
-
-
-def with_probe(gpu: GpuSpec) -> GpuSpec:
-    """The GPU with the newest probe of it that is in use."""
-    for item, measurement in measurements():
-        if in_use(item) and applies(measurement, gpu):
-            return with_measured(gpu, measurement)
-    return gpu
 
 
 # -- plans ------------------------------------------------------------------------------------------

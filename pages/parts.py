@@ -13,18 +13,21 @@ from pathlib import Path
 import streamlit as st
 
 from core import advice, catalogue, gpus, hub
+from core.advice.sentences import percent
 from core.charts import Spec
 from core.errors import HardwareError, HubError, InputError, ModelError, ModelGated, SweetspotError
 from core.gpus import GpuSpec
 from core.memory import Footprint
 from core.models import ModelSpec
 from core.probe import override
+from core.quality_measured import QualityMeasurement
 from core.terms import Basis, Estimate, Workload
 from core.units import GIB
-from pages import figures, inputs, keeping
+from pages import evidence, figures, inputs, keeping
 
 log = logging.getLogger("sweetspot")
 PLAN_PAGE = Path(__file__).with_name("plan.py")     # in full: what is relative depends on the script that was started
+REPEATED = dict.fromkeys((ModelSpec, GpuSpec, Workload, QualityMeasurement), repr)     # what caches go by
 UNEXPECTED = (
     "Something went wrong inside Sweetspot. Your inputs are kept in the address bar: "
     "reload the page, or start over with the defaults."
@@ -54,7 +57,7 @@ def current_model() -> ModelSpec:
 def current_gpu() -> GpuSpec:
     """The GPU asked for, at the visitor's own price where one is given. Raises HardwareError, InputError."""
     asked = inputs.asked()
-    gpu = keeping.with_probe(_gpu(asked.gpu))
+    gpu = evidence.with_probe(_gpu(asked.gpu))
     if asked.usd_per_gpu_hour is None:
         return gpu
     return replace(gpu, price_usd_per_hour=asked.usd_per_gpu_hour, price_source="your own price")
@@ -73,9 +76,9 @@ def _gpu(name: str) -> GpuSpec:
 def current_plan() -> advice.Plan:
     """The plan for what is asked in the sidebar. Raises SweetspotError when it cannot be made."""
     asked = inputs.asked()
-    return _plan(
-        current_model(), current_gpu(), asked.workload, asked.engine, asked.gpus, asked.formats, asked.kv_formats
-    )
+    spec = current_model()
+    return _plan(spec, current_gpu(), asked.workload, asked.engine, asked.gpus, asked.formats, asked.kv_formats,
+                 evidence.measured_losses(spec))
 
 
 @st.cache_resource(scope="session", max_entries=16, ttl=3600, show_spinner="Reading the model …")
@@ -94,14 +97,14 @@ def _resolved(
 
 
 @st.cache_resource(
-    max_entries=48, ttl=3600, show_spinner=False, hash_funcs={ModelSpec: repr, GpuSpec: repr, Workload: repr}
+    max_entries=48, ttl=3600, show_spinner=False, hash_funcs=REPEATED
 )
 def _plan(
     spec: ModelSpec, gpu: GpuSpec, workload: Workload, engine: str, tps: tuple[int, ...],
-    formats: tuple[str, ...] | None, kv_formats: tuple[str, ...] | None,
+    formats: tuple[str, ...] | None, kv_formats: tuple[str, ...] | None, measured: tuple[QualityMeasurement, ...],
 ) -> advice.Plan:
     return advice.recommend(
-        spec, gpu, workload, engine=engine, tps=tps, formats=formats, kv_formats=kv_formats
+        spec, gpu, workload, engine=engine, tps=tps, formats=formats, kv_formats=kv_formats, measured=measured
     )
 
 
@@ -203,9 +206,20 @@ def _claims(plan: advice.Plan) -> list[str]:
             f":green-badge[:material/check: {name}]" if met else f":orange-badge[:material/close: {name}]"
             for name, met in kept.items()
         ),
+        *_quality(choice),
         f":gray-badge[decode limited by {choice.decode_bound}]",
         f":gray-badge[prefill limited by {choice.prefill_bound}]",
     ]
+
+
+def _quality(choice: advice.Choice) -> list[str]:
+    """A badge with what the format costs in quality and how that is known; none for the checkpoint's own."""
+    loss = choice.quality
+    if loss is None:
+        return [":orange-badge[quality loss: no figure]"]
+    if loss.value == 0 and loss.basis is not Basis.MEASURED:
+        return []
+    return [f":{figures.BADGES[loss.basis]}-badge[quality loss {percent(loss.value)}, {loss.basis}]"]
 
 
 # -- figures and charts ---------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from core.units import GIB, MS_PER_S
 from pages import arithmetic, delivery, figures, inputs, keeping, parts
 
 TRAFFIC_PAGE = Path(__file__).with_name("traffic.py")
+QUALITY_PAGE = Path(__file__).with_name("quality.py")
 HEAT_VIEWS = {"Throughput": "output tokens/s of the whole deployment", "TPOT": "ms per output token"}
 # One format of each kind, in the order people ask; the others differ by their scales only.
 KINDS = ("fp8", "w8a8-int8", "awq-int4", "nvfp4", "int8", "gguf-Q8_0", "gguf-Q4_K_M")
@@ -122,6 +123,43 @@ def formats(choice: Choice, plan: Plan) -> None:
 def _short(label: str) -> str:
     """A format's name as it fits beside a line on a phone."""
     return label.replace("weight-only", "weights")
+
+
+def quality(choice: Choice, plan: Plan) -> None:
+    """What each format loses against what it gives, and those nobody has a figure for."""
+    known = [candidate.choice for candidate in plan.candidates if candidate.choice.quality is not None]
+    if not known:
+        return
+    silent = [_short(c.choice.deployment.weights.label) for c in plan.candidates if c.choice.quality is None]
+    bases = dict.fromkeys(other.quality.basis for other in known)
+    missing = f" No figure, so not drawn: {', '.join(silent)}." if silent else ""
+    with st.container(border=True, gap="small"):
+        parts.section(
+            "Quality against speed and memory",
+            f"Increase of perplexity of each weight format with a {choice.deployment.kv_cache.name.upper()} KV cache; "
+            f"the ring is the recommendation. Lines hold 8 of 10 cases.{missing}",
+        )
+        parts.legend([(f"loss {basis}", charts.HUES[basis], 1.0) for basis in bases])
+        columns = st.columns(2)
+        for column, title, unit, key, measure in (
+            (columns[0], "TPOT", "ms", "loss_tpot", lambda other: other.tpot.value * MS_PER_S),
+            (columns[1], "memory needed of each GPU", "GiB", "loss_memory", lambda other: _needed_gib(other, plan)),
+        ):
+            with column:
+                parts.chart(
+                    charts.loss_against(
+                        [charts.Weighed(_short(other.deployment.weights.label), measure(other), other.quality,
+                                        other.deployment.weights == choice.deployment.weights) for other in known],
+                        title, unit, plan.workload.quality_loss,
+                    ), alt=f"Loss of quality of each weight format against {title}", key=key,
+                )
+        st.page_link(QUALITY_PAGE, label="Measure it on your own prompts", icon=":material/fact_check:")
+
+
+def _needed_gib(choice: Choice, plan: Plan) -> float:
+    """What the load needs of each GPU in a format."""
+    requests = choice.concurrency / choice.deployment.dp
+    return choice.footprint.taken_bytes(requests, plan.workload.context_tokens) / GIB
 
 
 @st.fragment
@@ -252,6 +290,7 @@ def fitting(choice: Choice, plan: Plan) -> None:
         formats(choice, plan)
     with right:
         heat(choice, plan)
+    quality(choice, plan)
     left, right = st.columns(2)
     with left:
         if plan.standing is not Standing.MET:

@@ -1,38 +1,27 @@
 """Probe: measure the GPU of this machine, open a measurement from elsewhere, see how far the estimates were."""
 
-from uuid import uuid4
+from collections.abc import Sequence
 
 import streamlit as st
 
 from core import charts, gpus
-from core.errors import HardwareError, InputError, SweetspotError
+from core.errors import HardwareError
 from core.formats import FORMATS
-from core.jobs import Job, Jobs, State
+from core.jobs import Job
 from core.models import ModelSpec
 from core.probe import devices, fit, override
-from core.probe.measurement import MAX_JSON_BYTES, Measurement, Point, Quantity, from_json, to_json
+from core.probe.measurement import Measurement, Point, Quantity, from_json, to_json
 from core.probe.order import order
 from core.probe.session import probe
-from core.store import Saved
 from core.terms import Basis
 from core.worker import free_memory_bytes
-from pages import figures, keeping, parts, probe_cluster
+from pages import evidence, figures, parts, probe_cluster, shelf, tasks
 
-LANE = "gpu"
+LINK = "job"
 OFF = (
     "Measuring is off on this server: it has no NVIDIA GPU, or its administrator keeps it off. Measure on your GPU "
     "machine with the command below and open the file here."
 )
-
-
-@st.cache_resource(show_spinner=False)
-def jobs() -> Jobs:
-    """The probes of all visitors, one at a time."""
-    return Jobs()
-
-
-def visitor() -> str:
-    return st.session_state.setdefault("visitor", uuid4().hex)
 
 
 # -- measuring ----------------------------------------------------------------------------------------
@@ -46,12 +35,7 @@ def start(spec: ModelSpec, device: str, seconds: float) -> None:
 
         return probe(order(spec, device, seconds, free_memory_bytes() if device == devices.CPU else None), report)
 
-    try:
-        job = jobs().submit(LANE, visitor(), spec.name, work)
-    except InputError as error:
-        st.toast(figures.plain(error))
-        return
-    st.query_params["job"] = job.id
+    tasks.start(LINK, spec.name, work)
 
 
 def ask(spec: ModelSpec) -> None:
@@ -81,47 +65,9 @@ def ask(spec: ModelSpec) -> None:
             st.caption("No NVIDIA GPU is seen here. A processor's figures are a trial and move no plan.")
 
 
-def watch(job: Job) -> None:
-    """Progress, a way to stop, and the charts as they fill."""
-    @st.fragment(run_every="0.5s")
-    def draw() -> None:
-        if job.ended:
-            st.rerun()
-        ahead = jobs().ahead_of(job)
-        bar, button = st.columns([5, 1], vertical_alignment="center")
-        bar.progress(job.fraction, text=f"waiting for {ahead} before it" if ahead else job.note or "starting")
-        button.button("Cancel", key="cancel", width="stretch", on_click=job.cancel)
-        points = tuple(job.parts)
-        if points:
-            _bandwidth(points, None, key="live")
-
-    draw()
-
-
-def finished() -> Measurement | None:
-    """The measurement of the probe that the link names, kept once; None while there is none."""
-    job = jobs().get(st.query_params.get("job", ""))
-    if job is None:
-        return None
-    if not job.ended:
-        watch(job)
-    elif job.state is State.FAILED:
-        st.error(figures.plain(job.error), icon=":material/error:")
-    elif job.state is State.CANCELLED:
-        st.caption("Cancelled; nothing was kept.")
-    elif isinstance(job.result, Measurement):
-        if st.session_state.setdefault("kept_probe", "") != job.id:
-            st.session_state["kept_probe"] = job.id
-            _keep(job.result)
-        return job.result
-    return None
-
-
-def _keep(measurement: Measurement) -> None:
-    try:
-        keeping.keep_measurement(measurement)
-    except SweetspotError as error:
-        st.warning(figures.plain(error), icon=":material/warning:")
+def live(points: Sequence[Point]) -> None:
+    """The charts as they fill."""
+    _bandwidth(tuple(points), None, key="live")
 
 
 # -- what was measured --------------------------------------------------------------------------------
@@ -139,7 +85,7 @@ def result(measurement: Measurement, spec: ModelSpec) -> None:
         st.header(f"Measured: {figures.plain(measurement.device)}", anchor=False)
         st.markdown(figures.plain(
             f"{len(measurement.points)} points in {measurement.seconds:.0f} s with the shapes of {measurement.model}, "
-            f"{measurement.date[:16].replace('T', ' ')} UTC."
+            f"{shelf.when(measurement.date)}."
         ))
         for remark in measurement.conditions.remarks:
             st.caption(f":material/info: {figures.plain(remark)}")
@@ -251,50 +197,16 @@ def _table(measurement: Measurement) -> None:
             st.caption(figures.plain(f"Lost: {sentence}"))
 
 
-# -- what is kept -------------------------------------------------------------------------------------
-
-
-def import_file() -> None:
-    """Opens a measurement made elsewhere; one sentence when it is none."""
-    given = st.file_uploader(
-        "Open a measurement", type="json", key="import_probe", help="The JSON file of a probe on another machine.",
-    )
-    if given is None or st.session_state.get("imported_probe") == given.file_id:
-        return
-    st.session_state["imported_probe"] = given.file_id
-    try:
-        if given.size > MAX_JSON_BYTES:
-            raise InputError(f"This file is larger than the {MAX_JSON_BYTES:,} bytes a measurement may have.")
-        keeping.keep_measurement(from_json(given.getvalue().decode("utf-8", errors="replace")))
-    except SweetspotError as error:
-        st.error(figures.plain(error), icon=":material/error:")
-        return
-    st.toast("Opened and kept.", icon=":material/check:")
-
-
-def kept(items: tuple[tuple[Saved, Measurement], ...]) -> None:
-    """Every measurement kept: whether it is in use, its file, and a way to be rid of it."""
-    for item, measurement in items:
-        with st.container(border=True, horizontal=True, vertical_alignment="center", key=f"kept {item.id}"):
-            when = figures.plain(measurement.date[:16].replace("T", " "))
-            st.markdown(f"**{figures.plain(item.name)}**  \n{when} UTC")
-            if override.usable(measurement):
-                st.toggle("Use in plans", value=keeping.in_use(item), key=f"use {item.id} {item.revision}",
-                          on_change=keeping.use_measurement, args=(item,))
-            parts.download("JSON", lambda m=measurement: to_json(m), f"{figures.file_name('probe', item.name)}.json",
-                           key=f"json {item.id}")
-            st.button("Delete", key=f"delete {item.id}", on_click=keeping.delete, args=(item,))
-
-
 def page() -> None:
     """Measure, then what was measured last or opened."""
     spec = parts.current_model()
     ask(spec)
-    now = finished()
-    probe_cluster.section(spec, jobs(), LANE, visitor())
+    now = tasks.outcome(LINK, Measurement, live, evidence.keep_measurement)
+    probe_cluster.section(spec)
     with st.container(key="import"):
-        import_file()
-    items = keeping.measurements()
+        shelf.open_file("Open a measurement", "import_probe", "The JSON file of a probe on another machine.",
+                        lambda text: evidence.keep_measurement(from_json(text)))
+    items = evidence.measurements()
     shown = now or (items[0][1] if items else None)
     if shown is None:
         st.caption("No recorded run of a real GPU ships with this version: measure yours, or open a file.")
@@ -302,7 +214,7 @@ def page() -> None:
         result(shown, spec)
     if items:
         parts.section("Kept measurements")
-        kept(items)
+        shelf.shelf(items, "probe", says=lambda kept: shelf.when(kept.date), usable=override.usable, to_json=to_json)
 
 
 page()

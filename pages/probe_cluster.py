@@ -1,19 +1,18 @@
 """Many GPUs: the same probe on the machines of a Ray cluster, side by side, one table of what each reached."""
 
 from collections.abc import Sequence
-from functools import partial
 
 import streamlit as st
 
 from core import cluster
 from core.cluster import Node
 from core.errors import InputError, SweetspotError
-from core.jobs import Job, Jobs, State
+from core.jobs import Job
 from core.models import ModelSpec
 from core.probe import devices
 from core.probe.many import Row, Target, figures, measured, probe_many, targets
+from pages import evidence, tasks
 from pages import figures as shown
-from pages import keeping
 
 LINK = "cluster_job"        # names the job in the address
 WHERE = {
@@ -22,24 +21,27 @@ WHERE = {
 }
 
 
-def section(spec: ModelSpec, jobs: Jobs, lane: str, visitor: str) -> None:
+def section(spec: ModelSpec) -> None:
     """Where Ray is installed and probing is on: pick hosts and GPU types, measure, watch, keep."""
     if not (cluster.is_installed() and devices.is_allowed()):
         return
-    job = jobs.get(st.query_params.get(LINK, ""))
-    with st.expander("Many GPUs", icon=":material/hub:", expanded=job is not None, key="many"):
+    with st.expander("Many GPUs", icon=":material/hub:", expanded=LINK in st.query_params, key="many"):
         try:
             named = cluster.address() is not None
             st.caption(f"The same probe side by side on {WHERE[named]}.")
-            choose(spec, jobs, lane, visitor)
+            choose(spec)
         except SweetspotError as error:
             st.error(shown.plain(error), icon=":material/error:")
             st.button("Try again", key="cluster_again", on_click=_found.clear)
-        if job is not None:
-            follow(job, jobs)
+        rows = tasks.outcome(LINK, tuple, table, _keep)
+        if rows is not None:
+            found = measured(rows)
+            table(rows)
+            used = "" if all(measurement.is_cpu for measurement in found) else " Plans of these GPUs use them."
+            st.caption(f"{len(found)} kept below.{used}")
 
 
-def choose(spec: ModelSpec, jobs: Jobs, lane: str, visitor: str) -> None:
+def choose(spec: ModelSpec) -> None:
     """The machines there are, once they are asked for, and what to measure. Raises SweetspotError."""
     if not st.session_state.get("cluster_asked"):
         st.button("Look for GPUs", icon=":material/search:", key="cluster_look", on_click=_ask)
@@ -63,8 +65,7 @@ def choose(spec: ModelSpec, jobs: Jobs, lane: str, visitor: str) -> None:
     words = f"Measure {len(chosen)} {'host' if len(chosen) == 1 else 'hosts'}"
     right.button(
         words, type="primary", icon=":material/speed:", key="cluster_measure", width="stretch",
-        on_click=start, args=(spec, chosen, float(st.session_state.get("seconds", devices.DEFAULT_S)), jobs, lane,
-                              visitor),
+        on_click=start, args=(spec, chosen, float(st.session_state.get("seconds", devices.DEFAULT_S))),
     )
     st.caption(
         "One GPU of each host, for as long as set above. A host that dies or has no room loses its row alone. The same "
@@ -91,9 +92,7 @@ def _host(node: Node) -> str:
     return f"{node.name}: {node.gpus} × {kind}" if node.gpus else f"{node.name}: no GPU"
 
 
-def start(
-    spec: ModelSpec, chosen: tuple[Target, ...], seconds: float, jobs: Jobs, lane: str, visitor: str
-) -> None:
+def start(spec: ModelSpec, chosen: tuple[Target, ...], seconds: float) -> None:
     """Queues the probes behind those of this machine's GPU, and names them in the link."""
     def work(job: Job) -> tuple[Row, ...]:
         def report(share: float, rows: tuple[Row, ...]) -> None:
@@ -104,37 +103,7 @@ def start(
         measured(rows)
         return rows
 
-    try:
-        job = jobs.submit(lane, visitor, f"{spec.name} on {len(chosen)} hosts", work)
-    except InputError as error:
-        st.toast(shown.plain(error))
-        return
-    st.query_params[LINK] = job.id
-
-
-def follow(job: Job, jobs: Jobs) -> None:
-    """The table as it fills, a way to stop, and what is kept at the end."""
-    if not job.ended:
-        st.fragment(run_every="0.5s")(partial(_watch, job, jobs))()
-        return
-    if job.state is State.FAILED:
-        st.error(shown.plain(job.error), icon=":material/error:")
-    elif job.state is State.CANCELLED:
-        st.caption("Cancelled; nothing was kept.")
-    else:
-        table(job.result)
-        _keep(job)
-
-
-def _watch(job: Job, jobs: Jobs) -> None:
-    if job.ended:
-        st.rerun()
-    ahead = jobs.ahead_of(job)
-    bar, button = st.columns([5, 1], vertical_alignment="center")
-    bar.progress(job.fraction, text=f"waiting for {ahead} before it" if ahead else job.note or "reaching the cluster")
-    button.button("Cancel", key="cluster_cancel", width="stretch", on_click=job.cancel)
-    if job.parts:
-        table(tuple(job.parts))
+    tasks.start(LINK, f"{spec.name} on {len(chosen)} hosts", work)
 
 
 def table(rows: Sequence[Row]) -> None:
@@ -161,12 +130,7 @@ def table(rows: Sequence[Row]) -> None:
             st.caption(f":material/warning: {shown.plain(row.target.label)}: {shown.plain(row.lost)}")
 
 
-def _keep(job: Job) -> None:
-    """Keeps every measurement once, like a probe of this machine."""
-    found = measured(job.result)
-    if st.session_state.setdefault("kept_cluster", "") != job.id:
-        st.session_state["kept_cluster"] = job.id
-        for measurement in found:
-            keeping.keep_measurement(measurement)
-    used = "" if all(measurement.is_cpu for measurement in found) else " Plans of these GPUs use them."
-    st.caption(f"{len(found)} kept below.{used}")
+def _keep(rows: tuple[Row, ...]) -> None:
+    """Keeps every measurement, like a probe of this machine."""
+    for measurement in measured(rows):
+        evidence.keep_measurement(measurement)

@@ -105,7 +105,7 @@ def operator_table(plan: Plan, choice: Choice, context: float) -> None:
 
 def advice(plan: Plan, choice: Choice) -> None:
     """What would help each phase, by predicted gain."""
-    found = regime.advice(plan.spec, choice.deployment, plan.workload, choice.concurrency)
+    found = regime.advice(plan.losses, choice.deployment, plan.workload, choice.concurrency)
     for column, phase in zip(st.columns(2), reversed(found), strict=True):
         with column, st.container(border=True, height="stretch", gap="small"):
             phase_advice(phase)

@@ -29,6 +29,8 @@ PAGES = [
             help="How many replicas hold your requests per second, how long they wait, what that costs."),
     st.Page("probe.py", title="Probe", icon=":material/speed:",
             help="Measure this machine's GPU; the measurement replaces the estimate."),
+    st.Page("quality.py", title="Quality", icon=":material/fact_check:",
+            help="What each format costs on your own prompts, before you deploy it."),
     st.Page("catalogue.py", title="Catalogue", icon=":material/menu_book:",
             help="Models, GPUs, formats and prices with their sources; add your own."),
     st.Page("saved.py", title="Saved", icon=":material/bookmarks:",

@@ -19,7 +19,7 @@ CORE = ROOT / "core"
 # two are neighbours. A new room has to be given its place here.
 LAYERS = [
     ("errors", "units", "settings", "sources"),
-    ("jobs", "store", "gpus", "worker"),
+    ("jobs", "store", "gpus", "worker", "fields"),
     ("cluster",),
     ("engines", "formats", "kernels"),      # a format runs on a GPU where an engine has a kernel for it
     ("models", "terms"),
@@ -32,7 +32,7 @@ LAYERS = [
     ("efficiency.published",),              # fitting runs the whole model against published figures
     ("efficiency.fit",),
     ("traffic", "curves", "quality_measured", "quality_prior", "track_record"),
-    ("sweep", "accuracy"),
+    ("sweep", "accuracy", "losses"),     # what a format costs: measured, else as published
     ("advice", "regime"),
     ("charts", "compare"),
     ("export",),                            # its report holds charts

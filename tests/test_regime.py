@@ -9,6 +9,7 @@ from streamlit.testing.v1 import AppTest
 
 from core import catalogue, charts, formats, gpus, regime, speed
 from core.advice import recommend
+from core.losses import Losses
 from core.regime.roofline import crossing, weight_stream
 from core.terms import Bound, Deployment, Workload
 from tests.conftest import ROOT
@@ -208,7 +209,7 @@ def test_reading_takes_over_at_the_context_the_answer_names():
 
 def advised(model=LLAMA, gpu=H100, workload=None, **fields):
     spec, d = deployed(model, gpu, **fields)
-    return regime.advice(spec, d, workload or Workload(), 16)
+    return regime.advice(Losses(spec), d, workload or Workload(), 16)
 
 
 def gains(phase):

@@ -5,14 +5,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core import gpus, memory, quality_prior, speed
+from core import gpus, memory, speed
 from core.advice.plan import Choice, Standing
 from core.advice.row import choice_at
 from core.advice.select import Question, is_allowed
 from core.errors import SweetspotError
 from core.gpus import GpuSpec
+from core.losses import Losses
 from core.memory import Footprint
 from core.models import ModelSpec
+from core.quality_measured import QualityMeasurement
 from core.speed import Cases, Prediction
 from core.sweep import DEFAULT_ENGINE, DEFAULT_GPU_COUNTS, capacities, layouts, overflow_text
 from core.terms import Deployment, Estimate, Mode, Workload
@@ -49,17 +51,18 @@ def best_over_gpus(
     engine: str = DEFAULT_ENGINE,
     tps: Sequence[int] = DEFAULT_GPU_COUNTS,
     among: Sequence[GpuSpec] | None = None,
+    measured: Sequence[QualityMeasurement] = (),
 ) -> tuple[Offer, ...]:
     """The best deployment on every catalogued GPU (or `among` some), in one call of the speed model.
 
     Those that meet everything come first, cheapest an hour first, unpriced ones after them by GPUs
     needed; then those that fit and miss a target; then the others with their reasons.
     """
-    offered = gpus.catalogue() if among is None else tuple(among)
+    offered, known_losses = gpus.catalogue() if among is None else tuple(among), Losses(spec, tuple(measured))
     best: dict[str, Offer] = {}
     for count in sorted(tps):
         open_gpus = [gpu for gpu in offered if gpu.name not in best or best[gpu.name].standing is not Standing.MET]
-        for offer in _offers(spec, workload, engine, count, open_gpus):
+        for offer in _offers(known_losses, workload, engine, count, open_gpus):
             known = best.get(offer.gpu.name)
             if known is None or _closer(offer, known):
                 best[offer.gpu.name] = offer
@@ -67,7 +70,7 @@ def best_over_gpus(
 
 
 def _offers(
-    spec: ModelSpec, workload: Workload, engine: str, count: int, offered: Sequence[GpuSpec]
+    known_losses: Losses, workload: Workload, engine: str, count: int, offered: Sequence[GpuSpec]
 ) -> list[Offer]:
     """The best of each GPU with that many of it to a replica."""
     rows: list[list[int]] = []
@@ -75,14 +78,14 @@ def _offers(
     deployments: list[Deployment] = []
     losses: list[Estimate | None] = []
     for gpu in offered:
-        allowed, reason = _allowed(spec, gpu, workload, engine, count)
+        allowed, reason = _allowed(Question(known_losses, gpu, workload, engine, (count,)))
         rows.append(list(range(len(deployments), len(deployments) + len(allowed))))
         reasons.append(reason)
         deployments += [deployment for deployment, _ in allowed]
         losses += [loss for _, loss in allowed]
     if not deployments:
         return [Offer(gpu, Standing.IMPOSSIBLE, None, reason) for gpu, reason in zip(offered, reasons, strict=True)]
-    field = _measured(spec, workload, deployments, losses)
+    field = _measured(known_losses.spec, workload, deployments, losses)
     return [_offer(gpu, field, own, reason) for gpu, own, reason in zip(offered, rows, reasons, strict=True)]
 
 
@@ -93,23 +96,15 @@ def _closer(offer: Offer, known: Offer) -> bool:
     return offer.miss < known.miss or offer.tried > known.tried
 
 
-def _allowed(
-    spec: ModelSpec, gpu: GpuSpec, workload: Workload, engine: str, count: int
-) -> tuple[list[tuple[Deployment, Estimate | None]], str]:
+def _allowed(question: Question) -> tuple[list[tuple[Deployment, Estimate | None]], str]:
     """Layouts that run on the GPU within the tolerance, and why there are none."""
-    question = Question(spec, gpu, workload, engine, (count,))
+    q = question
     try:
-        found = layouts(spec, gpu, engine, tps=(count,))
+        found = layouts(q.spec, q.gpu, q.engine, tps=q.tps)
     except SweetspotError as error:
         return [], str(error)
-    losses: dict[tuple[str, str], Estimate | None] = {}
-    allowed = []
-    for deployment in found.deployments:
-        key = (deployment.weights.name, deployment.kv_cache.name)
-        if key not in losses:
-            losses[key] = quality_prior.expected_loss(spec, deployment.weights, deployment.kv_cache)
-        if is_allowed(question, deployment, losses[key]):
-            allowed.append((deployment, losses[key]))
+    known = [(d, q.losses.of(d.weights, d.kv_cache)) for d in found.deployments]
+    allowed = [(deployment, loss) for deployment, loss in known if is_allowed(q, deployment, loss)]
     return allowed, found.refusals[0].reason if found.refusals else "Nothing runs here."
 
 

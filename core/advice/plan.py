@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.gpus import GpuSpec
+from core.losses import Losses
 from core.memory import Footprint
 from core.models import ModelSpec
 from core.speed import Range
@@ -143,6 +144,7 @@ class Plan:
     refused: tuple[Refusal, ...]        # what does not run here, and why
     at_context: Sweep = field(repr=False)   # every layout over the batch, at the workload's context
     tps: tuple[int, ...]
+    losses: Losses = field(repr=False)      # what each format costs: measured, else as published
     seek_remedies: Callable[[], tuple[Remedy, ...]] = field(repr=False)
     seek_sensitivity: Callable[["Plan"], tuple[Sensitivity, ...]] = field(repr=False)
 

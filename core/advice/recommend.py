@@ -22,7 +22,9 @@ from core.advice.select import (
 )
 from core.errors import InputError
 from core.gpus import GpuSpec
+from core.losses import Losses
 from core.models import ModelSpec
+from core.quality_measured import QualityMeasurement
 from core.sweep import DEFAULT_ENGINE, DEFAULT_GPU_COUNTS, overflow_text
 from core.terms import Workload
 
@@ -44,16 +46,18 @@ def recommend(
     tps: Sequence[int] = DEFAULT_GPU_COUNTS,
     formats: Sequence[str] | None = None,
     kv_formats: Sequence[str] | None = None,
+    measured: Sequence[QualityMeasurement] = (),
 ) -> Plan:
     """What to deploy for a model, a GPU type and a workload.
 
     `tps` are the numbers of GPUs that one replica may take. Naming `formats` or `kv_formats` limits the
-    choice to them and accepts those for which nobody has published a loss of quality; a published loss
-    beyond the tolerance stays refused. Raises InputError for a workload outside what it may be.
+    choice to them and accepts those for which nobody has published a loss of quality; a known loss beyond
+    the tolerance stays refused. What was `measured` of the model, newest first, goes before what others
+    published. Raises InputError for a workload outside what it may be.
     """
     _check(workload, tps)
     question = Question(
-        spec, gpu, workload, engine, tuple(tps),
+        Losses(spec, tuple(measured)), gpu, workload, engine, tuple(tps),
         None if formats is None else tuple(formats), None if kv_formats is None else tuple(kv_formats),
     )
     selection = select(question)
@@ -71,6 +75,7 @@ def recommend(
         sentence=sentences.verdict(spec, selection.standing, best, workload, limit, why),
         reason=why if best else "", binding_limit=limit, knee=knee,
         candidates=listed, refused=refusals(selection), at_context=selection.grid, tps=tuple(tps),
+        losses=question.losses,
         seek_remedies=partial(remedies, question, selection, shown), seek_sensitivity=partial(sensitivity, question),
     )
 

@@ -162,7 +162,8 @@ def _another_gpu(question: Question) -> Remedy | None:
     """The cheapest GPU type of the same vendor that meets everything."""
     same = [gpu for gpu in gpus.catalogue()
             if gpu.vendor == question.gpu.vendor and gpu.name != question.gpu.name and not gpu.announced]
-    offers = best_over_gpus(question.spec, question.workload, engine=question.engine, tps=question.tps, among=same)
+    offers = best_over_gpus(question.spec, question.workload, engine=question.engine, tps=question.tps, among=same,
+                            measured=question.losses.measured)
     if not offers or offers[0].standing is not Standing.MET or offers[0].choice is None:
         return None
     made = offers[0].choice

@@ -12,6 +12,7 @@ from core.advice.plan import Choice, Standing
 from core.advice.row import estimate_at
 from core.formats import Format, KvFormat
 from core.gpus import GpuSpec
+from core.losses import Losses
 from core.models import ModelSpec
 from core.sweep import Refusal, Sweep, layouts, points
 from core.terms import Deployment, Estimate, Workload
@@ -29,13 +30,17 @@ _FINE: Final = (*range(1, 257), *range(264, 1025, 8), *range(1088, 16385, 64))
 class Question:
     """What is asked, whole."""
 
-    spec: ModelSpec
+    losses: Losses                              # of the model's formats: measured, else as published
     gpu: GpuSpec
     workload: Workload
     engine: str
     tps: tuple[int, ...]
     formats: tuple[str, ...] | None = None      # named by the user: taken without a published figure
     kv_formats: tuple[str, ...] | None = None
+
+    @property
+    def spec(self) -> ModelSpec:
+        return self.losses.spec
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +75,7 @@ def select(question: Question) -> Selection:
     found = layouts(q.spec, q.gpu, q.engine, formats=q.formats, kv_formats=q.kv_formats, tps=q.tps)
     grid = points(q.spec, q.workload, found.deployments, found.refusals, batches(q.workload.concurrency),
                   (q.workload.context_tokens,), gpu=q.gpu, engine=q.engine)
-    losses = losses_of(q, grid.deployments)
+    losses = tuple(q.losses.of(d.weights, d.kv_cache) for d in grid.deployments)
     allowed = np.array([is_allowed(q, d, loss) for d, loss in zip(grid.deployments, losses, strict=True)], bool)
     good = np.logical_and.accumulate(_batch_table(grid, grid.fits & grid.meets_slo), axis=1)
     count = good.sum(axis=1)
@@ -84,18 +89,8 @@ def _batch_table(grid: Sweep, column: NDArray[np.generic]) -> NDArray[np.generic
     return grid.cube(column)[:, 0, :]
 
 
-def losses_of(question: Question, deployments: Sequence[Deployment]) -> tuple[Estimate | None, ...]:
-    """Expected loss of quality of each layout; the same formats are looked up once."""
-    known: dict[tuple[str, str], Estimate | None] = {}
-    for d in deployments:
-        key = (d.weights.name, d.kv_cache.name)
-        if key not in known:
-            known[key] = quality_prior.expected_loss(question.spec, d.weights, d.kv_cache)
-    return tuple(known[(d.weights.name, d.kv_cache.name)] for d in deployments)
-
-
 def is_allowed(question: Question, deployment: Deployment, loss: Estimate | None) -> bool:
-    """Within the tolerance by a published figure, or named by the user where there is none."""
+    """Within the tolerance by a measured or published figure, or named by the user where there is none."""
     if loss is not None:
         return loss.value <= question.workload.quality_loss
     return _named(question.formats, deployment.weights, question.spec) and _named(

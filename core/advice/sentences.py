@@ -4,7 +4,7 @@ import math
 
 from core.advice.plan import Choice, Standing
 from core.models import ModelSpec
-from core.terms import Bound, Deployment, Estimate, Workload
+from core.terms import Basis, Bound, Deployment, Estimate, Workload
 from core.units import GIB, MS_PER_S
 
 _BOUND_WORDS = {
@@ -59,12 +59,20 @@ def formats(deployment: Deployment) -> str:
 
 
 def loss(quality: Estimate | None) -> str:
-    """What a format costs in quality, in words."""
+    """What a format costs in quality, and how that is known, in words."""
     if quality is None:
         return "a loss of quality that nobody has published"
+    if quality.basis is Basis.MEASURED and quality.value <= 0:
+        return "no measurable loss of quality"
     if quality.value == 0:
         return "the checkpoint's own quality"
-    return f"{percent(quality.value)} expected loss of quality"
+    known = "expected" if quality.basis is Basis.ESTIMATED else str(quality.basis)
+    return f"{percent(quality.value)} {known} loss of quality"
+
+
+def loss_text(quality: Estimate | None) -> str:
+    """The same for a table: "1.0 % published"."""
+    return "–" if quality is None else f"{percent(quality.value)} {quality.basis}"
 
 
 def verdict(

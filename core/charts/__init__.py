@@ -6,6 +6,7 @@ from core.charts.gains import gain_bars, moves
 from core.charts.heat import batch_by_context
 from core.charts.memory import Segment, footprint_segments, memory_bar
 from core.charts.probe import bandwidth_over_size, measured_against_estimated, tokens_over_batch
+from core.charts.quality import HUES, Strayed, Weighed, divergence, loss_against
 from core.charts.roofline import DECODE, PREFILL, roofline
 from core.charts.steps import PARTS, shares_over_batch, step_bars
 from core.charts.strip import layer_strip, strip_legend
@@ -14,19 +15,24 @@ from core.charts.traffic import cost_over_rate, percentiles_over_rate, replicas_
 
 __all__ = [
     "DECODE",
+    "HUES",
     "PARTS",
     "PREFILL",
     "Segment",
     "Spec",
+    "Strayed",
+    "Weighed",
     "bandwidth_over_size",
     "batch_by_context",
     "colour",
     "cost_over_rate",
+    "divergence",
     "footprint_segments",
     "formats_over_batch",
     "gain_bars",
     "layer_strip",
     "leaders",
+    "loss_against",
     "measured_against_estimated",
     "memory_bar",
     "moves",

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-from core import quality_prior
 from core.advice.select import Question, is_allowed
 from core.errors import SweetspotError
 from core.gpus import GpuSpec
+from core.losses import Losses
 from core.models import ModelSpec
 from core.speed.work import LAYER_SPLIT
 from core.sweep import layouts
@@ -38,7 +38,7 @@ class Candidates:
 
 
 def candidates(
-    spec: ModelSpec,
+    known_losses: Losses,
     among: Sequence[GpuSpec],
     workload: Workload,
     engines: Sequence[str],
@@ -52,18 +52,17 @@ def candidates(
     deployments: list[Deployment] = []
     losses: list[Estimate | None] = []
     without: dict[str, str] = {}
-    expected: dict[tuple[str, str], Estimate | None] = {}
     for gpu in among:
         if gpu.announced:
             without[gpu.name] = "announced, not shipping yet"
             continue
         before, reasons = len(deployments), []
         for engine in engines:
-            question = Question(spec, gpu, workload, engine, tuple(counts), formats, kv_formats)
-            found, why = _runnable(question, expected)
+            question = Question(known_losses, gpu, workload, engine, tuple(counts), formats, kv_formats)
+            found, why = _runnable(question)
             reasons += why
             for whole, loss in found:
-                split = list(_splits(spec, whole, counts, splits))
+                split = list(_splits(known_losses.spec, whole, counts, splits))
                 deployments += split
                 losses += [loss] * len(split)
         if len(deployments) == before:
@@ -71,23 +70,17 @@ def candidates(
     return Candidates(tuple(deployments), tuple(losses), without)
 
 
-def _runnable(
-    question: Question, expected: dict[tuple[str, str], Estimate | None]
-) -> tuple[list[tuple[Deployment, Estimate | None]], list[str]]:
-    """Single replicas within the tolerance, with their losses, and what does not run; remembers the losses."""
+def _runnable(question: Question) -> tuple[list[tuple[Deployment, Estimate | None]], list[str]]:
+    """Single replicas within the tolerance, with their losses, and what does not run."""
     q = question
     try:
         found = layouts(q.spec, q.gpu, q.engine, formats=q.formats, kv_formats=q.kv_formats, tps=q.tps)
     except SweetspotError as error:
         return [], [str(error)]
-    allowed = []
-    for whole in found.deployments:
-        key = (whole.weights.name, whole.kv_cache.name)
-        if key not in expected:
-            expected[key] = quality_prior.expected_loss(q.spec, whole.weights, whole.kv_cache)
-        if is_allowed(q, whole, expected[key]):
-            allowed.append((whole, expected[key]))
-    return allowed, [refusal.reason for refusal in found.refusals]
+    known = [(whole, q.losses.of(whole.weights, whole.kv_cache)) for whole in found.deployments]
+    return [(whole, loss) for whole, loss in known if is_allowed(q, whole, loss)], [
+        refusal.reason for refusal in found.refusals
+    ]
 
 
 def _splits(

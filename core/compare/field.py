@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from core import memory, speed
 from core.compare.candidates import SPLITS, Split, candidates
 from core.gpus import GpuSpec
+from core.losses import Losses
 from core.memory import Footprint
 from core.models import ModelSpec
+from core.quality_measured import QualityMeasurement
 from core.speed import Cases, Prediction
 from core.speed.work import LAYER_SPLIT
 from core.sweep import DEFAULT_GPU_COUNTS
@@ -101,9 +103,11 @@ def compare(
     splits: Sequence[Split] = SPLITS,
     formats: tuple[str, ...] | None = None,
     kv_formats: tuple[str, ...] | None = None,
+    measured: Sequence[QualityMeasurement] = (),
 ) -> Field:
     """All layouts of the model under the workload, in one call of the speed model."""
-    found = candidates(spec, among, workload, engines, counts=counts, splits=splits, formats=formats,
+    losses = Losses(spec, tuple(measured))
+    found = candidates(losses, among, workload, engines, counts=counts, splits=splits, formats=formats,
                        kv_formats=kv_formats)
     parts, which = _distinct(spec, found.deployments)
     footprints = tuple(memory.footprint(spec, part) for part in parts)

@@ -32,8 +32,9 @@ def comparison_rows(field: Field, rows: Sequence[int], on_front: Sequence[bool])
             for end, column in (("", span.value), ("_low", span.low), ("_high", span.high)):
                 cells[f"{name}{end}"] = column[row] * MS_PER_S
         loss = field.losses[row]
-        cells |= {"quality_loss": None if loss is None else loss.value,
-                  "quality_source": "" if loss is None else loss.source, "basis": "estimated"}
+        cells |= {"quality_loss": loss and loss.value, "quality_loss_low": loss and loss.low,
+                  "quality_loss_high": loss and loss.high, "quality_loss_basis": str(loss.basis) if loss else "",
+                  "quality_source": loss.source if loss else "", "basis": "estimated"}
         yield {name: known(value) for name, value in cells.items()}
 
 

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from core.advice import Choice, Plan
-from core.advice.sentences import dollars, formats, hardware, ms, number, percent
+from core.advice.sentences import dollars, formats, hardware, loss_text, ms, number
 from core.export.launch import Launch
 from core.export.tables import finite, table
 from core.terms import Estimate
@@ -98,11 +98,11 @@ def plan_text(plan: Plan) -> str:
         parts.append(table([["weights", "KV cache", "TPOT", "tokens/s", "loss", "note"], *(
             [c.choice.deployment.weights.label, c.choice.deployment.kv_cache.name, ms(c.choice.tpot.value),
              number(c.choice.output_tokens_per_s.value),
-             "–" if c.choice.quality is None else percent(c.choice.quality.value),
-             c.note or ("recommended" if plan.best else "")]
+             loss_text(c.choice.quality), c.note or ("recommended" if plan.best else "")]
             for c in plan.candidates
         )]))
-    parts.append("Figures are estimated, with 80 % ranges in --json and --csv; prices and peaks are published.")
+    parts.append("Figures are estimated, with 80 % ranges in --json and --csv, unless they say otherwise; prices and "
+                 "peaks are published.")
     return "\n\n".join(parts)
 
 

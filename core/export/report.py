@@ -5,7 +5,7 @@ from typing import Final
 
 from core import charts
 from core.advice import Choice, Plan
-from core.advice.sentences import dollars, ms, number, percent, requests
+from core.advice.sentences import dollars, loss_text, ms, number, percent, requests
 from core.export.launch import LAUNCHERS, command
 from core.export.order import order
 from core.export.page import WIDE_PX, Figure, Page, Picture, Table, render, svg
@@ -91,7 +91,7 @@ def _rivals(plan: Plan) -> Table:
         (
             c.choice.deployment.weights.label, c.choice.deployment.kv_cache.name, ms(c.choice.tpot.value),
             number(c.choice.output_tokens_per_s.value),
-            "–" if c.choice.quality is None else percent(c.choice.quality.value), c.note or "recommended",
+            loss_text(c.choice.quality), c.note or "recommended",
         )
         for c in plan.candidates[:_RIVALS]
     ]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from core.errors import HubError, HubRateLimited, HubUnreachable, InputError, ModelGated, ModelNotFound
 
 if TYPE_CHECKING:
-    from httpx2 import Response
+    from httpx import Response
 
 Params: TypeAlias = Mapping[str, str | int | Sequence[str]]
 
@@ -92,13 +92,13 @@ class Client:
 
     def _once(self, path: str, subject: str, max_bytes: int, params: Params | None,
               begin: int | None) -> Reply:
-        import httpx2
+        import httpx
         from huggingface_hub.errors import OfflineModeIsEnabled
         from huggingface_hub.utils import get_session
 
         left = self.deadline.left()
         headers = self._headers() | ({} if begin is None else {"range": f"bytes={begin}-{begin + max_bytes - 1}"})
-        timeout = httpx2.Timeout(min(READ_S, left), connect=min(CONNECT_S, left))
+        timeout = httpx.Timeout(min(READ_S, left), connect=min(CONNECT_S, left))
         try:
             with get_session().stream("GET", self.endpoint + path, params=dict(params or {}), headers=headers,
                                       timeout=timeout, follow_redirects=True) as response:
@@ -107,9 +107,9 @@ class Client:
                 return self._read(response, subject, max_bytes, begin)
         except OfflineModeIsEnabled:
             raise HubUnreachable(f"The Hub is switched off here (HF_HUB_OFFLINE); {_OFFLINE_HINT}") from None
-        except httpx2.TimeoutException:
+        except httpx.TimeoutException:
             raise HubUnreachable(f"The Hub did not answer in time. Try again; {_OFFLINE_HINT}") from None
-        except (httpx2.HTTPError, httpx2.InvalidURL, OSError):
+        except (httpx.HTTPError, httpx.InvalidURL, OSError):
             raise HubUnreachable(f"The Hub cannot be reached. Check the network; {_OFFLINE_HINT}") from None
 
     def _headers(self) -> dict[str, str]:

@@ -5,10 +5,9 @@ from typing import Final
 
 from core import gpus
 from core.errors import ProbeError
-from core.settings import is_public, setting
+from core.settings import is_public, switch
 
 CPU: Final = "cpu"
-OFF: Final = frozenset({"0", "false", "no", "off"})
 MIN_S: Final = 5.0
 MAX_S: Final = 300.0
 DEFAULT_S: Final = 50.0
@@ -30,10 +29,8 @@ def devices() -> tuple[Device, ...]:
 
 def is_allowed() -> bool:
     """SWEETSPOT_PROBE decides; unset: where a GPU is present and no stranger can reach the app."""
-    said = setting("probe")
-    if said is not None:
-        return said.lower() not in OFF
-    return not is_public() and bool(gpus.detect())
+    said = switch("probe")
+    return not is_public() and bool(gpus.detect()) if said is None else said
 
 
 def checked(name: str) -> str:

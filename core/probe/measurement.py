@@ -4,19 +4,16 @@ A `Measurement` travels as JSON, so that a probe of a GPU box opens in a planner
 """
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
-from core.errors import InputError
+from core.fields import clean, document, finite, number, positive, text_of
 from core.probe.timing import Stop, Timing
 
 VERSION: Final = 1
-MAX_JSON_BYTES: Final = 4_000_000
 MAX_POINTS: Final = 5_000
-MAX_TEXT: Final = 300
 FALLBACK: Final = " (fallback)"      # ends the name of a kernel that an engine would not use
 
 
@@ -97,26 +94,7 @@ def to_json(measurement: Measurement) -> str:
 
 def from_json(text: str) -> Measurement:
     """A measurement from its JSON. Raises InputError naming what is wrong; nothing in it is executed."""
-    if len(text) > MAX_JSON_BYTES:
-        raise InputError(f"This file is larger than the {MAX_JSON_BYTES:,} bytes a measurement may have.")
-    try:
-        data = json.loads(text, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
-        raise InputError("This file is no measurement: it is not JSON.") from None
-    if not isinstance(data, dict) or data.get("sweetspot_measurement") != VERSION:
-        raise InputError("This file is no measurement of this version: export it again from the Probe page.")
-    try:
-        return _measurement(data)
-    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
-        raise InputError(f"This measurement cannot be read: {_what(error)}. Export it again.") from None
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(name)
-
-
-def _what(error: Exception) -> str:
-    return f"{error.args[0]!s:.80} is missing" if isinstance(error, KeyError) else f"{error!s:.120}"
+    return document(text, "sweetspot_measurement", VERSION, "measurement", "Probe", _measurement)
 
 
 def _measurement(data: Mapping[str, Any]) -> Measurement:
@@ -125,18 +103,19 @@ def _measurement(data: Mapping[str, Any]) -> Measurement:
         raise ValueError(f"it needs 1 to {MAX_POINTS:,} points")
     conditions = data["conditions"]
     return Measurement(
-        device=_text(data, "device"), gpu=_text(data, "gpu"), model=_text(data, "model"), driver=_text(data, "driver"),
-        versions={_clean(k): _clean(v) for k, v in dict(data["versions"]).items()},
-        date=_text(data, "date"), seconds=_number(data, "seconds"),
+        device=text_of(data, "device"), gpu=text_of(data, "gpu"), model=text_of(data, "model"),
+        driver=text_of(data, "driver"),
+        versions={clean(k): clean(v) for k, v in dict(data["versions"]).items()},
+        date=text_of(data, "date"), seconds=number(data, "seconds"),
         conditions=Conditions(
             quiet=conditions["quiet"] is True,
-            remarks=tuple(_clean(remark) for remark in conditions["remarks"]),
+            remarks=tuple(clean(remark) for remark in conditions["remarks"]),
             telemetry=tuple(
-                {_clean(k): _finite(v, "telemetry") for k, v in sample.items()} for sample in conditions["telemetry"]
+                {clean(k): finite(v, "telemetry") for k, v in sample.items()} for sample in conditions["telemetry"]
             ),
         ),
         points=tuple(point_of(point) for point in points),
-        lost=tuple(_clean(sentence) for sentence in lost),
+        lost=tuple(clean(sentence) for sentence in lost),
     )
 
 
@@ -144,42 +123,12 @@ def point_of(data: Mapping[str, Any]) -> Point:
     """A point from its JSON. Raises KeyError, TypeError or ValueError where it is none."""
     timing = data["timing"]
     return Point(
-        quantity=Quantity(data["quantity"]), format=_text(data, "format"), kernel=_text(data, "kernel"),
-        shape={_clean(k): int(_finite(v, "shape")) for k, v in data["shape"].items()},
+        quantity=Quantity(data["quantity"]), format=text_of(data, "format"), kernel=text_of(data, "kernel"),
+        shape={clean(k): int(finite(v, "shape")) for k, v in data["shape"].items()},
         timing=Timing(
-            median_s=_positive(timing, "median_s"), p10_s=_positive(timing, "p10_s"), p90_s=_positive(timing, "p90_s"),
-            samples=int(_positive(timing, "samples")), relative_ci=_number(timing, "relative_ci"),
+            median_s=positive(timing, "median_s"), p10_s=positive(timing, "p10_s"), p90_s=positive(timing, "p90_s"),
+            samples=int(positive(timing, "samples")), relative_ci=number(timing, "relative_ci"),
             stop=Stop(timing["stop"]),
         ),
-        bytes=_number(data, "bytes"), flops=_number(data, "flops"),
+        bytes=number(data, "bytes"), flops=number(data, "flops"),
     )
-
-
-def _text(data: Mapping[str, Any], key: str) -> str:
-    return _clean(data[key])
-
-
-def _clean(value: object) -> str:
-    if not isinstance(value, str) or len(value) > MAX_TEXT:
-        raise ValueError(f"a text is missing or longer than {MAX_TEXT} characters")
-    return value
-
-
-def _finite(value: object, key: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{key} is not a number")
-    return float(value)
-
-
-def _number(data: Mapping[str, Any], key: str) -> float:
-    value = _finite(data[key], key)
-    if value < 0:
-        raise ValueError(f"{key} is negative")
-    return value
-
-
-def _positive(data: Mapping[str, Any], key: str) -> float:
-    value = _number(data, key)
-    if value == 0:
-        raise ValueError(f"{key} is zero")
-    return value

@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
-from core import gpus, memory, quality_prior
+from core import gpus, memory
 from core.formats import FORMATS, KV_FORMATS, Format, KvFormat, kv_unsupported, unsupported
 from core.gpus import GpuSpec
+from core.losses import Losses
 from core.models import Attention, LatentAttention, Mixer, ModelSpec
 from core.speed.work import DEFAULT_CHUNK_TOKENS, LAYER_SPLIT
 from core.sweep import Refusal
@@ -49,10 +50,14 @@ class Change:
 class Asked:
     """The deployment and the load it is to be improved for."""
 
-    spec: ModelSpec
+    losses: Losses
     deployment: Deployment
     workload: Workload
     concurrency: float
+
+    @property
+    def spec(self) -> ModelSpec:
+        return self.losses.spec
 
     def change(self, label: str, figure: str, note: str = "", **fields: object) -> Change:
         """This deployment with other fields."""
@@ -104,8 +109,8 @@ def _named(fmt: Format) -> str:
 
 def _quality(asked: Asked, fmt: Format, kv: KvFormat) -> str:
     """What formats are expected to cost in quality."""
-    loss = quality_prior.expected_loss(asked.spec, fmt, kv)
-    return "loss of quality not published" if loss is None else f"perplexity +{100 * loss.value:.1f} %"
+    loss = asked.losses.of(fmt, kv)
+    return "loss of quality not published" if loss is None else f"perplexity {100 * loss.value:+.1f} %, {loss.basis}"
 
 
 def _caches(asked: Asked, left: list[Refusal]) -> Iterator[Change]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from core import memory, speed
 from core.efficiency import labels, load, rates
-from core.models import ModelSpec
+from core.losses import Losses
 from core.regime.changes import BATCH_LABEL, CHUNK_LABEL, Asked, Change, for_decode, for_prefill
 from core.speed import Cases
 from core.speed.steps import clock
@@ -47,13 +47,13 @@ class PhaseAdvice:
 
 
 def advice(
-    spec: ModelSpec, deployment: Deployment, workload: Workload, concurrency: float
+    losses: Losses, deployment: Deployment, workload: Workload, concurrency: float
 ) -> tuple[PhaseAdvice, PhaseAdvice]:
-    """Prefill and decode: every change predicted at the workload, sorted by gain."""
-    asked = Asked(spec, deployment, workload, float(concurrency))
+    """Prefill and decode of the losses' model: every change predicted at the workload, sorted by gain."""
+    asked = Asked(losses, deployment, workload, float(concurrency))
     left: tuple[list[Refusal], list[Refusal]] = ([], [])
     tried = (list(for_prefill(asked, left[0])), list(for_decode(asked, left[1])))
-    base = Change("as planned", spec, deployment, asked.concurrency, "")
+    base = Change("as planned", asked.spec, deployment, asked.concurrency, "")
     unlimited = replace(base, undoes=True)
     first, free, *others = _predicted(asked, [base, unlimited, *tried[0], *tried[1]])
     rest = iter(others)

@@ -25,7 +25,8 @@ class Kind(StrEnum):
     """What can be kept."""
 
     PLAN = "plan"
-    MEASUREMENT = "measurement"
+    MEASUREMENT = "measurement"     # a probe of a GPU
+    QUALITY = "quality"             # what formats cost on somebody's prompts
     GPU = "gpu"
     MODEL = "model"
 
