@@ -8,7 +8,7 @@ the same shapes, and how that repository stores its weights. Nothing is parsed b
 import csv
 import json
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -149,7 +149,7 @@ def _index() -> shorthand.Index:
     return shorthand.index([*(row["name"] for row in _models().values()), *(alias.name for alias in aliases)])
 
 
-@cache
+@lru_cache(maxsize=4096)
 def guess(name: str) -> ModelSpec | None:
     """The obvious model of a name without a publisher (`llama-3-8b`, `qwen3:8b-q8_0`), which its notes tell.
 
@@ -177,7 +177,7 @@ def _tagged(name: str) -> ModelSpec | None:
     return _taken(name, replace(_architecture(alias.model.lower()), shipped=Shipped(stored, source=alias.source)))
 
 
-@cache
+@lru_cache(maxsize=4096)
 def closest(name: str, n: int = 3) -> tuple[str, ...]:
     """At most `n` names of the catalogue most like a name it does not have; none where none is alike."""
     return _index().closest(name, n)

@@ -59,7 +59,7 @@ def _model_rows() -> tuple[tuple[str, dict[str, object]], ...]:
             "Model": card.name, "Family": card.family, "Parameters": card.total_params / 1e9,
             "Active": card.active_params / 1e9, "Cache at 8K": one and one / 2**20, "Context": card.max_context,
             "Ships as": FORMATS[card.shipped].label if card.shipped else "16 bits",
-            "Copies": len(card.aliases), "Link": address(card.source), "Source": card.source,
+            "Copies": len(_repositories(card)), "Source": address(card.source),
         }
         rows.append((" ".join((card.name, card.family, *card.aliases)), row))
     return tuple(rows)
@@ -67,7 +67,7 @@ def _model_rows() -> tuple[tuple[str, dict[str, object]], ...]:
 
 def models(query: str) -> None:
     number = st.column_config.NumberColumn
-    rows = [row for text, row in _model_rows() if found(text, query)]
+    rows = [row for text, row in _model_rows() if found(text, query)] or _meant(query)
     table(
         pd.DataFrame(rows, columns=list(_model_rows()[0][1])), key="model_table", card="card",
         alt="Bundled models with parameters, cache, context and source",
@@ -78,7 +78,7 @@ def models(query: str) -> None:
             "Cache at 8K": number(format="%,.0f MiB", help="KV cache and state of one request of 8,192 tokens, BF16."),
             "Context": number(format="%,d", help="Tokens the model was made for."),
             "Copies": number(help="Other repositories of the same shapes: fine-tunes, quantised copies."),
-            "Link": cards.LINK,
+            "Source": cards.SOURCE,
         },
     )
     names = [*dict.fromkeys([*keeping.own_models(), *(card.name for card in catalogue.models())])]
@@ -90,8 +90,19 @@ def models(query: str) -> None:
     model_card.show(name or names[0], _copies(name or names[0]), inputs.asked().workload.context_tokens)
 
 
+def _meant(query: str) -> list[dict[str, object]]:
+    """The row a short name such as llama2-7b stands for, where no name holds its words."""
+    spec = catalogue.guess(query)
+    return [row for text, row in _model_rows() if spec is not None and spec.name in text.split()][:1]
+
+
 def _copies(name: str) -> tuple[str, ...]:
-    return next((card.aliases for card in catalogue.models() if card.name == name), ())
+    return next((_repositories(card) for card in catalogue.models() if card.name == name), ())
+
+
+def _repositories(card: catalogue.Card) -> tuple[str, ...]:
+    """The other Hub ids of a model: short names and tags are none."""
+    return tuple(alias for alias in card.aliases if "/" in alias)
 
 
 # -- GPUs -------------------------------------------------------------------------------------------
@@ -100,11 +111,11 @@ def _copies(name: str) -> tuple[str, ...]:
 def _gpu_row(gpu: GpuSpec) -> dict[str, object]:
     peaks = {label: gpu.flops.get(dtype) for label, dtype in (("FP16", "fp16"), ("FP8", "fp8"), ("FP4", "fp4"))}
     return {
-        "GPU": gpu.name, "Maker": gpu.vendor, "Generation": gpu.architecture,
+        "GPU": gpu.name, "Generation": gpu.architecture,
         "Memory": gpu.memory_bytes / GIB, "Bandwidth": gpu.bandwidth_bytes_per_s / GB,
         **{label: None if peak is None else peak / TERA for label, peak in peaks.items()},
         "Power": gpu.tdp_w, "Year": gpu.release_year, "$ per hour": gpu.price_usd_per_hour, "Peaks": gpu.basis,
-        "Link": address(gpu.source), "Source": gpu.source,
+        "Source": address(gpu.source),
     }
 
 
@@ -131,11 +142,11 @@ def gpu_list(query: str) -> None:
         pd.DataFrame(rows, columns=list(_gpu_row(gpus.catalogue()[0]))), key="gpu_table", card="gpu_card",
         alt="GPUs with memory, bandwidth, peaks, price and source",
         columns={
-            "GPU": st.column_config.TextColumn(width="medium"),
+            "GPU": st.column_config.TextColumn(width=230),
             "Memory": number(format="%.1f GiB", help="What the driver lets an engine see."),
             "Bandwidth": number(format="%,.0f GB/s"), "FP16": tflops, "FP8": tflops, "FP4": tflops,
             "Power": number(format="%,d W"), "Year": number(format="%d"), "$ per hour": number(format="%.2f"),
-            "Link": cards.LINK,
+            "Source": cards.SOURCE,
         },
     )
     names = list(known)
@@ -159,18 +170,18 @@ def formats(query: str) -> None:
         {
             "Name": fmt.name, "Format": fmt.label, "Bits": fmt.bits_per_weight, "Multiplied in": fmt.compute.upper(),
             "Stores": cards.SCOPES[fmt.scope], "Runs on": runs_on(fmt, engine) or "–",
-            "Link": address(fmt.source), "Source": fmt.source,
+            "Source": address(fmt.source),
         }
         for fmt in FORMATS.values()
         if found(f"{fmt.name} {fmt.label} {fmt.compute}", query)
     ]
     table(
-        pd.DataFrame(rows, columns=["Name", "Format", "Bits", "Multiplied in", "Stores", "Runs on", "Link", "Source"]),
+        pd.DataFrame(rows, columns=["Name", "Format", "Bits", "Multiplied in", "Stores", "Runs on", "Source"]),
         key="format_table", card="format_card", alt="Weight formats with bits per weight and where they run",
         columns={
             "Bits": st.column_config.NumberColumn(format="%.3f", help="Per weight, scales and zero points included."),
-            "Runs on": st.column_config.TextColumn(width=340, help="GPU generations with kernels worth deploying."),
-            "Link": cards.LINK,
+            "Runs on": st.column_config.TextColumn(width=310, help="GPU generations with kernels worth deploying."),
+            "Source": cards.SOURCE,
         },
     )
     name = st.selectbox(
@@ -186,31 +197,39 @@ def formats(query: str) -> None:
 
 
 def prices(query: str) -> None:
-    rows = [
-        {
-            "GPU": quote.gpu, "Provider": quote.provider, "Kind": quote.kind, "Price": quote.usd_per_gpu_hour,
-            "As of": quote.as_of, "Link": address(quote.source), "Source": quote.source, "Region": quote.region,
-            "Instance": quote.instance, "Note": quote.note,
-        }
+    quotes = [
+        quote
         for gpu in gpus.catalogue()
         for quote in gpus.quotes(gpu.name)
         if found(f"{quote.gpu} {quote.provider} {quote.kind} {quote.region}", query)
+    ]
+    rows = [
+        {
+            "GPU": quote.gpu, "Provider": quote.provider, "Kind": quote.kind, "Price": quote.usd_per_gpu_hour,
+            "As of": quote.as_of, "Region": quote.region, "Instance": quote.instance,
+            "Source": address(quote.source), "Note": quote.note,
+        }
+        for quote in quotes
     ]
     st.caption("US dollars per hour of one GPU, without tax. A plan takes the median of the on-demand prices.")
     chosen = st.dataframe(
         pd.DataFrame(rows), hide_index=True, height=TABLE_PX if len(rows) > 9 else "auto", key="price_table",
         alt="Prices of GPUs by provider, with date and source", placeholder="",
         selection_mode="single-row", on_select="rerun",
-        column_config={"Price": st.column_config.NumberColumn(format="$%.2f"), "Link": cards.LINK},
+        column_config={
+            "Price": st.column_config.NumberColumn(format="$%.2f"), "Region": st.column_config.TextColumn(width=110),
+            "Source": cards.SOURCE,
+        },
     )
     if not chosen.selection.rows:
         st.caption("Pick a row to plan at its price; type your own under **Engine, formats, price** in the sidebar.")
         return
-    quote = rows[chosen.selection.rows[0]]
+    quote = quotes[chosen.selection.rows[0]]
+    price = quote.usd_per_gpu_hour
     cards.plan_with(
-        {"gpu": quote["GPU"], "price": quote["Price"]}, f"Plan with {quote['GPU']} at ${quote['Price']:.2f} an hour",
-        key="plan_price",
+        {"gpu": quote.gpu, "price": price}, f"Plan with {quote.gpu} at ${price:.2f} an hour", key="plan_price"
     )
+    cards.source(quote.source)
 
 
 def page() -> None:

@@ -1,6 +1,5 @@
 """config.json -> ModelSpec: exact against models built on the meta device, trap by trap, and hostile input."""
 
-import copy
 import csv
 import json
 import time
@@ -276,13 +275,21 @@ JUNK = st.one_of(
     st.dictionaries(st.text(max_size=4), st.integers(), max_size=3),
 )
 FAMILIES = sorted({json.loads(row["config"])["model_type"]: row["model"] for row in VECTORS}.values())
+FURTHER = ("tencent/Hunyuan-A13B-Instruct", "inclusionAI/Ling-mini-2.0", "Snowflake/snowflake-arctic-instruct",
+           "xai-org/grok-2", "OpenGVLab/InternVL3-78B", "zai-org/GLM-4.5V", "google/gemma-4-12B-it",
+           "microsoft/Phi-3-small-8k-instruct", "arcee-ai/Trinity-Mini", "google/flan-t5-xl")
+CONFIGS = {model: BY_NAME[model]["config"] for model in FAMILIES} | {
+    row["name"]: row["config"] for row in csv.DictReader(
+        (DATA.parent.parent / "assets" / "models.csv").read_text(encoding="utf-8").splitlines()
+    ) if row["name"] in FURTHER
+}
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.sampled_from(FAMILIES), st.data())
+@given(st.sampled_from(sorted(CONFIGS)), st.data())
 def test_any_damage_is_answered_or_refused(model: str, data: st.DataObject) -> None:
     """Keys of a real configuration overwritten or dropped: a spec or one of our errors, soon."""
-    config = copy.deepcopy(json.loads(BY_NAME[model]["config"]))
+    config = json.loads(CONFIGS[model])
     target = config
     nested = [key for key, value in config.items() if isinstance(value, dict)]
     if nested and data.draw(st.booleans()):
@@ -310,6 +317,55 @@ def test_towers_are_counted_or_named() -> None:
     assert read_config(config, name="x").total_params == 5_385_541_408
     unknown = {"model_type": "aya_vision", "text_config": {**LLAMA, "model_type": "cohere2"}, "vision_config": {}}
     assert any("vision tower" in note for note in read_config(unknown, name="x").notes)
+
+
+@pytest.mark.parametrize(
+    "name, total",
+    [  # Hub safetensors metadata, less what loaders drop or the class does not make, where that is said
+        ("nvidia/NVIDIA-Nemotron-Nano-9B-v2", 8_888_227_328),
+        ("nvidia/NVIDIA-Nemotron-Nano-12B-v2", 12_310_001_152),
+        ("moonshotai/Kimi-Linear-48B-A3B-Instruct", 49_122_681_728 - 26 * 256),      # router biases
+        ("MiniMaxAI/MiniMax-Text-01", 456_089_655_296),
+        ("baidu/ERNIE-4.5-21B-A3B-PT", 21_825_437_888),
+        ("inclusionAI/Ling-mini-2.0", 16_255_643_392),
+        ("rednote-hilab/dots.llm1.inst", 142_774_381_696 - 61 * 128),                # router biases
+        ("tencent/Hunyuan-A13B-Instruct", 80_393_183_232),
+        ("LiquidAI/LFM2-8B-A1B", 8_339_929_856),
+        ("ByteDance-Seed/Seed-OSS-36B-Instruct", 36_151_104_512),
+        ("swiss-ai/Apertus-8B-Instruct-2509", 8_053_338_176),
+        ("microsoft/Phi-3-small-8k-instruct", 7_392_272_384),
+        ("ibm-granite/granite-4.0-micro", 3_402_836_480),
+        ("ibm-granite/granite-4.1-8b", 8_791_592_960),
+        ("google/flan-t5-xxl", 11_135_332_352),
+        ("google/medgemma-27b-text-it", 27_009_346_304),
+        ("google/gemma-4-12B-it", 11_959_730_224 - 48),                              # a scalar a layer
+        ("llava-hf/llava-v1.6-mistral-7b-hf", 7_566_747_648),
+        ("OpenGVLab/InternVL2_5-8B", 8_075_365_376),
+        ("OpenGVLab/InternVL3-78B", 78_408_318_336),
+        ("zai-org/GLM-4.5V", 107_710_933_120 - 45 * 128),                            # router biases
+        ("mistralai/Ministral-3-8B-Instruct-2512", 8_918_026_716 - 34 * 7 * 2),      # FP8 scales
+    ],
+)
+def test_published_totals_of_further_families(name: str, total: int) -> None:
+    spec = catalogue.load(name)
+    assert spec is not None
+    assert spec.total_params == total
+    assert not spec.best_effort
+
+
+@pytest.mark.parametrize("name, total", [("Qwen/Qwen3.5-9B", 9_653_104_368), ("Qwen/Qwen3.5-0.8B", 873_438_784)])
+def test_the_hubs_total_holds_the_prediction_layer(name: str, total: int) -> None:
+    spec = catalogue.load(name)
+    assert spec is not None
+    assert spec.total_params + sum(part.params for part in spec.parts if not part.resident) == total
+
+
+def test_experts_said_layer_by_layer() -> None:
+    """Hunyuan-A13B lists its experts a token for every layer; they may not differ."""
+    config = {**LLAMA, "model_type": "hunyuan_v1_moe", "num_experts": 8, "moe_topk": [2] * 32}
+    assert read_config(config, name="x") == read_config({**config, "moe_topk": 2}, name="x")
+    with pytest.raises(ConfigInvalid, match="num_experts_per_tok"):
+        read_config({**config, "moe_topk": [2] * 31 + [4]}, name="x")
 
 
 def test_distinct_experts_saturate() -> None:

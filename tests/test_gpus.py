@@ -280,6 +280,12 @@ def test_metal_gives_an_engine_three_quarters_of_the_memory():
         ("Quadro RTX 6000", "Quadro RTX 6000"),
         ("M2 Ultra", "Apple M2 Ultra"),
         ("gb10", "DGX Spark GB10"),
+        ("8x H100 SXM", "H100 SXM5 80GB"),
+        ("GH200 Superchip", "GH200 96GB"),
+        ("H100-SXM5-80GB-HBM3", "H100 SXM5 80GB"),
+        ("RTX 4090 24GB", "GeForce RTX 4090"),
+        ("DGX Spark / GB10", "DGX Spark GB10"),
+        ("RTX 6000 Pro", "RTX PRO 6000 Blackwell Server Edition"),
     ],
 )
 def test_names_people_and_drivers_use(asked, name):
@@ -298,6 +304,18 @@ def test_every_catalogue_name_finds_itself_and_every_alias_one_card():
 @pytest.mark.parametrize("asked", ["RTX 4000 SFF Ada", "L4 0S x", "H100 SXM9", "B200 180GB HBM3e PCIe", "GTX"])
 def test_a_near_miss_is_never_taken_for_another_card(asked):
     with pytest.raises(HardwareError, match="No figures for a GPU named"):
+        find(asked)
+
+
+@pytest.mark.parametrize(("asked", "says"), [
+    ("Arc A770/B580", "names Arc A770 16GB and Arc B580 12GB: pick one"),
+    ("H100 96GB", "No H100 of 96 GB is known: pick .*H100 NVL 94GB"),
+    ("Jetson Orin", "Did you mean Jetson Orin Nano"),
+    ("Gaudi", "Did you mean Gaudi2 or Gaudi3"),
+    ("RTX 4090 Laptop GPU", "No figures for"),              # another chip than the desktop card's
+])
+def test_a_name_that_fits_several_cards_gets_the_choices(asked, says):
+    with pytest.raises(HardwareError, match=says):
         find(asked)
 
 

@@ -287,6 +287,21 @@ def test_offline_mode_of_the_library(monkeypatch):
         assert server.requests == []
 
 
+def test_an_unknown_name_gets_the_nearest_ones():
+    with HubServer() as server:
+        for offline in (False, True):
+            with pytest.raises((ModelNotFound, HubUnreachable), match="Did you mean Qwen/Qwen3-32B, "):
+                hub.resolve("Qwen/Qwen3-33B", endpoint=server.url, offline=offline)
+
+
+def test_a_folder_here_comes_before_a_short_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert hub.resolve("mixtral", offline=True).name == "mistralai/Mixtral-8x7B-v0.1"
+    (tmp_path / "mixtral").mkdir()
+    with pytest.raises(ModelNotFound, match="holds neither"):
+        hub.resolve("mixtral", offline=True)
+
+
 def test_offline_asks_nobody():
     with HubServer({"org/model": Repo(CONFIG)}) as server:
         with pytest.raises(HubUnreachable, match="offline"):

@@ -82,8 +82,6 @@ class Keys:
         return ConfigInvalid(f"config.json: '{self.where}{name}' is {shown}; it must be {wanted}.")
 
     def _whole(self, name: str, value: object, low: int, high: int) -> int:
-        if isinstance(value, list) and 0 < len(value) <= MAX_LAYERS and value.count(value[0]) == len(value):
-            value = value[0]  # the same for every layer (Hunyuan-A13B)
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
@@ -108,8 +106,11 @@ class Keys:
         return None if value is None else self._whole(names[0], value, low, high)
 
     def count(self, default: int, *names: str) -> int:
-        """A number of heads or experts; absent and null both mean `default`."""
-        return self.size_or(default, *names, low=0, high=MAX_COUNT)
+        """A number of heads or experts, perhaps said layer by layer but alike; absent and null mean `default`."""
+        value = self._get(names, None)
+        if isinstance(value, list) and 0 < len(value) <= MAX_LAYERS and value.count(value[0]) == len(value):
+            value = value[0]    # Hunyuan-A13B: moe_topk
+        return default if value is None else self._whole(names[0], value, 0, MAX_COUNT)
 
     def number(self, default: float, *names: str, low: float = 0.0, high: float = 1e9) -> float:
         """A finite number; absent and null both mean `default`."""

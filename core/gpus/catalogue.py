@@ -3,7 +3,7 @@
 import difflib
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Final
 
@@ -23,6 +23,12 @@ _MAKERS: Final = frozenset({
     "nvidia", "tesla", "geforce", "amd", "instinct", "radeon", "intel", "apple", "aws", "google", "cloud", "huawei",
     "graphics", "generation", "r", "tm",
 })
+# What people add to a card's name: how many there are, what kind of memory, that it is a GPU.
+_COUNT: Final = re.compile(r"^\s*\d{1,3}\s*[x×]\s*(?=[a-z])|\s*[x×]\s*\d{1,3}\s*$", re.IGNORECASE)
+_ADDED: Final = re.compile(
+    r"\b(gpus?|cards?|accelerators?|superchip|oam|hbm\d[ae]?|gddr\dx?)\b", re.IGNORECASE
+)
+_MEMORY: Final = re.compile(r"\b(\d{1,3}) ?gi?b\b", re.IGNORECASE)
 
 
 def normalised(name: str) -> str:
@@ -71,13 +77,51 @@ def find(name: str) -> GpuSpec:
     A name that several cards share means the first of them in assets/gpu_names.csv: "H100" is the
     SXM5 80 GB card. Raises HardwareError with the closest names.
     """
-    specs = same_name().get(normalised(name))
+    specs = same_name().get(normalised(name)) or same_name().get(normalised(_bare(name)))
     if specs:
         return specs[0]
+    return _of_memory(name) or _one_of(name)
+
+
+def _bare(name: str) -> str:
+    """A name without what is not part of it: "8x H100 SXM GPUs" -> "H100 SXM"."""
+    return _ADDED.sub(" ", _COUNT.sub("", name[:80].replace("_", " ")))
+
+
+def _of_memory(name: str) -> GpuSpec | None:
+    """The card whose name goes on with its memory: "RTX 4090 24GB". Raises HardwareError when it has another."""
+    said = _MEMORY.search(_bare(name))
+    if said is None:
+        return None
+    base = (_bare(name)[: said.start()] + _bare(name)[said.end() :]).strip(" -()")
+    bearers = same_name().get(normalised(base))
+    if not bearers:
+        return None
+    if right := [spec for spec in bearers if spec.nominal_memory_gib == int(said[1])]:
+        return right[0]
+    near = _listed([spec.name for spec in search(base)][:3] or [spec.name for spec in bearers], "or")
+    raise HardwareError(f"No {base} of {said[1]} GB is known: pick {near}, or type its figures in.")
+
+
+def _one_of(name: str) -> GpuSpec:
+    """The card that all names in "DGX Spark / GB10" mean. Raises HardwareError with the choices, or the closest."""
+    parts = [part.strip() for part in re.split(r"[/,|]|\bor\b", name[:80]) if part.strip()]
+    known = [specs[0].name for part in parts if (specs := same_name().get(normalised(part)))]
+    choices = list(dict.fromkeys(known))
+    if len(choices) == 1 and len(known) == len(parts):
+        return find(choices[0])
+    if len(choices) > 1:
+        raise HardwareError(f"'{name[:80]}' names {_listed(choices, 'and')}: pick one.")
+    near = [spec.name for spec in search(name[:80])] if name.strip() else []
     close = difflib.get_close_matches(normalised(name[:80]), same_name(), n=6, cutoff=0.5)
-    names = list(dict.fromkeys(same_name()[key][0].name for key in close))[:3]
-    advice = f"Did you mean {' or '.join(names)}?" if names else "See the catalogue for the names."
+    names = list(dict.fromkeys(near[:3] + [same_name()[key][0].name for key in close]))[:3]
+    advice = f"Did you mean {_listed(names, 'or')}?" if names else "See the catalogue for the names."
     raise HardwareError(f"No figures for a GPU named '{name[:80]}'. {advice} Or type its figures in.")
+
+
+def _listed(names: Sequence[str], last: str) -> str:
+    """ "A, B or C"."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {last} {names[-1]}"
 
 
 def search(query: str) -> tuple[GpuSpec, ...]:
