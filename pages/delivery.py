@@ -19,7 +19,7 @@ def files(ordered: Order, key: str) -> None:
     d = ordered.deployment
     made, why_not = deliver.manifests(ordered)
     with st.container(border=True, gap="small", key=f"files_{key}"):
-        several = f"{ordered.times:,} × " if ordered.times > 1 else ""
+        several = f"{ordered.times:,} servers of " if ordered.times > 1 else ""
         parts.section(
             f"Launch it: {several}{figures.plain(figures.layout(d))}",
             f"{d.weights.label} weights, {d.kv_cache.name.upper()} cache. Every setting follows from the plan, and "

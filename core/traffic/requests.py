@@ -58,6 +58,14 @@ class Trace:
         part = slice(start, start + n)
         return Trace(self.arrival_s[part], self.input_tokens[part], self.output_tokens[part])
 
+    def repeated(self, times: int, period_s: float) -> "Trace":
+        """The same requests so many times, one period after the other."""
+        if times <= 1:
+            return self
+        shifts = np.repeat(period_s * np.arange(times), len(self))
+        return Trace(np.tile(self.arrival_s, times) + shifts, np.tile(self.input_tokens, times),
+                     np.tile(self.output_tokens, times))
+
     def every(self, n: int, offset: int) -> "Trace":
         """What round-robin over `n` replicas sends to replica `offset`."""
         return Trace(self.arrival_s[offset::n], self.input_tokens[offset::n], self.output_tokens[offset::n])
