@@ -33,7 +33,7 @@ def files(ordered: Order, key: str) -> None:
             shown(next(manifest for manifest in made if manifest.label == label), key)
         if why_not:
             st.caption(" ".join(f"**{label}**: {figures.plain(why)}" for label, why in why_not.items()))
-        if made:
+        if made and "Command" not in why_not:
             proof(ordered, key)
 
 

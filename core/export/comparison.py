@@ -17,7 +17,7 @@ from core.export.tables import known, safe
 from core.terms import Deployment
 from core.units import GIB, MS_PER_S
 
-_PRINTED_ROWS: Final = 24
+_PRINTED_ROWS: Final = 14
 
 
 def comparison_rows(field: Field, rows: Sequence[int], on_front: Sequence[bool]) -> Iterator[dict[str, Any]]:
