@@ -14,6 +14,8 @@ from typing import NoReturn
 from core import advice, catalogue, estimate, export, gpus, hub
 from core.engines import ENGINES
 from core.errors import InputError, SweetspotError
+from core.export import deliver, report
+from core.export.order import order
 from core.losses import speaks_of
 from core.models import ModelSpec
 from core.probe import command as probing
@@ -92,13 +94,16 @@ def _plan_arguments(plan: argparse.ArgumentParser) -> None:
     plan.add_argument("--quality", type=Path, nargs="+", default=[], metavar="FILE.json",
                       help="quality checks of this model, newest first: their losses replace the published ones")
     plan.add_argument("--mode", choices=[mode.value for mode in Mode], default=DEFAULTS.mode.value)
-    plan.add_argument("--engine", choices=list(ENGINES), default=DEFAULT_ENGINE)
+    plan.add_argument("--engine", choices=list(ENGINES), default=None,
+                      help=f"what serves the model (that of --launch, else {DEFAULT_ENGINE})")
     plan.add_argument("--gpus", type=int, nargs="+", default=DEFAULT_GPU_COUNTS, metavar="N",
                       help="numbers of GPUs that may be tried (1 2 4 8)")
     plan.add_argument("--csv", type=Path, metavar="FILE", help="write the recommendation and its rivals")
     plan.add_argument("--sweep", type=Path, metavar="FILE", help="write the whole grid as CSV")
     plan.add_argument("--launch", choices=sorted(export.LAUNCHERS), metavar="ENGINE",
                       help=f"print the launch command: {', '.join(sorted(export.LAUNCHERS))}")
+    plan.add_argument("--files", type=Path, metavar="DIR", help="write every file that launches the plan")
+    plan.add_argument("--report", type=Path, metavar="FILE", help="write the plan as a page to print, HTML")
     plan.set_defaults(command=_plan)
 
 
@@ -112,18 +117,37 @@ def _plan(asked: argparse.Namespace) -> None:
         mode=Mode(asked.mode),
     )
     measured = [_checked(path, spec) for path in asked.quality]
-    plan = advice.recommend(spec, gpu, workload, engine=asked.engine, tps=asked.gpus, measured=measured)
+    engine = asked.engine or asked.launch or DEFAULT_ENGINE
+    plan = advice.recommend(spec, gpu, workload, engine=engine, tps=asked.gpus, measured=measured)
     launch = export.launch(plan, asked.launch) if asked.launch else None
     if asked.csv:
         export.write(asked.csv, export.recommendation_csv(plan))
     if asked.sweep:
         export.write(asked.sweep, export.sweep_csv(plan))
+    if asked.report:
+        export.write(asked.report, report.report(plan))
+    if asked.files:
+        _write_files(plan, asked.files)
     if asked.json:
         print(export.plan_json(plan, launch))
     elif launch:
         print(launch.text())
     else:
         print(export.plan_text(plan))
+
+
+def _write_files(plan: advice.Plan, folder: Path) -> None:
+    """Every file that launches the plan; on standard error, what cannot be made. Raises InputError."""
+    made, why_not = deliver.manifests(order(plan))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"Cannot make the folder {folder}: {error.strerror}.") from error
+    for manifest in made:
+        export.write(folder / manifest.file, manifest.text)
+        print(f"{folder / manifest.file}: {manifest.use}", file=sys.stderr)
+    for label, why in why_not.items():
+        print(f"No file for {label}: {why}", file=sys.stderr)
 
 
 def _checked(path: Path, spec: ModelSpec) -> QualityMeasurement:

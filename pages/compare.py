@@ -10,9 +10,16 @@ import pandas as pd
 import streamlit as st
 
 from core import compare, gpus
-from core.charts.pareto import Offer, pareto
 from core.compare import PRICE_KINDS, SPLITS, Field, Picks, Split
-from core.export.comparison import comparison_csv, comparison_json
+from core.export.comparison import (
+    comparison_csv,
+    comparison_json,
+    comparison_report,
+    formats,
+    front_picture,
+    offers,
+    ways,
+)
 from core.export.order import Order
 from core.formats import ENGINES
 from core.gpus import GpuSpec
@@ -145,7 +152,7 @@ def headline(field: Field, found: Picks, shown: np.ndarray) -> None:
 def _verdict(field: Field, found: Picks, shown: np.ndarray) -> str:
     if found.cheapest is not None:
         row = found.cheapest
-        return (f"Cheapest that meets the targets: {figures.plain(layout(field.deployments[row]))} at "
+        return (f"Cheapest that meets the targets: {figures.plain(ways(field.deployments[row]))} at "
                 f"\\{figures.dollars(float(field.usd_per_hour[row]))} an hour")
     if found.fastest is not None:
         return "Deployments meet the targets, but none of them has a listed price: type in your own"
@@ -155,15 +162,8 @@ def _verdict(field: Field, found: Picks, shown: np.ndarray) -> str:
     p, asked = field.prediction, field.workload
     miss = np.fmax(p.tpot_s.value / asked.tpot_slo_s, p.ttft_s.value / asked.ttft_slo_s)
     near = int(fits[np.argmin(miss[fits])])
-    return (f"Nothing meets the targets; {figures.plain(layout(field.deployments[near]))} comes closest with TTFT "
+    return (f"Nothing meets the targets; {figures.plain(ways(field.deployments[near]))} comes closest with TTFT "
             f"{figures.ms(float(p.ttft_s.value[near]))} and TPOT {figures.ms(float(p.tpot_s.value[near]))}")
-
-
-def layout(d: Deployment) -> str:
-    """ "2 × L40S, dp 2"."""
-    split = {"tp": d.tp, "pp": d.pp, "ep": d.ep, "dp": d.dp}
-    ways = " ".join(f"{name} {degree}" for name, degree in split.items() if degree > 1)
-    return f"{d.gpus} × {d.gpu.name}" + (f", {ways}" if ways else "")
 
 
 def cards(field: Field, found: Picks) -> None:
@@ -188,17 +188,13 @@ def card(field: Field, row: int, name: str) -> None:
     d = field.deployments[row]
     dollar = field.tokens_per_usd[row]
     st.markdown(
-        f"**{figures.plain(layout(d))}**  \n{_formats(d)}  \n"
+        f"**{figures.plain(ways(d))}**  \n{formats(d)}  \n"
         f"{_price(float(field.usd_per_hour[row]))} · {figures.three(float(field.tokens_per_s_per_user[row]))} tok/s a "
         f"user · TTFT {figures.ms(float(field.prediction.ttft_s.value[row]))} · "
         f"{figures.rate(float(field.tokens_per_s[row]))} in all"
         + (f" · {figures.three(float(dollar))} tok/s per \\$ an hour" if math.isfinite(dollar) else "")
     )
     open_in_plan(d, field.workload, f"open {name}")
-
-
-def _formats(d: Deployment) -> str:
-    return f"{d.weights.label} weights, {d.kv_cache.name.upper()} cache, {ENGINES[d.engine].label}"
 
 
 def _price(usd_per_hour: float) -> str:
@@ -226,14 +222,8 @@ def open_in_plan(d: Deployment, workload: Workload, key: str) -> None:
 
 def picture(field: Field, rows: np.ndarray, on_front: np.ndarray, found: Picks) -> None:
     """Speed for each user against tokens for each dollar."""
-    ranked = [int(row) for row in rows if math.isfinite(field.tokens_per_usd[row])]
-    names = {field.deployments[row].gpu.name for row in rows}
-    unpriced = len(names - {field.deployments[row].gpu.name for row in ranked})
-    offers = {row: _offer(field, row, bool(on_front[row])) for row in ranked}
-    marked = [
-        (offers[row], word) for word, row in (("cheapest", found.cheapest), ("fastest", found.fastest))
-        if row is not None and row in offers
-    ]
+    points = offers(field, map(int, rows), on_front)
+    unpriced = len({field.deployments[row].gpu.name for row in rows} - {point.gpu for point in points.values()})
     with st.container(border=True, gap="small"):
         parts.section(
             "Fast for users against cheap for you",
@@ -241,23 +231,14 @@ def picture(field: Field, rows: np.ndarray, on_front: np.ndarray, found: Picks) 
             "Grey: the rest, hollow where a target is missed."
             + (f" {unpriced} GPUs without a listed price are in the table, not here." if unpriced else ""),
         )
-        if not offers:
+        if not points:
             st.caption("Nothing here has a price. Type one in the sidebar, or pick another kind of price.")
             return
         parts.chart(
-            pareto(list(offers.values()), marked, target=1 / field.workload.tpot_slo_s),
+            front_picture(field, points, found),
             alt="Tokens per second for each user against tokens per second for each dollar an hour",
             key="pareto",
         )
-
-
-def _offer(field: Field, row: int, on_front: bool) -> Offer:
-    d = field.deployments[row]
-    return Offer(
-        user=float(field.tokens_per_s_per_user[row]), dollar=float(field.tokens_per_usd[row]), gpu=d.gpu.name,
-        gpus=d.gpus, what=f"{layout(d)}; {_formats(d)}", usd_per_hour=float(field.usd_per_hour[row]),
-        meets=bool(field.meets_slo[row]), on_front=on_front,
-    )
 
 
 def table(field: Field, rows: np.ndarray, on_front: np.ndarray, found: Picks) -> int | None:
@@ -289,6 +270,9 @@ def table(field: Field, rows: np.ndarray, on_front: np.ndarray, found: Picks) ->
         with st.container(horizontal=True):
             parts.download("Comparison, CSV", partial(comparison_csv, field, order, on_front), f"{name}.csv")
             parts.download("Comparison, JSON", partial(comparison_json, field, order, on_front), f"{name}.json")
+            parts.download(
+                "Report to print, HTML", partial(comparison_report, field, order, on_front, found), f"{name}.html"
+            )
     if picked and picked[0] < len(order):
         return order[picked[0]]
     return next((row for row in (found.cheapest, found.fastest) if row is not None), None)
@@ -306,7 +290,7 @@ def _row(field: Field, row: int, on_front: bool, name: str) -> dict[str, object]
         "tok/s in all": float(field.tokens_per_s[row]),
         "$ per M tokens": _finite(field.usd_per_million[row]),
         "Weights": d.weights.label, "KV cache": d.kv_cache.name, "Engine": ENGINES[d.engine].label,
-        "Split": layout(d).partition(", ")[2],
+        "Split": ways(d).partition(", ")[2],
         "GiB a GPU": d.gpu.memory_bytes / GIB, "Vendor": d.gpu.vendor,
     }
 

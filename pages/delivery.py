@@ -19,7 +19,7 @@ def files(ordered: Order, key: str) -> None:
     d = ordered.deployment
     made, why_not = deliver.manifests(ordered)
     with st.container(border=True, gap="small", key=f"files_{key}"):
-        several = f"{ordered.times:,} × " if ordered.times > 1 else ""
+        several = f"{ordered.times:,} servers of " if ordered.times > 1 else ""
         parts.section(
             f"Launch it: {several}{figures.plain(figures.layout(d))}",
             f"{d.weights.label} weights, {d.kv_cache.name.upper()} cache. Every setting follows from the plan, and "
@@ -33,7 +33,7 @@ def files(ordered: Order, key: str) -> None:
             shown(next(manifest for manifest in made if manifest.label == label), key)
         if why_not:
             st.caption(" ".join(f"**{label}**: {figures.plain(why)}" for label, why in why_not.items()))
-        if made:
+        if made and "Command" not in why_not:
             proof(ordered, key)
 
 

@@ -231,7 +231,8 @@ def autoscaling(plan: Plan, question: Question, hours: Sequence[Hour], fixed: in
         least, most = (traffic.bill(n, gpus, price, 0.0).per_month for n in (mean, fixed))
         saved = f", \\{_dollars(least)} instead of \\{_dollars(most)} a month"
     says = f"The load is too even to gain: {_replicas(fixed)} in every window." if mean == fixed else (
-        f"A scaler that foresees would run {mean:.3g} replicas on average instead of {fixed:,}{saved}. "
+        f"A scaler that foresees would run {mean:.3g} replica{'' if mean == 1 else 's'} on average instead of "
+        f"{fixed:,}{saved}. "
         "A replica takes minutes to start, which this leaves out."
     )
     with st.container(border=True, gap="small", height="stretch"):

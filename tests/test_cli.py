@@ -40,6 +40,23 @@ def test_launch_prints_the_command_alone(capsys):
     assert code == 0 and out.startswith("vllm serve meta-llama/Llama-3.1-8B") and out.count("\n") == 1
 
 
+def test_every_file_and_the_report_are_written(capsys, tmp_path):
+    """--launch names the engine of the plan as well."""
+    code, out, err = run(capsys, "plan", "--gpu", "H100", "--offline", "--launch", "trtllm",
+                         "--files", str(tmp_path / "a" / "b"), "--report", str(tmp_path / "plan.html"))
+    written = {path.name for path in (tmp_path / "a" / "b").iterdir()}
+    assert code == 0 and "trtllm-serve" in out
+    assert written == {"launch.sh", "compose.yaml", "deployment.yaml", "inferenceservice.yaml", "quantize.sh"}
+    assert "No file for Ray Serve: Ray Serve LLM runs vLLM" in err and f"{tmp_path}/a/b/launch.sh: sh launch.sh" in err
+    assert (tmp_path / "plan.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_a_folder_that_cannot_be_made_is_said_so(capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    code, _, err = run(capsys, "plan", "--gpu", "H100", "--offline", "--files", str(tmp_path / "file" / "x"))
+    assert code == 2 and "Cannot make the folder" in err and err.count("\n") == 1
+
+
 def test_models_and_gpus(capsys):
     _, out, _ = run(capsys, "models", "llama-3.1", "8b", "--json")
     assert any(card["name"] == "meta-llama/Llama-3.1-8B" for card in json.loads(out))

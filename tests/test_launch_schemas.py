@@ -48,7 +48,7 @@ def split(engine, name="Qwen/Qwen3-30B-A3B", gpu="H100 SXM5 80GB", **degrees):
 def orders():
     made = {
         "plain": planned(formats=["fp8"]), "sglang": planned("sglang"), "trtllm": planned("trtllm"),
-        "llamacpp": planned("llamacpp"), "amd": planned(gpu="MI300X"), "own checkpoint": planned(formats=["w8a8-int8"]),
+        "llamacpp": planned("llamacpp", kv_formats=["bf16"]), "amd": planned(gpu="MI300X"), "own checkpoint": planned(formats=["w8a8-int8"]),
         "experts": split("vllm", dp=2, ep=2),
     }
     made["fleet"] = replace(made["plain"], times=12)
@@ -269,6 +269,8 @@ def test_ready_checkpoints_of_the_catalogue_are_named():
     made = planned(name="Qwen/Qwen3-32B", formats=["awq-int4"])
     assert "Qwen/Qwen3-32B-AWQ" in checkpoint(made).notes[0]
     assert "Qwen/Qwen3-32B-AWQ" in command(made).notes[0]
+    nvidia = checkpoint(planned("trtllm", name="meta-llama/Llama-3.3-70B-Instruct", formats=["fp8"])).notes[0]
+    assert nvidia.startswith("Ready ones: nvidia/Llama-3.3-70B-Instruct-FP8")
     assert not checkpoint(planned(formats=["w8a8-int8"])).notes, "Llama-3.1-8B-Instruct is another model"
 
 

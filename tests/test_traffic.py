@@ -172,6 +172,17 @@ def test_autoscaling_follows_the_day_and_never_needs_more_than_the_peak():
     assert busiest.replicas == max(hour.replicas for hour in hours) > hours[0].replicas
 
 
+def test_a_windows_fleet_holds_its_load_for_as_long_as_it_comes():
+    """Windows of 5 s end before a queue shows that one replica is too few: they are repeated to two minutes."""
+    even = trace(np.arange(600) / 10, np.full(600, 512), np.full(600, 64))
+    limits, slo = Limits(2_900, 256, 8192), Slo(2.0, 0.05, 0.99)      # five requests at a time
+    fleet = smallest_fleet(even.repeated(2, 60.0), Steps(), limits, slo)
+    hours = autoscale(even, Steps(), limits, slo, windows=12)
+    assert fleet.needed > 1 and {hour.replicas for hour in hours} == {fleet.needed}
+    twice = even.repeated(2, 60.0)
+    assert len(twice) == 1200 and np.all(np.diff(twice.arrival_s) > 0) and even.repeated(1, 60.0) is even
+
+
 def test_disaggregation_takes_prompts_away_from_answers():
     """Separate prefill and decode: no prompt delays a token, so TPOT is the pure decode step."""
     requests = generate(6, 600, Lengths("long", 6000, 0, 100, 0, "test"))
@@ -205,6 +216,11 @@ def test_traces_are_sorted_and_start_at_zero():
     ("arrival_s,input_tokens,output_tokens\n1,5,2\n1,6,2\n", "same moment"),
     ("arrival_s,input_tokens,output_tokens\n1,5,2\n" + "9" * 200_000, "not CSV"),
     ("arrival_s,input_tokens,output_tokens\n1,5\n", "neither a number nor"),
+    ("arrival_s,input_tokens,output_tokens\n0,5,2\ninf,5,2\n", "Line 3 .* an arrival is a time"),
+    ("arrival_s,input_tokens,output_tokens\n0,1e400,2\n1,5,2\n", "tokens lie between 1 and 10,000,000"),
+    ("arrival_s,input_tokens,output_tokens\n-1e308,5,2\n1e308,5,2\n", "must be seconds or dates"),
+    ("arrival_s,input_tokens,output_tokens\n0,5,2\n3600000,5,2\n", "spans 41.67 days"),
+    ("arrival_s,input_tokens,output_tokens\n0,5,2\n1e-9,5,2\n", "more than 100,000 requests a second"),
 ])
 def test_a_bad_trace_is_refused_in_one_sentence(text, says):
     with pytest.raises(InputError, match=says):

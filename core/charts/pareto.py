@@ -10,7 +10,7 @@ HEIGHT = 380
 X_TITLE = "Tokens/s for each user"
 Y_TITLE = "Tokens/s for each $ an hour"
 APART = 0.055            # of the axis: labels nearer than this would touch
-NAME_ROOM = 2.0          # the axis runs on for the names at its end
+NAME_ROOM = 2.5          # the axis runs on for the names at its end
 STEPS = (1, 2, 5)
 
 

@@ -139,9 +139,9 @@ def _distinct(spec: ModelSpec, deployments: Sequence[Deployment]) -> tuple[list[
     data parallel deployment).
     """
     parts: list[Deployment] = []
-    which = np.empty(len(deployments), np.intp)
+    which, spreads = np.empty(len(deployments), np.intp), spec.is_moe
     for row, deployment in enumerate(deployments):
-        joined = spec.is_moe and deployment.engine not in LAYER_SPLIT
+        joined = spreads and deployment.engine not in LAYER_SPLIT
         part = deployment if deployment.dp == 1 or joined else replace(deployment, dp=1)
         if not parts or parts[-1] != part:      # copies follow what they copy
             parts.append(part)

@@ -71,7 +71,7 @@ def checkpoint(ordered: Order) -> Manifest:
 
 
 def _ready_note(ordered: Order) -> tuple[str, ...]:
-    known = ready_made(ordered.spec.name, ordered.deployment.weights.name)
+    known = ready_made(ordered.spec.name, ordered.deployment.weights.name, ordered.engine)
     return (f"Ready ones: {', '.join(known[:_READY_SHOWN])}. Name one in place of the folder.",) if known else ()
 
 

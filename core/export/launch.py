@@ -101,7 +101,7 @@ def _checkpoint(ordered: Order) -> tuple[str, tuple[str, ...]]:
     if not own_checkpoint(ordered):
         return (f"./{name}" if name.startswith("-") else name), ()
     own = checkpoint_folder(ordered)
-    known = ready_made(name, fmt.name)
+    known = ready_made(name, fmt.name, ordered.engine)
     advice = f"name a ready one such as {known[0]}" if known else "name an existing one"
     tool = "ModelOpt (quantize.sh)" if ordered.engine == "trtllm" else "llm-compressor (quantize.py)"
     return own, (f"{own} holds the model's {fmt.label} weights: make it first with {tool}, or {advice}.",)

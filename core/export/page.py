@@ -13,6 +13,7 @@ from core.charts import Spec
 
 _ASSETS: Final = Path(__file__).resolve().parents[2] / "assets"
 CHART_PX, WIDE_PX = 270, 620
+_PADDING: Final = {"left": 5, "top": 5, "right": 28, "bottom": 5}       # names at the end of a line stand beyond it
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,5 +73,5 @@ def svg(spec: Spec, width: int = CHART_PX) -> Markup:
     """A Vega-Lite chart as SVG in the colours of the page, drawn by vl-convert without a browser."""
     import vl_convert  # half a second to load: only where a report is asked for
 
-    drawn: Any = vl_convert.vegalite_to_svg({**spec, "width": width})
+    drawn: Any = vl_convert.vegalite_to_svg({**spec, "width": width, "padding": _PADDING})
     return Markup(drawn)      # Vega escapes the text in it

@@ -11,16 +11,22 @@ _ADDED: Final = re.compile(
     r"|sym|asym|marlin|gguf|\W|_)*",
     re.IGNORECASE,
 )
+_MAKERS: Final = {"vllm": "RedHatAI", "sglang": "RedHatAI", "trtllm": "nvidia"}     # who publishes for an engine
 
 
-def ready_made(name: str, format_name: str) -> tuple[str, ...]:
-    """Hub ids of the same model stored in a format, from the catalogue; empty where it knows none."""
-    asked = _tail(name)
-    return tuple(
+def ready_made(name: str, format_name: str, engine: str) -> tuple[str, ...]:
+    """Hub ids of the same model stored in a format, from the catalogue; empty where it knows none.
+
+    First those of whoever made the model, then those of whoever makes the engine.
+    """
+    asked, owner = _tail(name), name.partition("/")[0]
+    rank = {owner: 0, _MAKERS.get(engine, owner): 1}
+    found = (
         other for card in catalogue.models() for other in (card.name, *card.aliases)
         if other != name and _tail(other).startswith(asked) and _ADDED.fullmatch(_tail(other).removeprefix(asked))
         and _shipped(other) == format_name
     )
+    return tuple(sorted(found, key=lambda other: rank.get(other.partition("/")[0], len(rank))))
 
 
 def _tail(name: str) -> str:

@@ -119,7 +119,7 @@ def guidellm(ordered: Order) -> Benchmark:
         "--constraint": {"kind": "max_duration", "seconds": _SECONDS},
         "--data": {"kind": "synthetic_text", "prompt_tokens": load.input_tokens, "output_tokens": load.output_tokens},
         "--metrics": {"kind": "generative", "sample_size": 0},
-        "--output": {"kind": "json", "filename": "benchmarks.json"},
+        "--output": {"kind": "json"},
     }
     words = [word for option, value in settings.items() for word in (option, json.dumps(value))]
     return Benchmark(

@@ -2,12 +2,16 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import ceil
+from typing import Final
 
 import numpy as np
 
 from core.traffic.fleet import MAX_REPLICAS, Slo, bracket, serve
 from core.traffic.requests import Trace
 from core.traffic.scheduler import Limits, StepTimes
+
+SUSTAINED_S: Final = 120.0      # of a window's load: a queue that grows has shown by then
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +35,14 @@ def autoscale(
 ) -> tuple[Hour, ...]:
     """The smallest fleet of each window of the trace, as an autoscaler that foresees would run.
 
-    A window too short or too hard for any fleet up to `most` runs them all; an empty one runs one replica.
+    A short window is repeated until it lasts `SUSTAINED_S`: a fleet must hold its load for as long as it comes, not
+    just until a queue has grown. A window too hard for any fleet up to `most` runs them all; an empty one runs one.
     """
     hours: list[Hour] = []
     for start, part in _windows(trace, windows):
         guess = hours[-1].replicas if hours else 1
-        needed = _smallest_up_to(most, guess, part, steps, limits, slo) if len(part) else 1
+        lasting = part.repeated(ceil(SUSTAINED_S * windows / max(trace.duration_s, 1e-9)), trace.duration_s / windows)
+        needed = _smallest_up_to(most, guess, lasting, steps, limits, slo) if len(part) else 1
         hours.append(Hour(start, len(part) * windows / max(trace.duration_s, 1e-9), needed))
         if on_window:
             on_window(hours[-1])

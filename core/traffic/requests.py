@@ -13,6 +13,9 @@ from core.errors import InputError
 
 MAX_REQUESTS: Final = 200_000       # bounds memory and time of one simulation
 MAX_TOKENS: Final = 10_000_000      # of one prompt or answer
+MAX_DAYS: Final = 31                # that a trace may span; more are milliseconds, or dates gone wrong
+FASTEST_PER_S: Final = 1e5          # requests of the busiest service that is simulated
+SECONDS_PER_DAY: Final = 86_400.0
 _TRACE_COLUMNS: Final = {
     "arrival": ("arrival_s", "arrived_at", "timestamp", "time", "arrival"),
     "input": ("input_tokens", "num_prefill_tokens", "prompt_tokens", "contexttokens", "input"),
@@ -57,6 +60,14 @@ class Trace:
         start = int(np.argmin(self.arrival_s[n - 1:] - self.arrival_s[:len(self) - n + 1]))
         part = slice(start, start + n)
         return Trace(self.arrival_s[part], self.input_tokens[part], self.output_tokens[part])
+
+    def repeated(self, times: int, period_s: float) -> "Trace":
+        """The same requests so many times, one period after the other."""
+        if times <= 1:
+            return self
+        shifts = np.repeat(period_s * np.arange(times), len(self))
+        return Trace(np.tile(self.arrival_s, times) + shifts, np.tile(self.input_tokens, times),
+                     np.tile(self.output_tokens, times))
 
     def every(self, n: int, offset: int) -> "Trace":
         """What round-robin over `n` replicas sends to replica `offset`."""
@@ -144,8 +155,8 @@ def generate(
     `day_swing` in 0..1 bends the rate along one sine over the duration, as a day does, from
     (1 - swing) at the start to (1 + swing) in the middle. Raises InputError outside the ranges.
     """
-    _check_range("requests per second", rate, 1e-6, 1e5)
-    _check_range("duration in seconds", duration_s, 1, 7 * 86_400)
+    _check_range("requests per second", rate, 1e-6, FASTEST_PER_S)
+    _check_range("duration in seconds", duration_s, 1, 7 * SECONDS_PER_DAY)
     _check_range("burstiness", burstiness, 0.01, 100)
     _check_range("day swing", day_swing, 0, 1)
     if rate * duration_s > MAX_REQUESTS:
@@ -187,12 +198,23 @@ def read_trace(text: str) -> Trace:
         raise InputError("The trace holds no request: it needs a header line and at least one row.")
     read = np.array(rows)
     table = read[np.argsort(read[:, 0], kind="stable")]
-    if table[-1, 0] == table[0, 0]:
-        raise InputError("Every request of the trace arrives at the same moment: it needs arrivals over some time.")
+    _check_span(len(rows), float(table[0, 0]), float(table[-1, 0]))
     return Trace(
         table[:, 0] - table[0, 0], table[:, 1].astype(np.int64), table[:, 2].astype(np.int64),
         was_in_order=bool(np.all(np.diff(read[:, 0]) >= 0)),
     )
+
+
+def _check_span(requests: int, first_s: float, last_s: float) -> None:
+    """Raises InputError where arrivals span no time, or one that shows they are no seconds."""
+    days = last_s / SECONDS_PER_DAY - first_s / SECONDS_PER_DAY
+    if last_s == first_s:
+        raise InputError("Every request of the trace arrives at the same moment: it needs arrivals over some time.")
+    if days > MAX_DAYS:
+        raise InputError(f"The trace spans {days:,.4g} days, more than {MAX_DAYS}: its times must be seconds or dates.")
+    if requests - 1 > FASTEST_PER_S * (last_s - first_s):
+        raise InputError(f"The trace holds more than {FASTEST_PER_S:,.0f} requests a second: its times must be seconds "
+                         "or dates.")
 
 
 def _trace_rows(reader: "csv.DictReader[str]") -> list[tuple[float, float, float]]:
@@ -230,5 +252,6 @@ def _trace_row(line: int, cells: list[str | None]) -> tuple[float, float, float]
     except ValueError:
         raise InputError(f"Line {line} of the trace holds something that is neither a number nor a time.") from None
     if not (np.isfinite(arrival) and 1 <= prompt <= MAX_TOKENS and 1 <= answer <= MAX_TOKENS):
-        raise InputError(f"Line {line} of the trace is out of range: tokens lie between 1 and {MAX_TOKENS:,}.")
+        raise InputError(f"Line {line} of the trace is out of range: an arrival is a time, tokens lie between 1 and "
+                         f"{MAX_TOKENS:,}.")
     return arrival, prompt, answer
