@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final, TextIO
 
 from core.errors import SweetspotError
 from core.quality.calibrate import Texts, continuations, tokenised, windows
+from core.quality.make import Means, make
 from core.quality.metrics import Tokens, spread
 from core.quality.order import Order
 from core.quality.variants import BITSANDBYTES, COMPRESSOR, LOADERS, Variant, chosen
@@ -82,12 +83,13 @@ def _run(order: Order, folder: Path, out: TextIO) -> None:
         "revision": loaded.source.revision, "prompts": len(texts.scored), "tokens": scored_tokens(texts.scored),
         "calibration": came_from, "perplexity": math.exp(known.loss.mean()), "remarks": texts.remarks,
     })
+    means = Means(calibration, loaded.tokenizer, folder)
     for position, variant in enumerate(variants):
         def tell(share: float, note: str, begun: float = 2.0 + position) -> None:
             say(out, share=(begun + share) / stages, note=note)
 
         try:
-            say(out, score=asdict(_score(order, variant, loaded, texts, known, calibration, tell)))
+            say(out, score=asdict(_score(order, variant, loaded, texts, known, means, tell)))
         except (SweetspotError, *EXPECTED) as error:
             say(out, lost=f"{variant.label}: {_why(error)}.")
         _free(device)
@@ -121,16 +123,15 @@ def _calibration(order: Order, loaded: Loaded, texts: Texts) -> tuple[list[torch
 
 def _score(
     order: Order, variant: Variant, loaded: Loaded, texts: Texts, known: Reference,
-    calibration: list[torch.Tensor], tell: Callable[[float, str], None],
+    means: Means, tell: Callable[[float, str], None],
 ) -> Score:
     """One variant, made on a copy of the model and held against the reference."""
     from core.quality.logits import held_against
-    from core.quality.make import make
 
     began = time.monotonic()
     tell(0.0, f"{variant.label}: making it")
     model = copy.deepcopy(loaded.model)
-    method = make(variant, model, calibration)
+    method = make(variant, model, means)
     seen = held_against(model, known, lambda share: tell(share, f"{variant.label}: scoring it"))
     return Score(
         variant=variant.name, label=variant.label, weights=variant.weights, kv_cache=variant.kv_cache, method=method,
