@@ -23,12 +23,14 @@ class Means:
     folder: Path                    # for what libraries want to read again
 
 
-def make(variant: Variant, model: PreTrainedModel, means: Means) -> str:
+def make(variant: Variant, model: PreTrainedModel, means: Means, *, as_checkpoint: bool = False) -> str:
     """Turns the model into the variant; what made it, with its version.
 
+    `as_checkpoint`: in the layout that is saved, where the variant has one.
     Raises QualityError, ValueError, RuntimeError and the like where the model cannot be made so.
     """
-    return _MAKERS[variant.maker](variant, model, means)
+    maker = Maker.COMPRESSOR if as_checkpoint and variant.can_be_saved else variant.maker
+    return _MAKERS[maker](variant, model, means)
 
 
 def _cast(variant: Variant, model: PreTrainedModel, means: Means) -> str:

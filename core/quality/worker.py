@@ -19,7 +19,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
 
-from core.errors import SweetspotError
+from core.errors import QualityError, SweetspotError
+from core.quality import checkpoint
 from core.quality.calibrate import Texts, continuations, tokenised, windows
 from core.quality.make import Means, make
 from core.quality.metrics import Tokens, spread
@@ -30,12 +31,14 @@ from core.worker import limit_memory, processor_name, ran_out_of_memory, say, to
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedModel
 
     from core.quality.load import Loaded
     from core.quality.logits import Reference
 
 WORST_PROMPTS: Final = 5
 WORST_TOKENS: Final = 8
+READ_BACK_TOLERANCE: Final = 0.02   # of the KL: kernels may add in another order
 TEXT: Final = 200                   # characters of a prompt that are shown
 PACKAGES: Final = ("torch", *LOADERS, COMPRESSOR, "compressed-tensors", BITSANDBYTES)
 # What libraries raise where a model, a shape or a device is not to their taste.
@@ -131,14 +134,40 @@ def _score(
     began = time.monotonic()
     tell(0.0, f"{variant.label}: making it")
     model = copy.deepcopy(loaded.model)
-    method = make(variant, model, means)
+    method = make(variant, model, means, as_checkpoint=bool(order.save))
     seen = held_against(model, known, lambda share: tell(share, f"{variant.label}: scoring it"))
+    if order.save and variant.can_be_saved:
+        method += _saved(order, variant, loaded, known, model, seen, tell)
     return Score(
         variant=variant.name, label=variant.label, weights=variant.weights, kv_cache=variant.kv_cache, method=method,
         perplexity=seen.perplexity, loss=seen.relative_loss, kl=spread(seen.kl, seen.prompt),
         agreement=spread(seen.agrees, seen.prompt), seconds=time.monotonic() - began,
         worst=_worst(order, loaded, texts, seen),
     )
+
+
+def _saved(
+    order: Order, variant: Variant, loaded: Loaded, known: Reference, model: PreTrainedModel, seen: Tokens,
+    tell: Callable[[float, str], None],
+) -> str:
+    """Saves what was scored, reads it back and scores it again; a word on it.
+
+    Raises QualityError where it came back as something else; then nothing is left of it.
+    """
+    from core.quality.logits import held_against
+
+    tell(0.0, f"{variant.label}: saving it")
+    folder = checkpoint.saved(model, loaded.tokenizer, order.save, variant)
+    try:
+        read = checkpoint.read_back(folder, model)
+        again = held_against(read, known, lambda share: tell(share, f"{variant.label}: scoring what was saved"))
+        kl, kl_again = float(seen.kl.mean()), float(again.kl.mean())
+        if abs(kl_again - kl) > READ_BACK_TOLERANCE * kl:
+            raise QualityError(f"its checkpoint strays {kl_again:.4f} nats once read back, not {kl:.4f}: not kept")
+        checkpoint.kept(folder)
+    finally:
+        checkpoint.discarded(order.save)
+    return f", saved and read back (KL {kl_again:.4f})"
 
 
 def _worst(order: Order, loaded: Loaded, texts: Texts, seen: Tokens) -> tuple[WorstPrompt, ...]:
