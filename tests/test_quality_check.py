@@ -15,6 +15,8 @@ from core.jobs import Jobs, State
 from core.quality import Order, check, is_allowed
 from core.quality_measured import from_json
 from core.units import MIB
+from tests.conftest import NO_HUB
+from tests.hub_server import HubServer, Repo
 from tests.small_model import smollm2, tiny
 
 DATA = Path(__file__).parent / "data"
@@ -193,6 +195,29 @@ def test_a_model_that_is_none_to_score_is_refused_in_one_sentence(tmp_path):
     assert "neither config.json nor a .gguf" in refused(tmp_path / "empty")
     assert "no '/nowhere'" in refused("/nowhere")
     assert "is not on this machine" in refused("nobody/nothing", offline=True)
+
+
+def test_a_model_of_the_hub_is_fetched_by_its_commit(tmp_path, monkeypatch):
+    """From a loopback stand-in; gated, unknown and pickled ones in the words the planner has for them."""
+    from huggingface_hub import constants
+
+    from core.quality.load import load, located
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    files = {file.name: file.read_bytes() for file in tiny(tmp_path / "tiny").iterdir()}
+    pickled = {"config.json": files["config.json"], "pytorch_model.bin": b"\x80"}
+    with HubServer({
+        "org/tiny": Repo(files=files), "org/gated": Repo(files=files, gated=True), "org/pickled": Repo(files=pickled),
+    }) as server:
+        asked = order("org/tiny", endpoint=server.url)
+        source = located(asked)
+        assert source.revision == server.repos["org/tiny"].sha and load(source, "cpu").context == 512
+        assert located(order("org/tiny", offline=True)) == source
+        assert "is gated" in refused("org/gated", endpoint=server.url)
+        assert "No model 'org/none'" in refused("org/none", endpoint=server.url)
+        assert "pickled ones are never loaded" in refused("org/pickled", endpoint=server.url)
+        assert not any(path.endswith("pytorch_model.bin") for _, path, _ in server.requests)
+    assert "could not be fetched" in refused("org/other", endpoint=NO_HUB)
 
 
 def test_a_refusal_of_the_worker_is_one_sentence(folder):
