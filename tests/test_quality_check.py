@@ -31,7 +31,7 @@ def folder(tmp_path_factory):
 
 def order(model, *variants, **changes):
     pieces = tuple(text[:160] for text in PROSE[:8])
-    return Order(**{"model": str(model), "prompts": pieces, "variants": variants, "seconds": 300.0,
+    return Order(**{"model": str(model), "prompts": pieces, "variants": variants, "seconds": 1800.0,
                     "sequences": 4, "sequence_tokens": 64, **changes})
 
 
