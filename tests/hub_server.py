@@ -158,7 +158,8 @@ class _Handler(BaseHTTPRequestHandler):
         if path == "/api/models":
             self._search(parse_qs(url.query))
             return
-        if found := re.fullmatch(r"/api/models/(.+?)(/safetensors-metadata/.+|/auth-check)?", path):
+        about = r"/safetensors-metadata/.+|/auth-check|/revision/.+|/tree/.+"
+        if found := re.fullmatch(rf"/api/models/(.+?)({about})?", path):
             self._api(found[1], found[2] or "")
             return
         if found := re.fullmatch(r"/(.+?)/resolve/([^/]+)/(.+)", path):
@@ -192,13 +193,17 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _api(self, name: str, rest: str) -> None:
         repo = self.hub.repos.get(name)
-        if self._refused(repo, file=bool(rest)):
+        if self._refused(repo, file=rest.startswith(("/safetensors", "/auth"))):
             return
         if rest.startswith("/safetensors-metadata"):
             if not repo.one_answer or len(repo.shards) < 2:
                 self._send(404, b"{}", {"X-Error-Code": "EntryNotFound"})
                 return
             self._send(200, repo.headers_answer())
+            return
+        if rest.startswith("/tree"):
+            tree = [{"type": "file", "path": file, "size": repo.size(file), "oid": repo.sha} for file in repo.names()]
+            self._send(200, json.dumps(tree).encode())
             return
         info = {"id": name, "sha": repo.sha, "gated": repo.gated, "private": repo.private,
                 "siblings": [{"rfilename": file} for file in repo.names()]}

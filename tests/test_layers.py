@@ -47,6 +47,7 @@ NAMED_BY_AN_ENGINE = {("core/memory/settings.py", "a100")}
 LAYER = {room: height for height, rooms in enumerate(LAYERS) for room in rooms}
 
 TORCH_ROOMS = {"probe", "quality"}
+HEAVY = {"torch", "transformers", "llmcompressor", "compressed_tensors", "bitsandbytes", "accelerate", "safetensors"}
 
 # Rooms that may name an engine or a GPU in a literal: their subject is what differs between products.
 # memory and speed model what each engine reserves and how it steps; the command line reads and writes names.
@@ -154,7 +155,7 @@ def test_torch_stays_in_probe_and_quality_and_waits_until_they_run():
         f"{path.relative_to(ROOT)} imports {name}{'' if late else ' when it is loaded'}"
         for path in [*modules(CORE), *modules(ROOT / "pages"), ROOT / "app.py"]
         for name, late in imported(path)
-        if name.split(".")[0] == "torch"
+        if name.split(".")[0] in HEAVY
         and not (path.is_relative_to(CORE) and room(path) in TORCH_ROOMS and late)
     ]
     assert not wrong, "\n".join(wrong)
@@ -180,7 +181,7 @@ for room in {rooms!r}:
         print(room, 'does not load first:', error)
 for name in {names!r}:
     importlib.import_module(name)
-print(*(name for name in ('torch', 'streamlit', 'pages') if name in sys.modules))
+print(*(name for name in ('torch', 'transformers', 'streamlit', 'pages') if name in sys.modules))
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.stdout.strip() == "", done.stdout + done.stderr

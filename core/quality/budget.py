@@ -71,8 +71,8 @@ def estimate_cost(
     making = sum(variant.passes for variant in calibrated) + (SAMPLING_PASSES if calibrated and own_text else 0.0)
     handling = spec.total_params * (LOAD_S_PER_WEIGHT + len(variants) * ROUND_S_PER_WEIGHT)
     seconds = START_S + handling + pass_s * ((1 + len(variants)) * tokens + making * text_tokens)
-    sixteen = spec.shipped is not None and spec.shipped.format in {"bf16", "fp16"}
-    copies = FULL_BYTES if sixteen else 2 * FULL_BYTES          # both in 16 bits, where the checkpoint is
+    in_32_bits = spec.shipped is not None and spec.shipped.format.startswith("gguf")
+    copies = 2 * FULL_BYTES if in_32_bits else FULL_BYTES       # model and variant, each in the checkpoint's own bits
     logits = longest * spec.vocab_size * FULL_BYTES
     return Cost(
         seconds, seconds / SPREAD, seconds * SPREAD,

@@ -17,6 +17,7 @@ from core.hub import local
 from core.hub.client import refusal
 from core.hub.files import gguf_files
 from core.settings import is_public
+from core.worker import ran_out_of_memory
 
 if TYPE_CHECKING:
     import torch
@@ -119,6 +120,7 @@ def _fetched(order: Order, repository: str, wanted: str) -> Source:
 def load(source: Source, device: torch.device) -> Loaded:
     """The model in 32 bits on `device`. Raises QualityError in one sentence where it is none that can be scored."""
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     options: dict[str, Any] = {"gguf_file": source.gguf} if source.gguf else {}
@@ -132,7 +134,9 @@ def load(source: Source, device: torch.device) -> Loaded:
         model = AutoModelForCausalLM.from_pretrained(
             source.folder, dtype=torch.float32, trust_remote_code=False, local_files_only=True, **options
         )
-    except (ImportError, KeyError, OSError, ValueError) as error:
+    except (ImportError, KeyError, OSError, RuntimeError, SafetensorError, ValueError) as error:
+        if ran_out_of_memory(error):
+            raise
         raise QualityError(_why(source, error)) from error
     stored = torch.float32 if source.gguf else _stored(source)
     return Loaded(model.to(device).eval(), tokenizer, source, _context(model.config), stored)
@@ -177,10 +181,10 @@ def _stored(source: Source) -> torch.dtype:
 
 
 def _why(source: Source, error: Exception) -> str:
-    text = str(error).strip().split("\n")[0]
+    text = str(error).strip().split("\n")[0].rstrip(".")
     if "trust_remote_code" in str(error):
         return f"'{source.name[:200]}' wants to run code of its own, which is never done here."
-    return f"transformers cannot load '{source.name[:200]}': {text[:200] or type(error).__name__}"
+    return f"transformers cannot load '{source.name[:200]}': {text[:200] or type(error).__name__}."
 
 
 def _context(config: Any) -> int | None:

@@ -86,7 +86,7 @@ def _bounded(found: Iterable[str]) -> tuple[str, ...]:
 def _from_text(text: str) -> Iterator[str]:
     """One prompt, or several between lines of three dashes."""
     lines: list[str] = []
-    for line in text.splitlines():
+    for line in text.replace("\r\n", "\n").split("\n"):
         if line.strip() == SEPARATOR:
             yield "\n".join(lines)
             lines = []
@@ -97,7 +97,7 @@ def _from_text(text: str) -> Iterator[str]:
 
 def _from_lines(text: str) -> Iterator[str]:
     """A JSON value a line: a text, an object with a known field, or a conversation."""
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             yield from _prompts_of(_json(line, f"Line {number} of this .jsonl"), f"Line {number}")
 

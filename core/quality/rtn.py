@@ -2,33 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from core.errors import QualityError
+from core.quality.matrices import linears
 
 if TYPE_CHECKING:
     import torch
-    from torch.nn import Linear
     from transformers import PreTrainedModel
-
-LEAST_COVERED: Final = 0.5          # of the weights outside the embeddings, else the figure would flatter
-
-
-def linears(model: PreTrainedModel) -> dict[str, Linear]:
-    """The matrices that formats quantise: every linear layer but the one that makes the logits.
-
-    Raises QualityError where most weights lie elsewhere, as in experts that are stored fused.
-    """
-    from torch.nn import Embedding, Linear
-
-    head = model.get_output_embeddings()
-    found = {name: one for name, one in model.named_modules() if isinstance(one, Linear) and one is not head}
-    embedded = {id(m.weight) for m in model.modules() if isinstance(m, Embedding) or m is head}
-    rest = sum(p.numel() for p in model.parameters() if id(p) not in embedded)
-    covered = sum(module.weight.numel() for module in found.values())
-    if covered < LEAST_COVERED * rest:
-        raise QualityError(f"only {covered / rest:.0%} of the weights are plain matrices, the rest is stored otherwise")
-    return found
 
 
 def round_weights(model: PreTrainedModel, bits: int, group: int) -> None:

@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from core.errors import InputError, QualityError
+from core.quality.checkpoint import check_folder, discarded
 from core.quality.order import MAX_S, MIN_S, Order
 from core.quality.prompts import digest
 from core.quality.variants import FLOOR, chosen, missing
@@ -46,6 +47,13 @@ def check(order: Order, report: Report) -> QualityMeasurement:
     named in `lost`. Raises InputError for a bad order, QualityError in one sentence where nothing came of it.
     """
     _checked(order)
+    try:
+        return _checked_in_a_worker(order, report)
+    finally:
+        discarded(order.save)
+
+
+def _checked_in_a_worker(order: Order, report: Report) -> QualityMeasurement:
     started, heard = time.monotonic(), _Heard()
     with TemporaryDirectory(prefix="sweetspot-quality-") as folder, \
             running(WORKER, order.to_dict() | {"folder": folder}) as worker:
@@ -71,7 +79,9 @@ def _checked(order: Order) -> None:
         raise InputError("There are no prompts to score. Paste some, or upload a file.")
     if not MIN_S <= order.seconds <= MAX_S:
         raise InputError(f"A check takes {MIN_S:.0f} to {MAX_S:,.0f} seconds; {order.seconds:g} is outside.")
-    lacking = missing(chosen(order.variants))
+    variants = chosen(order.variants)
+    check_folder(order.save, variants)
+    lacking = missing(variants, save=bool(order.save))
     if lacking:
         raise QualityError(f"The quality check needs {', '.join(lacking)}, not installed here: run `make quality`.")
 

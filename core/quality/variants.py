@@ -84,7 +84,8 @@ def chosen(names: tuple[str, ...]) -> tuple[Variant, ...]:
     return (FLOOR, *(VARIANTS[name] for name in dict.fromkeys(names) if name != FLOOR.name))
 
 
-def missing(variants: tuple[Variant, ...] = ()) -> tuple[str, ...]:
-    """Packages that are not installed here, of those that loading a model and these variants need."""
-    needed = dict.fromkeys((*LOADERS, *(package for variant in variants for package in variant.packages)))
+def missing(variants: tuple[Variant, ...] = (), *, save: bool = False) -> tuple[str, ...]:
+    """Packages that are not installed here, of those that loading a model, these variants and saving them need."""
+    made = (package for variant in variants for package in variant.packages)
+    needed = dict.fromkeys((*LOADERS, *made, *([COMPRESSOR] if save else [])))
     return tuple(package for package in needed if find_spec(package) is None)

@@ -19,8 +19,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
 
-from core.errors import SweetspotError
+from core.errors import QualityError, SweetspotError
+from core.quality import checkpoint
 from core.quality.calibrate import Texts, continuations, tokenised, windows
+from core.quality.make import Means, make
 from core.quality.metrics import Tokens, spread
 from core.quality.order import Order
 from core.quality.variants import BITSANDBYTES, COMPRESSOR, LOADERS, Variant, chosen
@@ -29,12 +31,14 @@ from core.worker import limit_memory, processor_name, ran_out_of_memory, say, to
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedModel
 
     from core.quality.load import Loaded
     from core.quality.logits import Reference
 
 WORST_PROMPTS: Final = 5
 WORST_TOKENS: Final = 8
+READ_BACK: Final = (0.05, 1e-3)     # of the KL, and nats on top: kernels add in another order
 TEXT: Final = 200                   # characters of a prompt that are shown
 PACKAGES: Final = ("torch", *LOADERS, COMPRESSOR, "compressed-tensors", BITSANDBYTES)
 # What libraries raise where a model, a shape or a device is not to their taste.
@@ -82,12 +86,13 @@ def _run(order: Order, folder: Path, out: TextIO) -> None:
         "revision": loaded.source.revision, "prompts": len(texts.scored), "tokens": scored_tokens(texts.scored),
         "calibration": came_from, "perplexity": math.exp(known.loss.mean()), "remarks": texts.remarks,
     })
+    means = Means(calibration, loaded.tokenizer, folder)
     for position, variant in enumerate(variants):
         def tell(share: float, note: str, begun: float = 2.0 + position) -> None:
             say(out, share=(begun + share) / stages, note=note)
 
         try:
-            say(out, score=asdict(_score(order, variant, loaded, texts, known, calibration, tell)))
+            say(out, score=asdict(_score(order, variant, loaded, texts, known, means, tell)))
         except (SweetspotError, *EXPECTED) as error:
             say(out, lost=f"{variant.label}: {_why(error)}.")
         _free(device)
@@ -121,23 +126,47 @@ def _calibration(order: Order, loaded: Loaded, texts: Texts) -> tuple[list[torch
 
 def _score(
     order: Order, variant: Variant, loaded: Loaded, texts: Texts, known: Reference,
-    calibration: list[torch.Tensor], tell: Callable[[float, str], None],
+    means: Means, tell: Callable[[float, str], None],
 ) -> Score:
     """One variant, made on a copy of the model and held against the reference."""
     from core.quality.logits import held_against
-    from core.quality.make import make
 
     began = time.monotonic()
     tell(0.0, f"{variant.label}: making it")
     model = copy.deepcopy(loaded.model)
-    method = make(variant, model, calibration)
+    method = make(variant, model, means, as_checkpoint=bool(order.save))
     seen = held_against(model, known, lambda share: tell(share, f"{variant.label}: scoring it"))
+    if order.save and variant.can_be_saved:
+        method += _saved(order, variant, loaded, known, model, seen, tell)
     return Score(
         variant=variant.name, label=variant.label, weights=variant.weights, kv_cache=variant.kv_cache, method=method,
         perplexity=seen.perplexity, loss=seen.relative_loss, kl=spread(seen.kl, seen.prompt),
         agreement=spread(seen.agrees, seen.prompt), seconds=time.monotonic() - began,
         worst=_worst(order, loaded, texts, seen),
     )
+
+
+def _saved(
+    order: Order, variant: Variant, loaded: Loaded, known: Reference, model: PreTrainedModel, seen: Tokens,
+    tell: Callable[[float, str], None],
+) -> str:
+    """Saves what was scored, reads it back and scores it again; a word on it, or why nothing was left of it."""
+    from core.quality.logits import held_against
+
+    tell(0.0, f"{variant.label}: saving it")
+    try:
+        folder = checkpoint.saved(model, loaded.tokenizer, order.save, variant)
+        read = checkpoint.read_back(folder, model)
+        again = held_against(read, known, lambda share: tell(share, f"{variant.label}: scoring what was saved"))
+        kl, kl_again = float(seen.kl.mean()), float(again.kl.mean())
+        if abs(kl_again - kl) > READ_BACK[0] * kl + READ_BACK[1]:
+            raise QualityError(f"read back it strays {kl_again:.4f} nats, not {kl:.4f}")
+        checkpoint.kept(folder)
+    except (QualityError, *EXPECTED) as error:
+        return f"; not saved: {_why(error)}"
+    finally:
+        checkpoint.discarded(order.save)
+    return f", saved and read back (KL {kl_again:.4f})"
 
 
 def _worst(order: Order, loaded: Loaded, texts: Texts, seen: Tokens) -> tuple[WorstPrompt, ...]:

@@ -1,0 +1,92 @@
+"""What llm-compressor makes: AWQ, GPTQ, W8A8 with SmoothQuant, FP8, plain INT8 and INT4, in schemes that vLLM loads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from core.errors import QualityError
+from core.quality.matrices import linears, others
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from core.quality.make import Means
+    from core.quality.variants import Variant
+
+SMOOTHING: Final = 0.5              # SmoothQuant's alpha: what the paper takes for most models (arXiv 2211.10438)
+
+
+def compress(variant: Variant, model: PreTrainedModel, means: Means) -> str:
+    """Turns the model into the variant; what made it, with its version.
+
+    Raises QualityError where groups do not divide a matrix's inputs, and what llm-compressor raises.
+    """
+    from importlib.metadata import version
+
+    from llmcompressor import oneshot
+    from torch.utils.data import DataLoader
+
+    _check_groups(variant, model)
+    model.config.save_pretrained(means.folder)      # llm-compressor reads it again; a GGUF has none
+    model.config._name_or_path = str(means.folder)
+    rows: Any = [{"input_ids": text[0], "attention_mask": text.new_ones(text.shape[1])} for text in means.texts]
+    method, recipe = _recipe(variant, others(model))
+    oneshot(
+        model=model, processor=means.tokenizer, recipe=recipe,
+        dataset=DataLoader(rows, batch_size=1) if variant.calibrated else None,
+    )
+    return f"llmcompressor {version('llmcompressor')} {method}"
+
+
+def _check_groups(variant: Variant, model: PreTrainedModel) -> None:
+    """No kernel takes a short last group, and llm-compressor makes none."""
+    for name, linear in linears(model).items():
+        if variant.group and linear.in_features % variant.group:
+            raise QualityError(f"groups of {variant.group} do not divide the {linear.in_features} inputs of {name}")
+
+
+def _recipe(variant: Variant, ignore: list[str]) -> tuple[str, list[Any]]:
+    """The method's name, and llm-compressor's modifiers for it."""
+    from llmcompressor.modifiers.gptq import GPTQModifier
+    from llmcompressor.modifiers.quantization import QuantizationModifier
+    from llmcompressor.modifiers.transform.smoothquant import SmoothQuantModifier
+
+    common: dict[str, Any] = {"ignore": ignore}
+    if variant.weights == "fp8":
+        return "FP8", [QuantizationModifier(targets=["Linear"], scheme="FP8_DYNAMIC", **common)]
+    if variant.weights == "w8a8-int8":
+        smooth = SmoothQuantModifier(smoothing_strength=SMOOTHING)
+        return "SmoothQuant W8A8", [smooth, QuantizationModifier(targets=["Linear"], scheme="W8A8", **common)]
+    weights = {"num_bits": variant.bits, "type": "int", "symmetric": False, "strategy": "group",
+               "group_size": variant.group}
+    common["config_groups"] = {"group_0": {"targets": ["Linear"], "weights": weights}}
+    if variant.name.startswith("gptq"):
+        return "GPTQ, act-order, static groups", [GPTQModifier(actorder="static", **common)]
+    if variant.name.startswith("awq"):
+        return "AWQ", [_awq(), QuantizationModifier(**common)]
+    return "round to nearest", [QuantizationModifier(**common)]
+
+
+def _awq() -> Any:
+    """llm-compressor's AWQ, whose cached activations are pinned for an accelerator only where there is one.
+
+    0.14 pins them always, and torch refuses to pin memory without an accelerator.
+    """
+    import torch
+    from llmcompressor.modifiers.transform.awq import AWQModifier
+    from llmcompressor.pipelines.cache import IntermediatesCache
+
+    if torch.accelerator.is_available():
+        return AWQModifier()
+
+    class Pageable(IntermediatesCache):  # type: ignore[misc]
+        def pin_memory(self, batch_index: int, input_names: list[str] | None = None) -> None:
+            """Nothing is pinned: the activations are used where they are."""
+
+    class PageableAWQModifier(AWQModifier):  # type: ignore[misc]
+        def _setup_activation_cache_hooks(self) -> None:
+            super()._setup_activation_cache_hooks()
+            for parent in self._parent_args_cache:
+                self._parent_args_cache[parent] = Pageable(None, self.offload_device)
+
+    return PageableAWQModifier()
