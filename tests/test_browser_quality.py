@@ -8,9 +8,9 @@ from urllib.parse import urlencode
 import pytest
 from playwright.sync_api import expect
 
-from tests.conftest import serve
+from tests.conftest import serve, start_and_cancel
 
-PATIENCE_MS = 240_000       # a busy machine takes its time to load the model
+PATIENCE_MS = 400_000       # a busy machine takes its time to load the model
 VARIANTS = ("INT8 round to nearest, groups of 128", "INT4 round to nearest, groups of 128")
 PROMPTS = "The night train crosses two passes and shares its only track with freight.\n---\nWhat is a glacier made of?"
 
@@ -31,16 +31,11 @@ def test_a_check_is_watched_cancelled_made_again_kept_and_planned_with(checking,
     link = urlencode({"model": str(smollm2), "variants": VARIANTS}, doseq=True)
     page.goto(f"{checking}/quality?{link}")
     page.get_by_text("Paste", exact=True).click()
-    page.get_by_label("Your prompts").fill(PROMPTS)
+    page.get_by_role("textbox", name="Your prompts").fill(PROMPTS)
     page.keyboard.press("Control+Enter")
     expect(page.get_by_text("2 prompts. Estimated:")).to_be_visible(timeout=PATIENCE_MS)
     start = page.get_by_role("button", name="Start the check")
-    start.click()
-    cancel = page.get_by_role("button", name="Cancel")
-    expect(cancel).to_be_visible(timeout=PATIENCE_MS)
-    assert "check=" in page.url
-    cancel.click()
-    expect(page.get_by_text("Cancelled; nothing was kept.")).to_be_visible(timeout=PATIENCE_MS)
+    start_and_cancel(page, start, "check", PATIENCE_MS)
 
     start.click()
     expect(page.get_by_role("heading", name="INT8 round to nearest, groups of 128 strays least")).to_be_visible(
@@ -54,7 +49,7 @@ def test_a_check_is_watched_cancelled_made_again_kept_and_planned_with(checking,
     assert divergence["bf16"] < divergence["int8-rtn-g128"] < divergence["int4-rtn-g128"]
     assert "night train" not in text and "glacier" not in text
 
-    counts_for = page.get_by_label("Counts for the model")
+    counts_for = page.get_by_role("textbox", name="Counts for the model")
     counts_for.fill("HuggingFaceTB/SmolLM2-135M")
     counts_for.press("Enter")
     page.wait_for_timeout(1_000)

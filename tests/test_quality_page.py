@@ -1,14 +1,9 @@
 """The Quality page as a script: off on a public host, what is published, a file opened and used in plans, bad input."""
 
-from pathlib import Path
-
 import pytest
-import streamlit as st
-from streamlit.testing.v1 import AppTest
 
 from core.quality_measured import QualityMeasurement, Score, Spread, WorstPrompt, to_json, without_text
 
-ROUTER = str(Path(__file__).resolve().parent.parent / "pages" / "router.py")
 MODEL = "meta-llama/Llama-3.1-8B"
 
 
@@ -30,12 +25,8 @@ def check(digest="a" * 64, awq=0.005):
 
 
 @pytest.fixture
-def app(monkeypatch, tmp_path):
-    monkeypatch.setenv("SWEETSPOT_HUB_ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setenv("SWEETSPOT_DATA", str(tmp_path))
-    st.cache_resource.clear()
-    yield AppTest.from_file(ROUTER, default_timeout=30)
-    st.cache_resource.clear()
+def app(first_visit):
+    return first_visit
 
 
 def on_quality(app, model="Qwen/Qwen3-0.6B"):
