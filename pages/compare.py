@@ -263,7 +263,8 @@ def table(field: Field, rows: np.ndarray, on_front: np.ndarray, found: Picks) ->
                 "tok/s a user": number(format="%.0f"), "TTFT, ms": number(format="%.0f"),
                 "tok/s in all": number(format="%.0f"), "$ an hour": number(format="%.2f"),
                 "tok/s per $": number(format="%.0f"), "$ per M tokens": number(format="%.3f"),
-                "GiB a GPU": number(format="%.0f"), "Targets": st.column_config.CheckboxColumn(),
+                "GiB a GPU": number(format="%.0f"), "Loss, %": number(format="%.1f"),
+                "Targets": st.column_config.CheckboxColumn(),
             },
         ).selection.rows
         name = figures.file_name(field.spec.name, "comparison")
@@ -279,7 +280,7 @@ def table(field: Field, rows: np.ndarray, on_front: np.ndarray, found: Picks) ->
 
 
 def _row(field: Field, row: int, on_front: bool, name: str) -> dict[str, object]:
-    d, p = field.deployments[row], field.prediction
+    d, p, loss = field.deployments[row], field.prediction, field.losses[row]
     return {
         "Pick": name or ("front" if on_front else ""),
         "GPU": d.gpu.name, "GPUs": d.gpus, "Targets": bool(field.meets_slo[row]),
@@ -290,6 +291,7 @@ def _row(field: Field, row: int, on_front: bool, name: str) -> dict[str, object]
         "tok/s in all": float(field.tokens_per_s[row]),
         "$ per M tokens": _finite(field.usd_per_million[row]),
         "Weights": d.weights.label, "KV cache": d.kv_cache.name, "Engine": ENGINES[d.engine].label,
+        "Loss, %": loss and 100 * loss.value, "Loss is": str(loss.basis) if loss else "no figure",
         "Split": ways(d).partition(", ")[2],
         "GiB a GPU": d.gpu.memory_bytes / GIB, "Vendor": d.gpu.vendor,
     }

@@ -62,8 +62,12 @@ def keep(found: QualityMeasurement) -> None:
         return
     with st.container(border=True, gap="small", key="keep"):
         st.markdown("**Use it in plans.** Kept, its losses replace the published ones for this model.")
-        name = st.text_input("Name", st.session_state.get("checked_prompts", ""), max_chars=100, key="check_name",
-                             placeholder="what these prompts are", label_visibility="collapsed")
+        left, right = st.columns(2)
+        name = left.text_input("What these prompts are", st.session_state.get("checked_prompts", ""), max_chars=100,
+                               key="check_name")
+        model = right.text_input("Counts for the model", found.model, max_chars=200, key="check_model",
+                                 help="A folder or file may be a copy of a model that you plan by another name.")
+        found = replace(found, model=" ".join(model.split()) or found.model)
         with st.container(horizontal=True, vertical_alignment="center"):
             words = st.toggle("With the words of the worst prompts", key="keep_words",
                               help="Off: figures and a fingerprint of your prompts only.")

@@ -20,7 +20,7 @@ HELP = {
     "Same first choice, %": "How often the likeliest next token is the same as in full precision.",
     "Perplexity": "How surprised the model is by your text; lower is better.",
     "Loss, %": "Increase of perplexity over full precision: what the quality loss accepted is held against.",
-    "Published, %": "What the loss was expected to be, from published figures alone.",
+    "Published": "What the loss was expected to be, from published figures alone.",
 }
 HOW_TO_READ = """
 - **KL divergence** [nats per token] compares whole next-token distributions with those of full precision. Nothing below
@@ -46,8 +46,9 @@ def result(check: QualityMeasurement, spec: ModelSpec) -> None:
     with st.container(border=True, key="verdict", gap="small"):
         st.markdown(f"{figures.badge(Basis.MEASURED)} {device}")
         st.header(_headline(check), anchor=False)
+        name = check.model.rpartition("/")[2]
         st.caption(figures.plain(
-            f"{check.model}: {check.tokens:,} tokens of {check.prompts:,} prompts against {check.reference}, whose "
+            f"{name}: {check.tokens:,} tokens of {check.prompts:,} prompts against {check.reference}, whose "
             f"perplexity is {check.perplexity:.2f}; {check.device}, {check.seconds:.0f} s, {shelf.when(check.date)}."
             + (f" Calibrated on {check.calibration}." if check.calibration else "")
         ))
@@ -56,7 +57,7 @@ def result(check: QualityMeasurement, spec: ModelSpec) -> None:
     with st.container(border=True, gap="small"):
         parts.section("How far each variant strays", "Lines: one standard error. Dashed: the noise floor.")
         parts.chart(charts.divergence([
-            charts.Strayed(score.label, score.kl.value, score.kl.standard_error, score.variant == FLOOR.name)
+            charts.Strayed(_short(score.label), score.kl.value, score.kl.standard_error, score.variant == FLOOR.name)
             for score in check.scores
         ]), alt="KL divergence of each variant from full precision", key="divergence")
         scores(check.scores, spec, key="scores")
@@ -93,32 +94,36 @@ def scores(found: Sequence[Score], spec: ModelSpec, *, key: str) -> None:
             "Perplexity": number(format="%.2f", help=HELP["Perplexity"]),
             "Loss, %": number(format="%.2f", help=HELP["Loss, %"]),
             "± loss": number(format="%.2f"),
-            "Published, %": number(format="%.2f", help=HELP["Published, %"]),
+            "Published": st.column_config.TextColumn(help=HELP["Published"]),
         },
     )
 
 
 def _row(score: Score, spec: ModelSpec) -> dict[str, object]:
-    prior = _prior(score, spec)
     return {
-        "Variant": score.label,
+        "Variant": _short(score.label),
         "KL, nats/token": score.kl.value, "± KL": score.kl.standard_error,
         "Same first choice, %": 100 * score.agreement.value, "± choice": 100 * score.agreement.standard_error,
         "Perplexity": score.perplexity,
         "Loss, %": 100 * score.loss.value, "± loss": 100 * score.loss.standard_error,
-        "Published, %": None if prior is None else 100 * prior.value,
-        "Published range": NO_FIGURE if prior is None else _range(prior),
+        "Published": _published(score, spec),
         "In plans": in_plans(score.weights, score.kv_cache),
     }
 
 
-def _prior(score: Score, spec: ModelSpec) -> Estimate | None:
-    """What was to be expected of a variant."""
+def _short(label: str) -> str:
+    """A variant's name as it fits beside a chart on a phone."""
+    return label.replace(" round to nearest", " RTN").replace(", groups of ", " g").replace(", the noise", "")
+
+
+def _published(score: Score, spec: ModelSpec) -> str:
+    """What was to be expected of a variant; nothing for the floor, nor for formats of another version's file."""
     if score.variant == FLOOR.name or score.weights not in {"", *FORMATS} or score.kv_cache not in {"", *KV_FORMATS}:
-        return None
-    return quality_prior.expected_loss(
+        return ""
+    prior = quality_prior.expected_loss(
         spec, FORMATS[score.weights or "bf16"], KV_FORMATS[score.kv_cache or "bf16"]
     )
+    return NO_FIGURE if prior is None else f"{100 * prior.value:.2f} % ({_range(prior)})"
 
 
 def _range(loss: Estimate) -> str:
@@ -142,7 +147,7 @@ def _worst(check: QualityMeasurement) -> None:
         for prompt in shown[label or next(iter(shown))].worst:
             st.markdown(f"**Prompt {prompt.index + 1}**, KL {figures.three(prompt.kl)}")
             if prompt.text:
-                st.caption(figures.plain(" ".join(prompt.text.split())))
+                st.caption(figures.plain(" ".join(prompt.text.split()) + " …"))
             if prompt.tokens:
                 st.markdown(" ".join(f":gray-badge[{_parting(pair)}]" for pair in prompt.tokens))
         if not any(prompt.text for score in shown.values() for prompt in score.worst):
@@ -167,7 +172,7 @@ def side_by_side(named: Sequence[tuple[str, QualityMeasurement]]) -> None:
     with st.container(border=True, gap="small"):
         parts.section("The same model on other prompts", "KL divergence, nats per token, ± one standard error.")
         st.dataframe([
-            {"Variant": label} | {
+            {"Variant": _short(label)} | {
                 name: next((f"{score.kl.value:.4f} ± {score.kl.standard_error:.4f}"
                             for score in check.scores if score.label == label), "–")
                 for name, check in named

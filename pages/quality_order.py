@@ -7,8 +7,7 @@ from pathlib import Path
 import streamlit as st
 
 from core import gpus
-from core.errors import InputError, SweetspotError
-from core.formats import FORMATS
+from core.errors import SweetspotError
 from core.models import ModelSpec
 from core.quality import (
     DEFAULT,
@@ -27,6 +26,7 @@ from core.quality.prompts import MAX_BYTES
 from core.quality.variants import FLOOR
 from core.units import GIB
 from pages import figures, inputs
+from pages.quality_answer import in_plans
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 EXAMPLES = {"Example: prose": "prompts_prose.txt", "Example: Python": "prompts_python.txt"}
@@ -60,14 +60,14 @@ def ask(spec: ModelSpec) -> Asked | None:
                 seconds=seconds, calibration=calibration, save=save, token=inputs.hub_token() or "",
                 endpoint=inputs.hub_endpoint() or "", memory_bytes=_memory_bytes(device),
             )
-            return Asked(order, name) if _affordable(spec, order, variants) else None
+            return Asked(order, name) if _affordable(spec, order) else None
     except SweetspotError as error:
         st.error(figures.plain(error), icon=":material/error:")
         return None
 
 
 def _variants() -> tuple[Variant, ...]:
-    """The variants to try beside the noise floor, what each stands for, and packages that are not here."""
+    """The variants to try beside the noise floor, and what each stands for."""
     offered = [name for name in VARIANTS if name != FLOOR.name]
     here = [name for name in DEFAULT if not missing((VARIANTS[name],))]
     names = st.multiselect(
@@ -78,18 +78,9 @@ def _variants() -> tuple[Variant, ...]:
     )
     variants = tuple(VARIANTS[name] for name in names)
     if variants:
-        st.caption("In plans: " + figures.plain(" · ".join(f"{one.label} → {stands_for(one)}" for one in variants)))
-    if lacking := missing(variants):
-        st.warning(f"Not installed here: {', '.join(lacking)}. Run `make quality`, then start the app again.",
-                   icon=":material/deployed_code_alert:")
+        stand_for = (f"{one.label} → {in_plans(one.weights, one.kv_cache)}" for one in variants)
+        st.caption("In plans: " + figures.plain(" · ".join(stand_for)))
     return variants
-
-
-def stands_for(variant: Variant) -> str:
-    """The format of plans that a variant measures."""
-    if variant.kv_cache:
-        return f"the {variant.kv_cache.upper()} KV cache"
-    return FORMATS[variant.weights].label if variant.weights in FORMATS else "16 bits"
 
 
 def _prompts() -> tuple[tuple[str, ...], str]:
@@ -154,8 +145,8 @@ def _memory_bytes(device: str) -> float | None:
     return SHARE * free if free is not None and device == CPU else None
 
 
-def _affordable(spec: ModelSpec, order: Order, variants: Sequence[Variant]) -> bool:
-    """Tells time and memory; whether the check can be started here."""
+def _affordable(spec: ModelSpec, order: Order) -> bool:
+    """Tells time, memory and packages that are not here; whether the check can be started."""
     made = chosen(order.variants)
     cost = estimate_cost(spec, order.prompts, made, order.device, own_text=not order.calibration)
     low, high = (max(1, round(seconds / MINUTE_S)) for seconds in (cost.low_s, cost.high_s))
@@ -163,6 +154,9 @@ def _affordable(spec: ModelSpec, order: Order, variants: Sequence[Variant]) -> b
         f"{len(order.prompts):,} prompts. Estimated: {low} to {high} minutes, {cost.memory_bytes / GIB:.1f} GiB of "
         f"memory, {cost.disk_bytes / 1e6:,.0f} MB of temporary disk while it runs."
     )
+    if lacking := missing(made, save=bool(order.save)):
+        st.warning(f"Not installed here: {', '.join(lacking)}. Run `make quality`, then start the app again.",
+                   icon=":material/deployed_code_alert:")
     if why := refusal(cost, order.device, order.seconds):
-        raise InputError(why)
-    return not missing(tuple(variants))
+        st.warning(figures.plain(why), icon=":material/block:")
+    return not lacking and not why

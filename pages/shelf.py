@@ -15,16 +15,22 @@ Kept = TypeVar("Kept")
 
 def open_file(label: str, key: str, help: str, keep: Callable[[str], object]) -> None:
     """Opens what was measured elsewhere; one sentence when the file is no such thing."""
-    given = st.file_uploader(label, type="json", key=key, help=help)
-    if given is None or st.session_state.get(f"opened {key}") == given.file_id:
+    st.file_uploader(label, type="json", key=key, help=help, on_change=_open, args=(key, keep))
+    if problem := st.session_state.pop(f"problem {key}", ""):
+        st.error(figures.plain(problem), icon=":material/error:")
+
+
+def _open(key: str, keep: Callable[[str], object]) -> None:
+    """The uploader's callback, so that the page that follows knows what was opened."""
+    given = st.session_state[key]
+    if given is None:
         return
-    st.session_state[f"opened {key}"] = given.file_id
     try:
         if given.size > MAX_JSON_BYTES:
             raise InputError(f"This file is larger than the {MAX_JSON_BYTES:,} bytes a measurement may have.")
         keep(given.getvalue().decode("utf-8", errors="replace"))
     except SweetspotError as error:
-        st.error(figures.plain(error), icon=":material/error:")
+        st.session_state[f"problem {key}"] = str(error)
         return
     st.toast("Opened and kept.", icon=":material/check:")
 

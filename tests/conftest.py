@@ -87,6 +87,19 @@ def own_data_folder(tmp_path_factory):
         yield
 
 
+@pytest.fixture
+def first_visit(monkeypatch, tmp_path):
+    """The pages as a script for somebody who keeps nothing yet, with no Hub to ask."""
+    import streamlit as st
+    from streamlit.testing.v1 import AppTest
+
+    monkeypatch.setenv("SWEETSPOT_HUB_ENDPOINT", NO_HUB)
+    monkeypatch.setenv("SWEETSPOT_DATA", str(tmp_path))
+    st.cache_resource.clear()
+    yield AppTest.from_file(str(ROOT / "pages" / "router.py"), default_timeout=30)
+    st.cache_resource.clear()
+
+
 @pytest.fixture(scope="module")
 def app_url():
     """One server for the tests of a module."""
@@ -104,6 +117,19 @@ def chromium():
         browser = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_FLAGS)
         yield browser
         browser.close()
+
+
+def start_and_cancel(page, start, link, patience_ms):
+    """Starts a measurement, sees it under way and named in the link, and stops it."""
+    from playwright.sync_api import expect
+
+    expect(start).to_be_enabled(timeout=patience_ms)
+    start.click()
+    cancel = page.get_by_role("button", name="Cancel")
+    expect(cancel).to_be_visible(timeout=patience_ms)
+    assert f"{link}=" in page.url
+    cancel.click()
+    expect(page.get_by_text("Cancelled; nothing was kept.")).to_be_visible(timeout=patience_ms)
 
 
 @pytest.fixture

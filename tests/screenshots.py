@@ -13,7 +13,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from tests.conftest import CHROMIUM_FLAGS, ROOT, serve
 
 PAGES = {"plan": "/"} | {
-    name: f"/{name}" for name in ("compare", "regime", "traffic", "probe", "accuracy", "catalogue", "saved")
+    name: f"/{name}"
+    for name in ("compare", "regime", "traffic", "probe", "quality", "accuracy", "catalogue", "saved")
 }
 WIDTHS = (1440, 390)
 THEMES = ("light", "dark")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from tests.conftest import serve
+from tests.conftest import serve, start_and_cancel
 
 PATIENCE_MS = 90_000        # a busy machine takes its time
 
@@ -20,13 +20,7 @@ def probing(tmp_path):
 def test_a_measurement_is_watched_cancelled_and_made_again(probing, page):
     page.goto(f"{probing}/probe?model=Qwen/Qwen3-0.6B&seconds=5")
     measure = page.get_by_role("button", name="Measure", exact=False).and_(page.get_by_test_id("stBaseButton-primary"))
-    expect(measure).to_be_visible(timeout=PATIENCE_MS)
-    measure.click()
-    cancel = page.get_by_role("button", name="Cancel")
-    expect(cancel).to_be_visible(timeout=PATIENCE_MS)
-    assert "job=" in page.url
-    cancel.click()
-    expect(page.get_by_text("Cancelled; nothing was kept.")).to_be_visible(timeout=PATIENCE_MS)
+    start_and_cancel(page, measure, "job", PATIENCE_MS)
 
     measure.click()
     expect(page.get_by_role("heading", name="Measured: CPU")).to_be_visible(timeout=PATIENCE_MS)

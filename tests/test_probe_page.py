@@ -1,17 +1,13 @@
 """The Probe page as a script: off by default, a file opened, its figures shown and used in the plan."""
 
 import json
-from pathlib import Path
 
 import pytest
-import streamlit as st
-from streamlit.testing.v1 import AppTest
 
 from core import gpus
 from core.probe.measurement import Conditions, Measurement, Point, Quantity, to_json
 from core.probe.timing import Stop, Timing
 
-ROUTER = str(Path(__file__).resolve().parent.parent / "pages" / "router.py")
 GPU = gpus.find(gpus.DEFAULT_GPU)
 
 
@@ -44,12 +40,8 @@ def made_up(share=0.5):
 
 
 @pytest.fixture
-def app(monkeypatch, tmp_path):
-    monkeypatch.setenv("SWEETSPOT_HUB_ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setenv("SWEETSPOT_DATA", str(tmp_path))
-    st.cache_resource.clear()
-    yield AppTest.from_file(ROUTER, default_timeout=30)
-    st.cache_resource.clear()
+def app(first_visit):
+    return first_visit
 
 
 def on_probe(app):

@@ -9,7 +9,7 @@ from core.charts.style import BLUE, GREY, INK, ORANGE, TEAL, Spec, figure, one, 
 from core.terms import Basis, Estimate
 
 HEIGHT: Final = 300
-ROW_HEIGHT: Final = 30
+ROW_HEIGHT: Final = 34
 HUES: Final = {Basis.MEASURED: TEAL, Basis.PUBLISHED: BLUE, Basis.ESTIMATED: GREY}
 LOSS_TICKS: Final = (0, 0.5, 1, 2, 5, 10, 20, 50, 100)     # %
 NAME_ROOM: Final = 1.3          # the axis runs on for the names at its end
@@ -86,12 +86,12 @@ def _names(formats: Sequence[Weighed], x: Spec, y: Spec) -> list[Spec]:
         "mark": {"type": "point", "size": 220, "filled": False, "color": ORANGE, "strokeWidth": 2.5, "opacity": 1},
         "encoding": {"x": x, "y": y},
     }]
-    for picked, style in ((True, {"color": ORANGE, "fontWeight": 700}), (False, {"color": INK, "opacity": 0.9})):
-        shown = [f for f in named if f.chosen is picked]
+    for f in named:
+        style = {"color": ORANGE, "fontWeight": 700, "dy": -9} if f.chosen else {"color": INK, "opacity": 0.9}
+        crowded = any(0 < o.x - f.x < 2 * APART * (high - low) and abs(_level(f) - _level(o)) < APART for o in formats)
+        side = {"align": "right", "dx": -10} if crowded and not f.chosen else {"align": "left", "dx": 12}
         layers.append({
-            "data": rows(x=[f.x for f in shown], loss=[100 * f.loss.value for f in shown],
-                         name=[f.name for f in shown]),
-            "mark": {"type": "text", "align": "left", "dx": 12, "dy": -9 if picked else 0, **style},
+            "data": one(x=f.x, loss=100 * f.loss.value, name=f.name), "mark": {"type": "text", **side, **style},
             "encoding": {"x": x, "y": y, "text": {"field": "name"}},
         })
     return layers
@@ -115,12 +115,13 @@ class Strayed:
 def divergence(variants: Sequence[Strayed]) -> Spec:
     """KL divergence of each variant with its standard error, over the noise floor."""
     least = min(max(v.kl, 1e-5) for v in variants)
+    decade, highest = floor(log10(least * 0.9)), max(1.0, *(2 * v.kl for v in variants))
     x: Spec = {
         "field": "kl", "type": "quantitative",
-        "scale": {"type": "log", "domain": [10.0 ** floor(log10(least * 0.9)), max(1.0, *(2 * v.kl for v in variants))],
-                  "nice": False, "clamp": True},
-        "axis": {"title": "KL divergence, nats per token", "values": [10.0**power for power in range(-5, 2)],
-                 "format": "~g", "grid": True, "gridOpacity": 0.5, "domain": False, "ticks": False},
+        "scale": {"type": "log", "domain": [10.0**decade, highest], "nice": False, "clamp": True},
+        "axis": {"title": "KL divergence, nats per token", "format": "~g", "grid": True, "gridOpacity": 0.5,
+                 "values": [10.0**power for power in range(decade, floor(log10(highest)) + 1)], "domain": False,
+                 "ticks": False},
     }
     y: Spec = {"field": "name", "type": "nominal", "sort": None, "title": None,
                "axis": {"labelLimit": 180, "domain": False, "ticks": False}}

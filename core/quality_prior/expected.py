@@ -109,9 +109,10 @@ def _span(rows: Sequence[Published]) -> Estimate:
 
 def _interpolated(spec: ModelSpec, rows: Sequence[Published]) -> Estimate:
     """Between figures of other models; all formats together say how sensitive a family is."""
-    one = rows[0]
-    elsewhere = tuple(row for row in published() if (row.weights, row.kv_cache) != (one.weights, one.kv_cache))
-    regression = of_rows((*elsewhere, *rows))
+    one, taken = rows[0], set(rows)
+    kept = tuple(row for row in published()
+                 if (row.weights, row.kv_cache) != (one.weights, one.kv_cache) or row in taken)
+    regression = of_rows(kept)
     case = Case(spec.name, _family(spec), spec.total_params / 1e9, one.weights, one.kv_cache)
     value, low, high = regression.loss(case)
     return Estimate(value, low, high, Basis.ESTIMATED, f"interpolated between {_sources(rows)}")
