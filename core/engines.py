@@ -72,12 +72,14 @@ _ALIASES: Final = {"ollama": "llamacpp", "llama.cpp": "llamacpp", "tensorrt-llm"
                    "exllamav2": "exllama", "turbomind": "lmdeploy", "gpt-fast": "torch-compile"}
 
 
+@lru_cache(maxsize=256)
 def find(name: str) -> Engine:
     """The engine of that name or alias; anything unknown behaves as the generic one."""
     key = name.strip().lower()
     return ENGINES.get(_ALIASES.get(key, key), ENGINES["generic"])
 
 
+@lru_cache(maxsize=2048)
 def loads(listed: tuple[str, ...], format_name: str) -> bool:
     """Whether an engine's list names the format; 'int4' also names its group sizes, 'bnb-' a family."""
     return not listed or any(

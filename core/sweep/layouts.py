@@ -91,7 +91,7 @@ def weight_choices(
     plain = _sixteen_bit(spec, gpu, engine)
     return (plain, *(
         fmt for fmt in FORMATS.values()
-        if fmt.bits_per_weight < SIXTEEN_BIT and (spec.is_moe or not fmt.experts_only)
+        if fmt.bits_per_weight < SIXTEEN_BIT and (not fmt.experts_only or spec.is_moe)
     ))
 
 
