@@ -33,7 +33,8 @@ def start(spec: ModelSpec, device: str, seconds: float) -> None:
         def report(share: float, note: str, point: Point | None) -> None:
             job.report(share, note, point)
 
-        return probe(order(spec, device, seconds, free_memory_bytes() if device == devices.CPU else None), report)
+        free_bytes = free_memory_bytes() if device == devices.CPU else None
+        return probe(order(spec, device, seconds, free_bytes, devices.ranks(device)), report)
 
     tasks.start(LINK, spec.name, work)
 

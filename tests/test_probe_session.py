@@ -16,7 +16,7 @@ from core.jobs import Jobs, State
 from core.probe.devices import is_allowed
 from core.probe.kernel import why
 from core.probe.measurement import Quantity, from_json, to_json
-from core.probe.order import Task, order
+from core.probe.order import Task, _all_reduces, order
 from core.probe.session import probe
 from core.units import GIB
 
@@ -74,6 +74,23 @@ def test_a_mixture_of_experts_is_measured_grouped():
     few = replace(task, shape={**task.shape, "experts": 16, "K": 64, "N": 64})
     found = probe(replace(whole, tasks=(few,)), silent)
     assert found.points[0].kernel.endswith("grouped_mm")
+
+
+def test_results_are_summed_over_ranks():
+    """Two processes over gloo take the way that as many GPUs take over NCCL."""
+    whole = replace(small(Quantity.COPY), ranks=2, all_reduces=_all_reduces(2)[:2])
+    found = probe(whole, silent)
+    sums = [p for p in found.points if p.quantity is Quantity.ALL_REDUCE]
+    assert [p.shape for p in sums] == [{"size": 2**14, "gpus": 2}, {"size": 2**17, "gpus": 2}], found.lost
+    assert all(p.kernel.endswith("gloo all_reduce") and p.bytes == p.shape["size"] for p in sums)
+    assert from_json(to_json(found)) == found
+
+
+def test_ranks_that_fail_lose_no_other_point():
+    """A kind of sum that is none."""
+    wrong = replace(_all_reduces(2)[0], shape={"size": -2, "gpus": 2})
+    found = probe(replace(small(Quantity.COPY), ranks=2, all_reduces=(wrong,)), silent)
+    assert found.points and "all-reduce" in found.lost[0]
 
 
 def test_a_point_without_memory_is_lost_alone():

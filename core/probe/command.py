@@ -8,7 +8,7 @@ from pathlib import Path
 from core.errors import InputError
 from core.models import ModelSpec
 from core.probe import many_command
-from core.probe.devices import CPU, DEFAULT_S, MAX_S, MIN_S, checked, devices
+from core.probe.devices import CPU, DEFAULT_S, MAX_S, MIN_S, checked, devices, ranks
 from core.probe.fit import ceilings, decode_steps, speed_over_16_bit
 from core.probe.measurement import Measurement, to_json
 from core.probe.order import order
@@ -36,7 +36,7 @@ def run(spec: ModelSpec, asked: argparse.Namespace, write: Callable[[Path, str],
     if asked.host or asked.gpu_type:
         raise InputError("--host and --gpu-type choose among the machines of a cluster: add --cluster.")
     device = checked(asked.device or devices()[0].name)
-    asked_for = order(spec, device, asked.seconds, free_memory_bytes() if device == CPU else None)
+    asked_for = order(spec, device, asked.seconds, free_memory_bytes() if device == CPU else None, ranks(device))
     found = probe(asked_for, lambda share, note, _: _progress(share, note))
     if sys.stderr.isatty():
         print(file=sys.stderr)

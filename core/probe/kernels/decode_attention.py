@@ -54,8 +54,8 @@ def _kernels() -> tuple[Any, Any]:
 
     tl = triton.language
 
-    @triton.jit  # type: ignore[untyped-decorator]  # triton ships no types, and its compiler reads these
-    def read(  # type: ignore[no-untyped-def]  # as pointers and constants
+    @triton.jit(do_not_specialize=("parts",))  # type: ignore[untyped-decorator]  # triton ships no types, and its
+    def read(  # type: ignore[no-untyped-def]  # compiler reads these as pointers and constants
         q, k, v, part, weight, context, tokens, log2_scale, parts,
         GROUP: tl.constexpr, ROWS: tl.constexpr, SIZE: tl.constexpr, WIDE: tl.constexpr, TILE: tl.constexpr,
     ):
@@ -87,7 +87,7 @@ def _kernels() -> tuple[Any, Any]:
         tl.store(part + at[:, None] * SIZE + d[None, :], sums / total[:, None], mask=in_row[:, None] & in_d[None, :])
         tl.store(weight + at, top + tl.log2(total), mask=in_row)
 
-    @triton.jit  # type: ignore[untyped-decorator]
+    @triton.jit(do_not_specialize=("parts",))  # type: ignore[untyped-decorator]
     def merge(  # type: ignore[no-untyped-def]
         part, weight, out, parts,
         GROUP: tl.constexpr, SIZE: tl.constexpr, WIDE: tl.constexpr, PARTS: tl.constexpr,
