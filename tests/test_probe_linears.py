@@ -65,7 +65,8 @@ def test_the_fastest_that_works_is_taken_and_the_rest_named():
     here = bench()
     every = [
         Candidate("slow", lambda: a_kernel("slow", 0.02)), Candidate("fast", lambda: a_kernel("fast", 0.001)),
-        Candidate("odd", refuses(AssertionError("K is odd"))), Candidate("gone", refuses(Absent("it is not installed"))),
+        Candidate("odd", refuses(AssertionError("K is odd"))),
+        Candidate("gone", refuses(Absent("it is not installed"))),
         Candidate("wrong", lambda: Kernel(lambda: torch.zeros(1, 1), "wrong", lambda: torch.ones(1, 1))),
     ]
     assert here.fastest(("linear", "int4", "1"), every, 1e9).name == "fast"

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.efficiency.constants import Constants
-from core.efficiency.labels import Labels, Pair, labels, width
+from core.efficiency.labels import Labels, Pair, labels
+from core.efficiency.labels import width as bits
 from core.efficiency.rates import Rates, link, rates, unlink
 from core.efficiency.terms import TERMS, Term
 
@@ -16,6 +17,7 @@ MEASURED_TERMS: Final = (
     "weights_bandwidth", "matmul_rate", "kv_bandwidth", "kernel_s", "link_rate", "link_latency_s",
 )
 DOUBT: Final = "doubt"          # in `GpuSpec.measured`: half-width of what was measured [log]
+INFERRED: Final = "inferred "   # before a name there: concluded from another kernel's measurement
 # How much narrower a range is where the GPU's own rates are known: error in sample over error on architectures never
 # seen, mean of the ratios at the median and at p90 (core.accuracy).
 KNOWN_RATES: Final[Mapping[str, float]] = {"ttft": 0.84, "tpot": 0.75, "throughput": 0.74}
@@ -50,7 +52,7 @@ def neighbours(
     keys = [measured_key(term_name, p, named, i) for i, p in enumerate(pairs)]
     alone = {key: link(term, float(known[i])) - _engine(term, named, i, constants) for i, key in enumerate(keys)}
     off = link(term, float(np.clip(share, *SHARE_RANGE))) - alone[reference]
-    return {key: float(unlink(term, np.asarray(x + off))) for key, x in alone.items()}
+    return {INFERRED + key: float(unlink(term, np.asarray(x + off))) for key, x in alone.items()}
 
 
 def measured_key(term: str, pair: Pair, named: Labels, row: int) -> str:
@@ -58,14 +60,14 @@ def measured_key(term: str, pair: Pair, named: Labels, row: int) -> str:
     _, deployment = pair
     kind = {
         "weights_bandwidth": named["kernel"][row], "kv_bandwidth": named["kv"][row],
-        "matmul_rate": str(width(deployment.weights, deployment.gpu)),
+        "matmul_rate": str(bits(deployment.weights, deployment.gpu)),
         "link_rate": named["link"][row], "link_latency_s": named["link"][row],
     }.get(term, "")
     return f"{term} {kind}".strip()
 
 
-def known_shares(pairs: Sequence[Pair], named: Labels) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Whether a probe measured what memory time, and what compute time, is made of [pairs]."""
+def known_parts(pairs: Sequence[Pair], named: Labels) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Whether a probe found the rate that memory time, and the one that compute time, rests on [pairs]."""
     def each(term: str) -> NDArray[np.bool_]:
         return np.array([
             measured_key(term, pair, named, i) in pair[1].gpu.measured for i, pair in enumerate(pairs)
@@ -86,7 +88,8 @@ def _with_measured(
 ) -> NDArray[np.float64]:
     out = known.copy()
     for i, pair in enumerate(pairs):
-        value = pair[1].gpu.measured.get(measured_key(term.name, pair, named, i))
+        key = measured_key(term.name, pair, named, i)
+        value = pair[1].gpu.measured.get(key, pair[1].gpu.measured.get(INFERRED + key))
         if value is not None:
             bounded = float(np.clip(value, *SHARE_RANGE)) if term.share else value
             out[i] = unlink(term, np.asarray(link(term, bounded) + _engine(term, named, i, constants)))

@@ -1,7 +1,8 @@
 """One rank of an all-reduce over the GPUs of a host, started by torchrun; on processors it sums through gloo.
 
-Every rank takes the same decisions, for they are taken on the slowest rank's times. Rank 0 speaks. NCCL's sum races torch's one-shot sum over symmetric memory, which is
-faster for small messages where GPUs reach each other's memory.
+Every rank takes the same decisions, for they are taken on the slowest rank's times. Rank 0 speaks. NCCL's
+sum races torch's one-shot sum over symmetric memory, which is faster for small messages where GPUs reach
+each other's memory.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import numpy as np
 from core.probe.measurement import Measurement, Point, Quantity
 
 MIN_POINTS: Final = 3
+MULTIPLIED_AS_STORED: Final = frozenset({"bf16", "fp8"})
 COMPUTE_BOUND_ROWS: Final = 1024    # M from which a matmul is bound by arithmetic on every GPU listed
 
 
@@ -32,6 +33,8 @@ class Ceilings:
     matmul_flops_per_s: Mapping[str, float]     # best rate of a format at large M
     kv_bytes_per_s: Mapping[str, float]         # reading a KV format in decode attention
     launch_s: float | None                      # what an empty operator costs
+    link: Line | None = None                    # an all-reduce over the bytes each GPU sends
+    ranks: int = 1                              # GPUs that summed
 
 
 def line(amounts: Sequence[float], seconds: Sequence[float]) -> Line | None:
@@ -57,15 +60,19 @@ def ceilings(measurement: Measurement) -> Ceilings:
         by_quantity[point.quantity].append(point)
     copy = _bytes_line(by_quantity[Quantity.COPY])
     read = _bytes_line(by_quantity[Quantity.READ])
-    products = by_quantity[Quantity.LINEAR] + by_quantity[Quantity.MATMUL]
+    linears, sums = by_quantity[Quantity.LINEAR], by_quantity[Quantity.ALL_REDUCE]
+    # a linear of integers may multiply in 16 bits, so that only these two say what a type's units do
+    products = by_quantity[Quantity.MATMUL] + [p for p in linears if p.format in MULTIPLIED_AS_STORED]
     starts = [found.start_s for found in (copy, read) if found and found.start_s > 0]
     return Ceilings(
         copy_bytes_per_s=copy.rate_per_s if copy else None,
         read_bytes_per_s=read.rate_per_s if read else None,
-        weights_bytes_per_s=_best([p for p in products if p.shape["M"] == 1], "bytes_per_s"),
+        weights_bytes_per_s=_best([p for p in linears if p.shape["M"] == 1], "bytes_per_s"),
         matmul_flops_per_s=_best([p for p in products if p.shape["M"] >= COMPUTE_BOUND_ROWS], "flops_per_s"),
         kv_bytes_per_s=_best(by_quantity[Quantity.ATTENTION], "bytes_per_s"),
         launch_s=min(starts) if starts else None,
+        link=_bytes_line(sums),
+        ranks=max((p.shape["gpus"] for p in sums), default=1),
     )
 
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from core import catalogue, speed
 from core.efficiency import load
-from core.efficiency.labels import kernel
-from core.efficiency.measured import neighbours, rates_of
+from core.efficiency.labels import kernel, link
+from core.efficiency.measured import DOUBT, neighbours, rates_of
 from core.formats import FORMATS, KV_FORMATS
 from core.gpus import GpuSpec
 from core.models import ModelSpec
@@ -19,6 +19,7 @@ from core.terms import Deployment, Mode, Workload
 
 OPERAND_BITS: Final = {"int8": 8, "fp8": 8, "bf16": 16}     # the later one counts where two are as wide
 GENERIC: Final = "generic"
+NOT_QUIET: Final = 0.10          # a card that others use is off by as much at times [log]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +51,11 @@ def with_measured(gpu: GpuSpec, measurement: Measurement) -> GpuSpec:
     if not applies(measurement, gpu):
         return gpu
     found = _shares(_engine_kernels(measurement), gpu)
-    inferred = {key: value for key, value in _inferred(found, gpu).items() if key not in found}
+    if not found:
+        return gpu
     note = f"Measured on {measurement.date[:10]}: {', '.join(sorted(found))}."
-    return replace(gpu, measured=inferred | found, notes=f"{gpu.notes} {note}".strip()) if found else gpu
+    measured = _inferred(found, gpu) | found | {DOUBT: _doubt(measurement)}
+    return replace(gpu, measured=measured, notes=f"{gpu.notes} {note}".strip())
 
 
 def _inferred(found: Mapping[str, float], gpu: GpuSpec) -> dict[str, float]:
@@ -84,9 +87,18 @@ def _shares(found: Ceilings, gpu: GpuSpec) -> dict[str, float]:
         out[f"kv_bandwidth {KV_FORMATS[name].bits_per_value:.0f}-bit"] = rate / bandwidth
     if found.launch_s:
         out["kernel_s"] = found.launch_s
+    if found.link and found.ranks > 1:
+        between = link(gpu, found.ranks)
+        out[f"link_rate {between}"] = found.link.rate_per_s / gpu.link_bytes_per_s_among(found.ranks)
+        if found.link.start_s > 0:
+            out[f"link_latency_s {between}"] = found.link.start_s
     return out
 
 
+def _doubt(measurement: Measurement) -> float:
+    """Half-width of what was measured [log]: its own spread, and what a machine that was not quiet adds."""
+    spread = float(np.median([point.timing.relative_ci for point in measurement.points]))
+    return spread if measurement.conditions.quiet else float(np.hypot(spread, NOT_QUIET))
 
 
 def differences(spec: ModelSpec, gpu: GpuSpec, measurement: Measurement) -> tuple[Difference, ...]:
