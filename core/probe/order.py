@@ -99,7 +99,7 @@ GPU: Final = Extent(
     sizes=[2**power for power in range(20, 31, 2)], rows=[2**power for power in range(12)],
     matmul_rows=[1, 16, 128, 512, 1024, 2048, 4096, 8192],
     attention=[(b, c) for b in (1, 8, 32, 128) for c in (512, 2048, 8192, 32768) if b * c <= 2**20],
-    expert_rows=[1, 8, 64, 512, 2048], depths=(2, 8, 4), block_batches=(1, 16, 64), head_batches=(1, 16, 64, 256),
+    expert_rows=[1, 8, 64, 512, 2048], depths=(2, 8, 4), block_batches=(1, 16, 64, 256), head_batches=(1, 16, 64, 256),
     prefill_tokens=(512, 2048), weights=float("inf"),
     formats=tuple(WEIGHT_BYTES), dtypes=tuple(DTYPE_BYTES), kv_formats=tuple(KV_BYTES),
     block_formats=("bf16", "fp8", "awq-int4"), expert_formats=("bf16", "gptq-int4"),
