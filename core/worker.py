@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,15 +66,17 @@ class Worker:
 
 
 @contextmanager
-def running(module: str, order: Mapping[str, Any], **variables: str) -> Iterator[Worker]:
-    """`python -m module`, told its order; killed with all it started when the block is left.
+def running(
+    module: str, order: Mapping[str, Any], arguments: Sequence[str] = (), **variables: str,
+) -> Iterator[Worker]:
+    """`python -m module arguments`, told its order; killed with all it started when the block is left.
 
     `variables` are its environment beside ours, from which whatever looks like a secret is taken.
     """
     lines: queue.Queue[str] = queue.Queue()
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", module], cwd=ROOT, env=_environment() | variables, stdin=subprocess.PIPE,
+            [sys.executable, "-m", module, *arguments], cwd=ROOT, env=_environment() | variables, stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True,
         )
         assert process.stdin is not None and process.stdout is not None
@@ -89,12 +91,12 @@ def running(module: str, order: Mapping[str, Any], **variables: str) -> Iterator
             yield Worker(process, lines, errors)
         finally:
             _kill(process)
-            reader.join(timeout=5)
-            process.stdout.close()
             try:
-                process.stdin.close()
+                process.stdin.close()       # what it started in sessions of their own ends when it sees that
             except BrokenPipeError:
                 _log.debug("the worker had closed its input")
+            reader.join(timeout=5)
+            process.stdout.close()
 
 
 def _read(stream: IO[str], lines: "queue.Queue[str]") -> None:
@@ -127,12 +129,20 @@ def free_memory_bytes() -> float | None:
 
 
 def told() -> tuple[dict[str, Any], TextIO]:
-    """In the worker: the order, and where to say things; standard output is left to chatty libraries."""
+    """In the worker: the order, and where to say things."""
+    order: dict[str, Any] = json.loads(sys.stdin.readline())
+    return order, bound_to_parent()
+
+
+def bound_to_parent() -> TextIO:
+    """In the worker: where to say things, from when on it ends with its parent.
+
+    Standard output is left to chatty libraries.
+    """
     out = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    order: dict[str, Any] = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    return order, out
+    return out
 
 
 def _end_with_parent() -> None:

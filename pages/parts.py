@@ -176,10 +176,10 @@ def verdict(plan: advice.Plan) -> None:
         for note in plan.spec.notes:
             st.caption(f":orange[:material/info:] {figures.plain(note)}")
         if plan.best is not None and plan.gpu.measured:
-            _measured(plan, plan.best)
+            measured(plan, plan.best)
 
 
-def _measured(plan: advice.Plan, choice: advice.Choice) -> None:
+def measured(plan: advice.Plan, choice: advice.Choice) -> None:
     """What a probe of this GPU changed."""
     load = replace(plan.workload, concurrency=choice.concurrency)
     here, without = override.tpot_without(plan.spec, choice.deployment, load, choice.footprint.kv_tokens)

@@ -37,6 +37,8 @@ def headline(plan: Plan, choice: Choice, answer: MemoryBound) -> None:
             f"{figures.plain(figures.layout(d))}; {choice.concurrency:,} requests of {workload.input_tokens:,} + "
             f"{workload.output_tokens:,} tokens. Another format: “Engine, formats, price” in the sidebar."
         )
+        if d.gpu.measured:
+            parts.measured(plan, choice)
 
 
 def roofline(plan: Plan, choice: Choice, context: float) -> regime.Path:

@@ -80,12 +80,57 @@ def test_a_measured_matmul_rate_replaces_estimate_and_power_limit():
     M, N, K = 4096, 28672, 4096
     one = point(Quantity.MATMUL, "bf16", 2.0 * M * N * K / (0.5 * peak), flops=2.0 * M * N * K, M=M, N=N, K=K)
     slow = with_measured(GPU, measurement(one))
-    assert slow.measured == {"matmul_rate 16": pytest.approx(0.5)}
+    assert slow.measured == {"matmul_rate 16": pytest.approx(0.5), "doubt": 0.001}
     deployments = [Deployment(gpu=g, weights=FORMATS["bf16"], kv_cache=KV_FORMATS["bf16"]) for g in (GPU, slow)]
     cases = speed.Cases(tuple((SPEC, d) for d in deployments), np.array([0, 1]), np.array([True, True]), np.ones(2),
                         np.full(2, 8192.0), np.ones(2), np.full(2, np.inf))
     before, after = speed.predict(cases).ttft_s.value
     assert after > 1.15 * before
+
+
+def ranges(gpu, fmt="bf16", batch=1.0):
+    """Half-widths of TTFT, TPOT and throughput [log]."""
+    deployment = Deployment(gpu=gpu, weights=FORMATS[fmt], kv_cache=KV_FORMATS["bf16"])
+    cases = speed.Cases(((SPEC, deployment),), np.zeros(1, np.intp), np.array([True]), np.array([batch]),
+                        np.array([512.0]), np.array([128.0]), np.array([np.inf]))
+    found = speed.predict(cases)
+    return [float(np.log(r.high / r.value)[0]) for r in (found.ttft_s, found.tpot_s, found.output_tokens_per_s_per_gpu)]
+
+
+def test_a_range_is_narrower_where_the_gpu_was_measured():
+    """Three quarters of a decode step is weights streamed: TPOT follows; a prompt is arithmetic: TTFT hardly does."""
+    before, after = ranges(GPU), ranges(with_measured(GPU, measurement(weights(0.8))))
+    assert 0.74 < after[1] / before[1] < 0.85
+    assert 0.73 < after[2] / before[2] < 0.85
+    assert 0.9 < after[0] / before[0] <= 1.0
+
+
+def test_what_was_inferred_narrows_nothing():
+    assert ranges(with_measured(GPU, measurement(weights(0.8))), "fp8")[1] == pytest.approx(ranges(GPU, "fp8")[1])
+
+
+def test_a_machine_that_was_not_quiet_leaves_doubt():
+    loud = measurement(weights(0.8), conditions=Conditions(False, ("Others used it.",)))
+    assert ranges(with_measured(GPU, loud))[1] > ranges(with_measured(GPU, measurement(weights(0.8))))[1]
+
+
+def test_all_reduces_move_plans_over_as_many_gpus():
+    """t = 20 us + sent / 100 GB/s over two GPUs: far less than their NVLink gives."""
+    sizes = [2**power for power in range(14, 27, 3)]
+    slow = with_measured(GPU, measurement(*(
+        point(Quantity.ALL_REDUCE, "bf16", 20e-6 + size / 100e9, moved=float(size), size=size, gpus=2) for size in sizes
+    )))
+    assert slow.measured["link_latency_s nvlink 2"] == pytest.approx(20e-6, rel=1e-3)
+    assert slow.measured["link_rate nvlink 2"] == pytest.approx(100e9 / GPU.link_bytes_per_s, rel=1e-3)
+
+    def over(gpus, gpu):
+        deployment = Deployment(gpu=gpu, weights=FORMATS["bf16"], kv_cache=KV_FORMATS["bf16"], tp=gpus)
+        cases = speed.Cases(((SPEC, deployment),), np.zeros(1, np.intp), np.array([True]), np.array([1.0]),
+                            np.array([512.0]), np.array([128.0]), np.array([np.inf]))
+        return float(speed.predict(cases).tpot_s.value[0])
+
+    assert over(2, slow) > over(2, GPU) + 60 * 10e-6      # two sums a layer, 32 layers, each at least 10 us slower
+    assert over(4, slow) == over(4, GPU)
 
 
 def test_differences_name_measured_estimated_and_data_sheet():

@@ -22,16 +22,27 @@ def made_up(share=0.5):
     sizes = [2**power for power in range(20, 31, 2)]
     points = [point(Quantity.COPY, "bytes", 4e-6 + 2 * s / bandwidth, moved=2.0 * s, size=s) for s in sizes]
     K, N = 4096, 28672
-    for fmt, size, best in (("bf16", 2.0, 1.0), ("int4", 0.53, 0.9), ("fp8", 1.0, 1.0)):
-        for M in (1, 16, 64, 256, 1024):
-            compute = 2.0 * M * N * K / (0.7 * GPU.flops["bf16"]) / best
-            seconds = max(size * K * N / bandwidth, compute)
+    formats = {"bf16": (2.0, 1.0), "awq-int4": (0.53, 0.8), "fp8": (1.0, 1.9)}      # bytes a weight, speed of arithmetic
+    for fmt, (size, speed) in formats.items():
+        for M in (1, 4, 16, 64, 256, 1024):
+            compute = 2.0 * M * N * K / (0.7 * GPU.flops["bf16"]) / speed
+            seconds = 3e-6 + ((size * K * N / bandwidth) ** 3 + compute**3) ** (1 / 3)
             moved = size * K * N
             points.append(point(Quantity.LINEAR, fmt, seconds, moved=moved, flops=2.0 * M * N * K, M=M, N=N, K=K))
-    for batch in (1, 16):
-        for layers in (2, 4, 8):
-            points.append(point(Quantity.BLOCK, "bf16", layers * 3e-4, layers=layers, batch=batch, context=1024))
-        points.append(point(Quantity.HEAD, "bf16", 1e-3, batch=batch, N=128256, K=4096))
+        for batch in (1, 16, 64, 256):
+            weights, cache = 218e6 * size / bandwidth, batch * 1024 * 4096 / bandwidth
+            layer = 2e-5 + max(weights, 2.0 * batch * 218e6 / (0.5 * GPU.flops["bf16"]) / speed) + cache
+            for layers, bend in ((2, 1.0), (4, 1.01), (8, 1.0)):
+                points.append(point(
+                    Quantity.BLOCK, fmt, bend * layers * layer, layers=layers, batch=batch, context=1024,
+                ))
+    for batch in (1, 16, 64, 256):
+        points.append(point(Quantity.HEAD, "bf16", 5e-4, batch=batch, N=128256, K=4096))
+    for kv, size in (("bf16", 2.0), ("fp8", 1.0)):
+        moved = 32 * 2048 * 8 * 256 * size
+        points.append(point(Quantity.ATTENTION, kv, moved / bandwidth / 0.9, moved=moved, batch=32, context=2048))
+    for size in (2**14, 2**20, 2**26):
+        points.append(point(Quantity.ALL_REDUCE, "bf16", 8e-6 + size / 200e9, moved=float(size), size=size, gpus=2))
     return Measurement(
         device="NVIDIA H100 80GB HBM3", gpu=GPU.name, model="meta-llama/Llama-3.1-8B", driver="580.1",
         versions={"torch": "2.13.0"}, date="2026-11-24T12:00:00+00:00", seconds=41.0,
@@ -71,11 +82,15 @@ def test_a_file_is_opened_shown_and_used_in_the_plan(app):
     assert not app.exception and not app.error
     assert any("NVIDIA H100" in header.value for header in app.header)
     charts = [json.loads(chart.proto.spec) for chart in app.get("vega_lite_chart")]
-    assert len(charts) == 4
+    assert len(charts) == 5
     assert "data sheet" in json.dumps(charts[0])
+    assert "pays to batch" in json.dumps(charts[2])
+    assert {metric.label for metric in app.metric} >= {"Copy", "All-reduce, 2 GPUs", "AWQ INT4, M = 1"}
     app.switch_page("plan.py").run()
     after = next(m.value for m in app.metric if m.label.startswith("TPOT"))
     assert after != before
+    assert any("come from your probe" in markdown.value for markdown in app.markdown)
+    app.switch_page("regime.py").run()
     assert any("come from your probe" in markdown.value for markdown in app.markdown)
 
 

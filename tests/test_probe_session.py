@@ -14,10 +14,10 @@ from core.__main__ import main
 from core.errors import ProbeError
 from core.jobs import Jobs, State
 from core.probe.devices import is_allowed
+from core.probe.kernel import why
 from core.probe.measurement import Quantity, from_json, to_json
-from core.probe.order import Task, order
+from core.probe.order import Task, _all_reduces, order
 from core.probe.session import probe
-from core.probe.worker import _why
 from core.units import GIB
 
 SPEC = catalogue.load("Qwen/Qwen3-0.6B")
@@ -76,6 +76,23 @@ def test_a_mixture_of_experts_is_measured_grouped():
     assert found.points[0].kernel.endswith("grouped_mm")
 
 
+def test_results_are_summed_over_ranks():
+    """Two processes over gloo take the way that as many GPUs take over NCCL."""
+    whole = replace(small(Quantity.COPY), ranks=2, all_reduces=_all_reduces(2)[:2])
+    found = probe(whole, silent)
+    sums = [p for p in found.points if p.quantity is Quantity.ALL_REDUCE]
+    assert [p.shape for p in sums] == [{"size": 2**14, "gpus": 2}, {"size": 2**17, "gpus": 2}], found.lost
+    assert all(p.kernel.endswith("gloo all_reduce") and p.bytes == p.shape["size"] for p in sums)
+    assert from_json(to_json(found)) == found
+
+
+def test_ranks_that_fail_lose_no_other_point():
+    """A kind of sum that is none."""
+    wrong = replace(_all_reduces(2)[0], shape={"size": -2, "gpus": 2})
+    found = probe(replace(small(Quantity.COPY), ranks=2, all_reduces=(wrong,)), silent)
+    assert found.points and "all-reduce" in found.lost[0]
+
+
 def test_a_point_without_memory_is_lost_alone():
     """The worker may allocate 512 MiB; one point asks for 4 GiB."""
     greedy = Task(Quantity.COPY, "bytes", {"size": 4 * GIB}, 8.0 * GIB)
@@ -87,7 +104,7 @@ def test_a_point_without_memory_is_lost_alone():
 
 def test_nothing_measured_is_an_error():
     impossible = Task(Quantity.LINEAR, "awq-int4", {"M": 1, "N": 64, "K": 128}, 1.0)
-    with pytest.raises(ProbeError, match=r"Nothing could be measured: .*on GPUs only"):
+    with pytest.raises(ProbeError, match=r"Nothing could be measured: .*no kernel for awq-int4 on processors"):
         probe(small(Quantity.COPY, tasks=(impossible,)), silent)
 
 
@@ -134,10 +151,22 @@ def test_a_probe_out_of_time_keeps_what_it_has():
 
 
 def test_a_worker_that_hangs_is_stopped(monkeypatch):
-    """It would go on for 60 s; the parent's patience ends after one."""
-    monkeypatch.setattr("core.probe.session.GRACE_S", -59.0)
-    with pytest.raises(ProbeError, match="was stopped after"):
+    """It would go on for 60 s; the parent's patience ends before torch is imported."""
+    monkeypatch.setattr("core.probe.session.GRACE_S", -59.9)
+    with pytest.raises(ProbeError, match="was stopped before its first point"):
         probe(endless(), silent)
+    assert not workers()
+
+
+def test_what_was_measured_before_a_hang_is_kept(monkeypatch):
+    """The parent's patience ends with the first point."""
+    def lose_patience(share, note, point):
+        if point is not None:
+            monkeypatch.setattr("core.probe.session.GRACE_S", -60.0)
+
+    found = probe(endless(), lose_patience)
+    assert found.points
+    assert "was stopped there" in found.lost[-1]
     assert not workers()
 
 
@@ -180,6 +209,6 @@ def test_every_gpu_point_has_a_shape_its_kernel_takes():
 ])
 def test_only_a_fault_ends_a_probe(said, reason):
     """Messages of torch 2.13: c10/cuda/CUDAException.cpp, ATen/cuda/CUDABlas.cpp, CUDACachingAllocator.cpp."""
-    found = _why(RuntimeError(said))
+    found = why(RuntimeError(said))
     assert reason in found
     assert found.startswith("CUDA fault") is ("illegal memory access" in said)

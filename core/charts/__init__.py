@@ -5,7 +5,13 @@ from core.charts.batch import formats_over_batch, leaders, pays_less_from, throu
 from core.charts.gains import gain_bars, moves
 from core.charts.heat import batch_by_context
 from core.charts.memory import Segment, footprint_segments, memory_bar
-from core.charts.probe import bandwidth_over_size, measured_against_estimated, tokens_over_batch
+from core.charts.probe import (
+    ROOF_STYLES,
+    bandwidth_over_size,
+    measured_against_estimated,
+    measured_roofline,
+    tokens_over_batch,
+)
 from core.charts.quality import HUES, Strayed, Weighed, divergence, loss_against
 from core.charts.roofline import DECODE, PREFILL, roofline
 from core.charts.steps import PARTS, shares_over_batch, step_bars
@@ -18,6 +24,7 @@ __all__ = [
     "HUES",
     "PARTS",
     "PREFILL",
+    "ROOF_STYLES",
     "Segment",
     "Spec",
     "Strayed",
@@ -34,6 +41,7 @@ __all__ = [
     "leaders",
     "loss_against",
     "measured_against_estimated",
+    "measured_roofline",
     "memory_bar",
     "moves",
     "pays_less_from",

@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
-from core.charts.style import GREY, INK, Spec, colour, doubling, figure, one, quantity, rows, spread, tooltip
+from core.charts.style import GREY, INK, Spec, colour, decades, doubling, figure, one, quantity, rows, spread, tooltip
+from core.units import TERA
 
 HEIGHT = 260
+ROOF_STYLES = ("solid", "dashed", "dotted")
+DASHES: tuple[Sequence[int], ...] = ((), (6, 4), (2, 3))     # of those styles
 BYTES = "bytes moved"
 
 
@@ -42,8 +45,14 @@ def bandwidth_over_size(series: Mapping[str, Sequence[tuple[int, float]]], sheet
     return figure(layers, height=HEIGHT)
 
 
-def tokens_over_batch(series: Mapping[str, Sequence[tuple[int, float, float, float]]]) -> Spec:
-    """Decode tokens/s of the whole model over the batch: (batch, value, low, high) of each format."""
+def tokens_over_batch(
+    series: Mapping[str, Sequence[tuple[int, float, float, float]]],
+    estimated: Mapping[str, Sequence[tuple[int, float]]], crossings: Mapping[str, tuple[float, float]],
+) -> Spec:
+    """Decode tokens/s of the whole model over the batch: (batch, value, low, high) of each format.
+
+    Rings are `estimated` (batch, value); a diamond stands where a format falls to the 16-bit one's speed.
+    """
     batches = sorted({batch for points in series.values() for batch, *_ in points})
     x = doubling("batch", "sequences decoded together", batches, last=batches[-1] * 2.5)
     y = quantity("rate", "tokens/s")
@@ -61,11 +70,73 @@ def tokens_over_batch(series: Mapping[str, Sequence[tuple[int, float, float, flo
                 "color": hue, "size": 50}},
              "encoding": {"x": x, "y": y, "tooltip": tooltip(
                  Format="name", Batch="batch", Tokens_per_s="rate|,.0f", Low="low|,.0f", High="high|,.0f")}},
-            {"data": one(batch=points[-1][0], rate=points[-1][1], name=name),
-             "mark": {"type": "text", "align": "left", "dx": 8, "color": hue, "fontWeight": 600},
-             "encoding": {"x": x, "y": y, "text": {"field": "name"}}},
         ]
+        if name in estimated:
+            rings = rows(batch=[b for b, _ in estimated[name]], rate=[r for _, r in estimated[name]],
+                         name=[name] * len(estimated[name]))
+            layers.append({
+                "data": rings, "mark": {"type": "point", "size": 90, "color": hue, "strokeWidth": 2, "opacity": 1},
+                "encoding": {"x": x, "y": y, "tooltip": tooltip(
+                    Format="name", Batch="batch", Estimated_tokens_per_s="rate|,.0f")},
+            })
+    layers += _crossings(crossings, x, y)
+    highest = max(high for points in series.values() for *_, high in points)
+    ends = spread([points[-1][1] for points in series.values()], gap=highest * 0.07)
+    for position, ((name, points), end) in enumerate(zip(series.items(), ends, strict=True)):
+        layers.append({
+            "data": one(batch=points[-1][0], rate=end, name=name),
+            "mark": {"type": "text", "align": "left", "dx": 8, "color": colour(position), "fontWeight": 600},
+            "encoding": {"x": x, "y": y, "text": {"field": "name"}},
+        })
     return figure(layers, height=HEIGHT)
+
+
+def _crossings(crossings: Mapping[str, tuple[float, float]], x: Spec, y: Spec) -> list[Spec]:
+    """A diamond at each, with the format and the batch below it."""
+    if not crossings:
+        return []
+    labels = [f"{name} pays to batch {batch:,.0f}" for name, (batch, _) in crossings.items()]
+    data = rows(batch=[b for b, _ in crossings.values()], rate=[r for _, r in crossings.values()], label=labels)
+    return [
+        {"data": data, "mark": {"type": "point", "shape": "diamond", "filled": True, "size": 130, "color": INK,
+                                "opacity": 1},
+         "encoding": {"x": x, "y": y, "tooltip": tooltip(Crossover="label")}},
+        {"data": data, "mark": {"type": "text", "align": "right", "dx": -10, "dy": -12, "color": INK},
+         "encoding": {"x": x, "y": y, "text": {"field": "label"}}},
+    ]
+
+
+def measured_roofline(
+    points: Mapping[str, Sequence[tuple[float, float]]], roofs: Mapping[str, tuple[float, float]],
+) -> Spec:
+    """Log-log: what each format's linears reached (FLOP/B, FLOP/s), under roofs (B/s, FLOP/s) by name.
+
+    The first roof is drawn solid, the second dashed, the third dotted.
+    """
+    xs = [x for series in points.values() for x, _ in series]
+    ys = [y / TERA for series in points.values() for _, y in series]
+    left, right = min(xs) / 1.5, 1.5 * max(*xs, *(flops / bandwidth for bandwidth, flops in roofs.values()))
+    top = 1.6 * max(*ys, *(flops / TERA for _, flops in roofs.values()))
+    x, y = decades("x", "FLOP per byte", left, right), decades("y", "TFLOP/s", min(ys) / 1.5, top)
+    layers: list[Spec] = []
+    for dash, (name, (bandwidth, flops)) in zip(DASHES, roofs.items(), strict=False):
+        corner = flops / bandwidth
+        layers.append({
+            "data": rows(x=[left, corner, right], y=[left * bandwidth / TERA, flops / TERA, flops / TERA],
+                         name=[name] * 3),
+            "mark": {"type": "line", "color": INK, "strokeWidth": 1.6, "strokeDash": list(dash), "opacity": 0.75,
+                     "clip": True},
+            "encoding": {"x": x, "y": y, "tooltip": tooltip(Roof="name")},
+        })
+    for position, (name, series) in enumerate(points.items()):
+        layers.append({
+            "data": rows(x=[a for a, _ in series], y=[b / TERA for _, b in series], name=[name] * len(series)),
+            "mark": {"type": "line", "color": colour(position), "strokeWidth": 1.5, "opacity": 0.9,
+                     "point": {"color": colour(position), "size": 45}},
+            "encoding": {"x": x, "y": y, "tooltip": tooltip(
+                Format="name", FLOP_per_byte="x|,.1f", TFLOPS="y|,.1f")},
+        })
+    return figure(layers, height=HEIGHT + 60)
 
 
 def measured_against_estimated(

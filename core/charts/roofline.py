@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from core.charts.style import BLUE, INK, ORANGE, Spec, figure, one, rows, spread, tooltip
+from core.charts.style import BLUE, INK, ORANGE, Spec, decades, figure, one, rows, spread, tooltip
 from core.regime import ATTENTION, Path, Roof
 from core.speed import OperatorCost
 from core.terms import Bound
@@ -64,24 +64,10 @@ class _Frame:
         return float(np.exp(places[int(np.argmax(np.minimum(room, np.log(3))))]))
 
     def x(self, field: str = "x") -> Spec:
-        return _log(field, X_TITLE, self.left, self.right)
+        return decades(field, X_TITLE, self.left, self.right)
 
     def y(self, field: str = "y") -> Spec:
-        return _log(field, Y_TITLE, self.bottom, self.top)
-
-
-def _log(field: str, title: str, low: float, high: float) -> Spec:
-    """A logarithmic axis with a tick a decade and no grid."""
-    ticks = [10.0**power for power in range(int(np.ceil(np.log10(low))), int(np.floor(np.log10(high))) + 1)]
-    return {
-        "field": field,
-        "type": "quantitative",
-        "scale": {"type": "log", "domain": [low, high], "nice": False},
-        "axis": {
-            "title": title, "values": ticks, "grid": False, "tickOpacity": 0.4, "domainOpacity": 0.4,
-            "labelExpr": "datum.value >= 1 ? format(datum.value, ',d') : format(datum.value, '~g')",
-        },
-    }
+        return decades(field, Y_TITLE, self.bottom, self.top)
 
 
 def _ceilings(roof: Roof, frame: _Frame) -> list[Spec]:

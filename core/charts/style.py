@@ -6,6 +6,7 @@ never the only carrier. Text and rules take `currentColor`, which is the page's 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import ceil, floor, log10
 from typing import Any, Final, TypeAlias
 
 Spec: TypeAlias = dict[str, Any]
@@ -78,6 +79,20 @@ def doubling(field: str, title: str, values: Sequence[int], *, last: float | Non
             "format": "d",
             "tickOpacity": 0.4,
             "domainOpacity": 0.4,
+        },
+    }
+
+
+def decades(field: str, title: str, low: float, high: float) -> Spec:
+    """A logarithmic axis with a tick a decade and no grid."""
+    ticks = [10.0**power for power in range(ceil(log10(low)), floor(log10(high)) + 1)]
+    return {
+        "field": field,
+        "type": "quantitative",
+        "scale": {"type": "log", "domain": [low, high], "nice": False},
+        "axis": {
+            "title": title, "values": ticks, "grid": False, "tickOpacity": 0.4, "domainOpacity": 0.4,
+            "labelExpr": "datum.value >= 1 ? format(datum.value, ',d') : format(datum.value, '~g')",
         },
     }
 

@@ -1,6 +1,6 @@
 """What a probe of this very GPU found, in the place of what the tables say about its generation."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -8,11 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.efficiency.constants import Constants
-from core.efficiency.labels import Labels, Pair, labels, width
+from core.efficiency.labels import Labels, Pair, labels
+from core.efficiency.labels import width as bits
 from core.efficiency.rates import Rates, link, rates, unlink
 from core.efficiency.terms import TERMS, Term
 
-MEASURED_TERMS: Final = ("weights_bandwidth", "matmul_rate", "kv_bandwidth", "kernel_s")
+MEASURED_TERMS: Final = (
+    "weights_bandwidth", "matmul_rate", "kv_bandwidth", "kernel_s", "link_rate", "link_latency_s",
+)
+DOUBT: Final = "doubt"          # in `GpuSpec.measured`: half-width of what was measured [log]
+INFERRED: Final = "inferred "   # before a name there: concluded from another kernel's measurement
+# How much narrower a range is where the GPU's own rates are known: error in sample over error on architectures never
+# seen, mean of the ratios at the median and at p90 (core.accuracy).
+KNOWN_RATES: Final[Mapping[str, float]] = {"ttft": 0.84, "tpot": 0.75, "throughput": 0.74}
 # A probe measures kernels alone, as the operator tables do: what an engine adds stays as it was learnt.
 ENGINE_LEVELS: Final = ("engine", "engine_kernel", "release", "sparsity")
 SHARE_RANGE: Final = (0.02, 0.99)
@@ -41,19 +49,38 @@ def neighbours(
     term = next(term for term in TERMS if term.name == term_name)
     named = labels(pairs)
     known = getattr(rates(named, constants), term_name)
-    keys = [measured_key(term_name, p, named["kernel"][i], named["kv"][i]) for i, p in enumerate(pairs)]
+    keys = [measured_key(term_name, p, named, i) for i, p in enumerate(pairs)]
     alone = {key: link(term, float(known[i])) - _engine(term, named, i, constants) for i, key in enumerate(keys)}
     off = link(term, float(np.clip(share, *SHARE_RANGE))) - alone[reference]
-    return {key: float(unlink(term, np.asarray(x + off))) for key, x in alone.items()}
+    return {INFERRED + key: float(unlink(term, np.asarray(x + off))) for key, x in alone.items()}
 
 
-def measured_key(term: str, pair: Pair, kernel: str, kv: str) -> str:
-    """The name in `GpuSpec.measured` of what a term is for this deployment."""
+def measured_key(term: str, pair: Pair, named: Labels, row: int) -> str:
+    """The name in `GpuSpec.measured` of what a term is for the deployment whose labels are at `row`."""
     _, deployment = pair
     kind = {
-        "weights_bandwidth": kernel, "kv_bandwidth": kv, "matmul_rate": str(width(deployment.weights, deployment.gpu)),
+        "weights_bandwidth": named["kernel"][row], "kv_bandwidth": named["kv"][row],
+        "matmul_rate": str(bits(deployment.weights, deployment.gpu)),
+        "link_rate": named["link"][row], "link_latency_s": named["link"][row],
     }.get(term, "")
     return f"{term} {kind}".strip()
+
+
+def known_parts(pairs: Sequence[Pair], named: Labels) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Whether a probe found the rate that memory time, and the one that compute time, rests on [pairs]."""
+    def each(term: str) -> NDArray[np.bool_]:
+        return np.array([
+            measured_key(term, pair, named, i) in pair[1].gpu.measured for i, pair in enumerate(pairs)
+        ], dtype=np.bool_)
+
+    return each("weights_bandwidth"), each("matmul_rate")
+
+
+def narrowed(
+    metric: str, width: NDArray[np.float64], known: NDArray[np.float64], doubt: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Half-widths [log] where the share `known` of the time rests on what a probe measured, to `doubt`."""
+    return np.asarray(np.hypot(width * (1 - (1 - KNOWN_RATES[metric]) * known), doubt * known))
 
 
 def _with_measured(
@@ -61,7 +88,8 @@ def _with_measured(
 ) -> NDArray[np.float64]:
     out = known.copy()
     for i, pair in enumerate(pairs):
-        value = pair[1].gpu.measured.get(measured_key(term.name, pair, named["kernel"][i], named["kv"][i]))
+        key = measured_key(term.name, pair, named, i)
+        value = pair[1].gpu.measured.get(key, pair[1].gpu.measured.get(INFERRED + key))
         if value is not None:
             bounded = float(np.clip(value, *SHARE_RANGE)) if term.share else value
             out[i] = unlink(term, np.asarray(link(term, bounded) + _engine(term, named, i, constants)))

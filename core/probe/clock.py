@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from itertools import cycle
+from statistics import median
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from core.probe.timing import Timing, settle
@@ -17,9 +18,13 @@ from core.probe.timing import Timing, settle
 if TYPE_CHECKING:
     import torch
 
-WARM_UP_S: Final = 0.05             # of one operator before its first sample
+WARM_UP_S: Final = 0.03             # of one operator before its first sample
 COLD_OVER_CACHE: Final = 3.0        # copies together are this many caches large
+FLUSH_OVER_CACHE: Final = 4
 MAX_COPIES: Final = 64
+CLOCKS_SETTLE_S: Final = 2.0         # at most, before the first point
+WARM_UP_SIZE: Final = 4096
+GLANCE: Final = 5                   # samples that choose between kernels
 PROCESSOR_COPIES: Final = 4         # making random data takes a processor longer than measuring it
 PROCESSOR_CACHE_BYTES: Final = 32 * 2**20
 Run = Callable[[], object]
@@ -38,6 +43,10 @@ class Clock(Protocol):
         """Seconds of one run, by the stopping rule or until `deadline_s` of `time.monotonic`."""
         ...
 
+    def glance(self, runs: Sequence[Run]) -> float:
+        """Seconds of one run from a few samples: enough to choose between kernels."""
+        ...
+
 
 class ProcessorClock:
     """A steady counter around each run."""
@@ -49,6 +58,14 @@ class ProcessorClock:
         return min(PROCESSOR_COPIES, _copies(size, PROCESSOR_CACHE_BYTES))
 
     def time(self, runs: Sequence[Run], deadline_s: float) -> Timing:
+        sample = self._sampler(runs)
+        _warm_up(sample)
+        return settle(sample, deadline_s=deadline_s, now_s=time.monotonic)
+
+    def glance(self, runs: Sequence[Run]) -> float:
+        return _glance(self._sampler(runs))
+
+    def _sampler(self, runs: Sequence[Run]) -> Callable[[], float]:
         turns = cycle(runs)
 
         def sample() -> float:
@@ -57,8 +74,7 @@ class ProcessorClock:
             run()
             return time.perf_counter() - start
 
-        _warm_up(sample)
-        return settle(sample, deadline_s=deadline_s, now_s=time.monotonic)
+        return sample
 
 
 class GpuClock:
@@ -70,27 +86,39 @@ class GpuClock:
         self.device = device
         self._torch: Any = torch
         self._cache_bytes = torch.cuda.get_device_properties(device).L2_cache_size
-        self._flush = torch.empty(2 * self._cache_bytes, dtype=torch.int8, device=device)
+        self._flush = torch.empty(FLUSH_OVER_CACHE * self._cache_bytes, dtype=torch.int8, device=device)
         self._start, self._end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]  # torch's stub has no annotations
         self._pool = torch.cuda.graph_pool_handle()
 
     def copies(self, size: float) -> int:
         return _copies(size, self._cache_bytes)
 
+    def warm_up(self) -> None:
+        """Multiplies until the time of a product shows no trend: the clocks have risen from idle, and are at rest."""
+        one = self._torch.randn((WARM_UP_SIZE, WARM_UP_SIZE), device=self.device, dtype=self._torch.float16)
+        self.time([lambda: one @ one], time.monotonic() + CLOCKS_SETTLE_S)
+
     def time(self, runs: Sequence[Run], deadline_s: float) -> Timing:
+        sample = self._sampler(runs)
+        _warm_up(sample)
+        return settle(sample, deadline_s=deadline_s, now_s=time.monotonic)
+
+    def glance(self, runs: Sequence[Run]) -> float:
+        return _glance(self._sampler(runs))
+
+    def _sampler(self, runs: Sequence[Run]) -> Callable[[], float]:
         replay = self._graph(runs)
         cuda = self._torch.cuda
 
         def sample() -> float:
-            self._flush.zero_()
+            self._flush.zero_()         # long enough that the graph is launched before the GPU gets to it
             self._start.record()
             replay()
             self._end.record()
             cuda.synchronize(self.device)
             return float(self._start.elapsed_time(self._end)) / 1e3 / len(runs)
 
-        _warm_up(sample)
-        return settle(sample, deadline_s=deadline_s, now_s=time.monotonic)
+        return sample
 
     def _graph(self, runs: Sequence[Run]) -> Run:
         """All runs as one graph; they run once before, so that kernels are compiled and caches allocated."""
@@ -118,3 +146,8 @@ def _warm_up(sample: Callable[[], float]) -> None:
     sample()
     while time.monotonic() < end:
         sample()
+
+
+def _glance(sample: Callable[[], float]) -> float:
+    sample()
+    return median(sample() for _ in range(GLANCE))

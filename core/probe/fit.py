@@ -9,7 +9,9 @@ import numpy as np
 
 from core.probe.measurement import Measurement, Point, Quantity
 
+BASE: Final = "bf16"
 MIN_POINTS: Final = 3
+MULTIPLIED_AS_STORED: Final = frozenset({"bf16", "fp8"})
 COMPUTE_BOUND_ROWS: Final = 1024    # M from which a matmul is bound by arithmetic on every GPU listed
 
 
@@ -32,6 +34,8 @@ class Ceilings:
     matmul_flops_per_s: Mapping[str, float]     # best rate of a format at large M
     kv_bytes_per_s: Mapping[str, float]         # reading a KV format in decode attention
     launch_s: float | None                      # what an empty operator costs
+    link: Line | None = None                    # an all-reduce over the bytes each GPU sends
+    ranks: int = 1                              # GPUs that summed
 
 
 def line(amounts: Sequence[float], seconds: Sequence[float]) -> Line | None:
@@ -57,15 +61,19 @@ def ceilings(measurement: Measurement) -> Ceilings:
         by_quantity[point.quantity].append(point)
     copy = _bytes_line(by_quantity[Quantity.COPY])
     read = _bytes_line(by_quantity[Quantity.READ])
-    products = by_quantity[Quantity.LINEAR] + by_quantity[Quantity.MATMUL]
+    linears, sums = by_quantity[Quantity.LINEAR], by_quantity[Quantity.ALL_REDUCE]
+    # a linear of integers may multiply in 16 bits, so that only these two say what a type's units do
+    products = by_quantity[Quantity.MATMUL] + [p for p in linears if p.format in MULTIPLIED_AS_STORED]
     starts = [found.start_s for found in (copy, read) if found and found.start_s > 0]
     return Ceilings(
         copy_bytes_per_s=copy.rate_per_s if copy else None,
         read_bytes_per_s=read.rate_per_s if read else None,
-        weights_bytes_per_s=_best([p for p in products if p.shape["M"] == 1], "bytes_per_s"),
+        weights_bytes_per_s=_best([p for p in linears if p.shape["M"] == 1], "bytes_per_s"),
         matmul_flops_per_s=_best([p for p in products if p.shape["M"] >= COMPUTE_BOUND_ROWS], "flops_per_s"),
         kv_bytes_per_s=_best(by_quantity[Quantity.ATTENTION], "bytes_per_s"),
         launch_s=min(starts) if starts else None,
+        link=_bytes_line(sums),
+        ranks=max((p.shape["gpus"] for p in sums), default=1),
     )
 
 
@@ -144,13 +152,48 @@ def decode_steps(measurement: Measurement, layers: int) -> tuple[DecodeStep, ...
     return tuple(sorted(out, key=lambda step: (step.format, step.batch)))
 
 
-def speed_over_16_bit(measurement: Measurement) -> dict[str, dict[int, float]]:
+def crossings(steps: Sequence[DecodeStep]) -> dict[str, tuple[float, float]]:
+    """Where each format that wins at small batches falls to the 16-bit one's speed: (batch, tokens/s).
+
+    Between measured batches in logs; absent where it does not cross what was measured.
+    """
+    rates: defaultdict[str, dict[int, float]] = defaultdict(dict)
+    for step in steps:
+        rates[step.format][step.batch] = step.tokens_per_s
+    base, out = rates.pop(BASE, {}), {}
+    for fmt, by_batch in rates.items():
+        batches = sorted(base.keys() & by_batch.keys())
+        gain = np.log([by_batch[batch] / base[batch] for batch in batches])
+        left = next((i for i in range(len(gain) - 1) if gain[i] > 0 >= gain[i + 1]), None)
+        if left is None:
+            continue
+        part = gain[left] / (gain[left] - gain[left + 1])
+        ends = batches[left : left + 2]
+        at, rate = (
+            float(np.exp(np.interp(part, (0, 1), np.log(values)))) for values in (ends, [base[batch] for batch in ends])
+        )
+        out[fmt] = (at, rate)
+    return out
+
+
+def speed_over_16_bit(points: Sequence[Point]) -> dict[str, dict[int, float]]:
     """How much faster each format's largest linear is than the 16-bit one, by M."""
     times: defaultdict[str, dict[int, float]] = defaultdict(dict)
-    linears = [p for p in measurement.points if p.quantity is Quantity.LINEAR]
-    largest = max((p.shape["N"] * p.shape["K"] for p in linears), default=0)
-    for p in linears:
-        if p.shape["N"] * p.shape["K"] == largest:
-            times[p.format][p.shape["M"]] = p.timing.median_s
-    base = times.get("bf16", {})
+    for p in _largest_linears(points):
+        times[p.format][p.shape["M"]] = p.timing.median_s
+    base = times.get(BASE, {})
     return {fmt: {M: base[M] / s for M, s in sorted(row.items()) if M in base} for fmt, row in times.items()}
+
+
+def linears_on_the_roofline(points: Sequence[Point]) -> dict[str, list[tuple[float, float]]]:
+    """Each format's largest linear over M: intensity [FLOP/B] and rate [FLOP/s], by intensity."""
+    out: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
+    for p in _largest_linears(points):
+        out[p.format].append((p.flops / p.bytes, p.flops_per_s))
+    return {fmt: sorted(reached) for fmt, reached in out.items()}
+
+
+def _largest_linears(points: Sequence[Point]) -> list[Point]:
+    linears = [p for p in points if p.quantity is Quantity.LINEAR]
+    largest = max((p.shape["N"] * p.shape["K"] for p in linears), default=0)
+    return [p for p in linears if p.shape["N"] * p.shape["K"] == largest]

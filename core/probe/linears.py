@@ -1,11 +1,15 @@
-"""A linear layer in each weight format, with the fastest kernel that is there, on random weights."""
+"""A linear layer in each weight format on random weights, by every kernel that may be there."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from core.probe.kernel import COLUMNS, Candidate, Kernel, Refused, ends, product
+from core.probe.kernels import bitsandbytes, humming
+from core.probe.kernels.random import Packed, packed
 from core.probe.measurement import FALLBACK
 from core.probe.order import GROUP
 
@@ -15,32 +19,40 @@ if TYPE_CHECKING:
 INT_MM_ROWS: Final = 32         # torch._int_mm on CUDA wants more than 16 rows
 SCALED_MM_ROWS: Final = 16
 INNER_K_TILES: Final = 8        # tinygemm's packing: K is a multiple of 16 times this
+Maker = Callable[["torch.Tensor", int, int], Kernel]    # x [M, K], K, N -> one copy on fresh weights
 
 
 @dataclass(frozen=True, slots=True)
-class Kernel:
-    """Something to run, and what it is called with its version."""
+class _Way:
+    """A kernel for a format."""
 
-    run: Callable[[], torch.Tensor]
-    name: str
+    library: str
+    make: Maker
+    compiles: bool = False
 
 
-def linear(fmt: str, M: int, K: int, N: int, device: torch.device) -> Kernel:
-    """x [M, K] times fresh random weights [K, N] in format `fmt`. Raises ValueError where no kernel takes the shape."""
+def candidates(fmt: str, M: int, K: int, N: int, device: torch.device) -> tuple[Candidate, ...]:
+    """Every kernel that multiplies x [M, K] by weights [K, N] of a format. Raises Refused where there is none."""
     import torch
 
-    make = _MAKERS.get(fmt)
-    if make is None:
-        raise ValueError(f"no kernel for {fmt}")
-    x = torch.randn((M, K), device=device, dtype=torch.bfloat16)
-    return make(x, K, N)
+    found = (_ON_GPU if device.type == "cuda" else _ON_PROCESSOR).get(fmt)
+    if found is None:
+        raise Refused(f"there is no kernel for {fmt} on {'GPUs' if device.type == 'cuda' else 'processors'}")
+
+    def made(make: Maker) -> Kernel:
+        return make(torch.randn((M, K), device=device, dtype=torch.bfloat16), K, N)
+
+    return tuple(Candidate(way.library, partial(made, way.make), way.compiles) for way in found)
 
 
 def _sixteen(x: torch.Tensor, K: int, N: int) -> Kernel:
     import torch
 
     weights = torch.randn((N, K), device=x.device, dtype=torch.bfloat16)
-    return Kernel(lambda: torch.nn.functional.linear(x, weights), f"torch {torch.__version__} linear")
+    return Kernel(
+        lambda: torch.nn.functional.linear(x, weights), f"torch {torch.__version__} linear",
+        lambda: product(x, ends(weights, COLUMNS, 0).t()),
+    )
 
 
 def _fp8(x: torch.Tensor, K: int, N: int) -> Kernel:
@@ -55,7 +67,16 @@ def _fp8(x: torch.Tensor, K: int, N: int) -> Kernel:
     def run() -> torch.Tensor:
         return torch._scaled_mm(a, b, scale_a=one, scale_b=one, out_dtype=torch.bfloat16)
 
-    return Kernel(run, f"torch {torch.__version__} _scaled_mm")
+    return Kernel(
+        run, f"torch {torch.__version__} _scaled_mm", lambda: product(_wide(a), ends(_wide(b), COLUMNS, 1))
+    )
+
+
+def _wide(narrow: torch.Tensor) -> torch.Tensor:
+    """8-bit floats in 16 bits, for operators that take no narrower ones."""
+    import torch
+
+    return narrow.to(torch.bfloat16)
 
 
 def _int8_activations(x: torch.Tensor, K: int, N: int) -> Kernel:
@@ -64,75 +85,96 @@ def _int8_activations(x: torch.Tensor, K: int, N: int) -> Kernel:
     _multiples(K, N, 8)
     a = torch.randint(-127, 128, (max(len(x), INT_MM_ROWS), K), device=x.device, dtype=torch.int8)
     b = torch.randint(-127, 128, (N, K), device=x.device, dtype=torch.int8).t()
-    return Kernel(lambda: torch._int_mm(a, b), f"torch {torch.__version__} _int_mm")
+    return Kernel(
+        lambda: torch._int_mm(a, b), f"torch {torch.__version__} _int_mm", lambda: product(a, ends(b, COLUMNS, 1))
+    )
 
 
 def _int8_weights(x: torch.Tensor, K: int, N: int) -> Kernel:
+    """torch's own; on CUDA it works one thread an output, so it is a processor's only."""
     import torch
 
-    if x.device.type == "cuda":     # torch's own kernel works one thread an output there
-        return _triton(x, K, N, bits=8, awq=False)
     weights = torch.randint(-127, 128, (N, K), device=x.device, dtype=torch.int8)
     scales = torch.rand(N, device=x.device, dtype=torch.bfloat16)
     return Kernel(
-        lambda: torch._weight_int8pack_mm(x, weights, scales), f"torch {torch.__version__} _weight_int8pack_mm"
+        lambda: torch._weight_int8pack_mm(x, weights, scales), f"torch {torch.__version__} _weight_int8pack_mm",
+        lambda: product(x, (ends(weights, COLUMNS, 0).float() * ends(scales, COLUMNS, 0)[:, None]).t()),
     )
 
 
 def _int4_tinygemm(x: torch.Tensor, K: int, N: int) -> Kernel:
-    """torch's tinygemm layout, group 128."""
+    """torch's tinygemm layout, group 128: (q - 8) * scale + zero."""
     import torch
 
     _multiples(K, N, GROUP, 8)
+    values = torch.randint(0, 16, (N, K), device=x.device, dtype=torch.int32)
     scales_zeros = torch.rand((K // GROUP, N, 2), device=x.device, dtype=torch.bfloat16)
     if x.device.type == "cuda":
-        nibbles = torch.randint(0, 256, (N, K // 2), device=x.device, dtype=torch.uint8)
-        packed = torch._convert_weight_to_int4pack(nibbles, INNER_K_TILES)
+        nibbles = ((values[:, ::2] << 4) | values[:, 1::2]).to(torch.uint8)      # even columns in the high half
+        packed_values = torch._convert_weight_to_int4pack(nibbles, INNER_K_TILES)
         multiply = torch._weight_int4pack_mm
     else:
-        values = torch.randint(0, 16, (N, K), dtype=torch.int32)
-        packed = torch._convert_weight_to_int4pack_for_cpu(values, 1)
+        packed_values = torch._convert_weight_to_int4pack_for_cpu(values, 1)
         multiply = torch._weight_int4pack_mm_for_cpu
-    return Kernel(lambda: multiply(x, packed, GROUP, scales_zeros), f"torch {torch.__version__} tinygemm")
+    some, by_group = ends(values, COLUMNS, 0), ends(scales_zeros, COLUMNS, 1).float()
+
+    def expected() -> torch.Tensor:
+        scale, zero = (by_group[..., i].repeat_interleave(GROUP, 0) for i in range(2))
+        return product(x, (some.t() - 8) * scale + zero)
+
+    return Kernel(
+        lambda: multiply(x, packed_values, GROUP, scales_zeros), f"torch {torch.__version__} tinygemm", expected
+    )
 
 
-def _int4_awq(x: torch.Tensor, K: int, N: int) -> Kernel:
-    return _triton(x, K, N, bits=4, awq=True)
+def _packed_by(run: Callable[[torch.Tensor, Packed], Kernel], layout: str, bits: int) -> Maker:
+    """A maker of kernels over weights in a published layout."""
+    def make(x: torch.Tensor, K: int, N: int) -> Kernel:
+        _multiples(K, N, GROUP, 8)
+        return run(x, packed(layout, bits, K, N, GROUP, x.device))
+
+    return make
 
 
-def _int4_gptq(x: torch.Tensor, K: int, N: int) -> Kernel:
-    return _triton(x, K, N, bits=4, awq=False)
-
-
-def _triton(x: torch.Tensor, K: int, N: int, *, bits: int, awq: bool) -> Kernel:
-    """Our own kernel on random words: any word is a valid set of weights."""
-    import torch
-
-    if x.device.type != "cuda":
-        raise ValueError("the AWQ and GPTQ layouts have a kernel on GPUs only")
+def _triton(x: torch.Tensor, weights: Packed) -> Kernel:
+    """Our own kernel."""
     import triton
 
     from core.probe.kernels.weight_only import weight_only_matmul
 
-    _multiples(K, N, GROUP, 8)
-    per_word = 32 // bits
-    shape = (K, N // per_word) if awq else (K // per_word, N)
-
-    def words(*size: int) -> torch.Tensor:
-        return torch.randint(-(2**31), 2**31 - 1, size, device=x.device, dtype=torch.int32)
-
-    qweight, qzeros = words(*shape), words(K // GROUP, N // per_word)
-    scales = torch.rand((K // GROUP, N), device=x.device, dtype=torch.float16) * 0.01
-
     def run() -> torch.Tensor:
-        return weight_only_matmul(x, qweight, qzeros, scales, bits=bits, group=GROUP, awq=awq)
+        return weight_only_matmul(
+            x, weights.qweight, weights.qzeros, weights.scales, bits=weights.bits, group=weights.group,
+            awq=weights.layout == "awq",
+        )
 
-    return Kernel(run, f"sweetspot weight_only, triton {triton.__version__}{FALLBACK}")
+    name = f"sweetspot weight_only, triton {triton.__version__}{FALLBACK}"
+    return Kernel(run, name, lambda: product(x, weights.columns()))
 
 
-_MAKERS: Final[dict[str, Callable[[torch.Tensor, int, int], Kernel]]] = {
-    "bf16": _sixteen, "fp8": _fp8, "int8": _int8_weights, "w8a8-int8": _int8_activations,
-    "int4": _int4_tinygemm, "awq-int4": _int4_awq, "gptq-int4": _int4_gptq,
+def _both(layout: str, bits: int) -> tuple[_Way, ...]:
+    """The library's kernel and ours, on the same layout."""
+    return (
+        _Way(humming.PACKAGE, _packed_by(humming.dense, layout, bits), compiles=True),
+        _Way("triton", _packed_by(_triton, layout, bits)),
+    )
+
+
+_TORCH_BF16: Final = (_Way("torch", _sixteen),)
+_TORCH_W8A8: Final = (_Way("torch", _int8_activations),)
+_TINYGEMM: Final = (_Way("torch", _int4_tinygemm),)
+_BITSANDBYTES: Final = {
+    "bnb-int8": (_Way(bitsandbytes.PACKAGE, bitsandbytes.int8),),
+    "bnb-nf4": (_Way(bitsandbytes.PACKAGE, bitsandbytes.nf4),),
+}
+_ON_GPU: Final[dict[str, tuple[_Way, ...]]] = {
+    "bf16": _TORCH_BF16, "w8a8-int8": _TORCH_W8A8, "int4": _TINYGEMM,
+    "fp8": (_Way("torch", _fp8), _Way(humming.PACKAGE, humming.fp8, compiles=True)),
+    "int8": _both("gptq", 8), "awq-int4": _both("awq", 4), "gptq-int4": _both("gptq", 4), **_BITSANDBYTES,
+}
+_ON_PROCESSOR: Final[dict[str, tuple[_Way, ...]]] = {
+    "bf16": _TORCH_BF16, "w8a8-int8": _TORCH_W8A8, "int4": _TINYGEMM, "int8": (_Way("torch", _int8_weights),),
+    **_BITSANDBYTES,
 }
 
 
@@ -144,4 +186,4 @@ def _padded(x: torch.Tensor, rows: int) -> torch.Tensor:
 
 def _multiples(K: int, N: int, of_k: int, of_n: int | None = None) -> None:
     if K % of_k or N % (of_n or of_k):
-        raise ValueError(f"K = {K} and N = {N} are no multiples of {of_k} and {of_n or of_k}")
+        raise Refused(f"K = {K} and N = {N} are no multiples of {of_k} and {of_n or of_k}")

@@ -145,7 +145,7 @@ def measured(rows: Sequence[Row]) -> tuple[Measurement, ...]:
 
 def figures(measurement: Measurement) -> dict[str, float | str | None]:
     """What one probe reached, by the column of the table; None where it says nothing."""
-    reached, ratios = ceilings(measurement), speed_over_16_bit(measurement)
+    reached, ratios = ceilings(measurement), speed_over_16_bit(measurement.points)
     return {
         "measured": measurement.device,
         "copy GB/s": _scaled(reached.copy_bytes_per_s, GB),

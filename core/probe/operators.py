@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from core.probe.linears import Kernel, linear
+from core.probe.attention import causal_attention, decode_attention
+from core.probe.bench import Bench
+from core.probe.kernel import COLUMNS, Candidate, Kernel, ends, grouped_product
+from core.probe.kernels import humming
+from core.probe.kernels.random import packed
 from core.probe.measurement import FALLBACK, Quantity
-from core.probe.order import Task
+from core.probe.order import GROUP, Task
 
 if TYPE_CHECKING:
     import torch
@@ -15,123 +20,102 @@ if TYPE_CHECKING:
 MATMUL_FORMATS: Final = {"bf16": "bf16", "fp8": "fp8", "int8": "w8a8-int8"}   # dtype -> linear that multiplies in it
 
 
-def kernel(task: Task, device: torch.device) -> Kernel:
-    """One copy of a task's operator on fresh random data. Raises ValueError where there is none for the shape."""
-    return _MAKERS[task.quantity](task, device)
+def kernel(task: Task, bench: Bench) -> Kernel:
+    """One copy of a task's operator on fresh random data. Raises Refused where there is none for the shape."""
+    return _MAKERS[task.quantity](task, bench)
 
 
-def _copy(task: Task, device: torch.device) -> Kernel:
+def _copy(task: Task, bench: Bench) -> Kernel:
     import torch
 
-    source = torch.randint(-128, 127, (task.shape["size"],), device=device, dtype=torch.int8)
+    source = torch.randint(-128, 127, (task.shape["size"],), device=bench.device, dtype=torch.int8)
     target = torch.empty_like(source)
     return Kernel(lambda: target.copy_(source), f"torch {torch.__version__} copy_")
 
 
-def _read(task: Task, device: torch.device) -> Kernel:
+def _read(task: Task, bench: Bench) -> Kernel:
     """A reduction reads everything and writes one number."""
     import torch
 
-    source = torch.randn(task.shape["size"] // 4, device=device)
+    source = torch.randn(task.shape["size"] // 4, device=bench.device)
     return Kernel(lambda: torch.amax(source), f"torch {torch.__version__} amax")
 
 
-def _matmul(task: Task, device: torch.device) -> Kernel:
-    return linear(MATMUL_FORMATS[task.format], task.shape["M"], task.shape["K"], task.shape["N"], device)
+def _matmul(task: Task, bench: Bench) -> Kernel:
+    return bench.linear(MATMUL_FORMATS[task.format], task.shape["M"], task.shape["K"], task.shape["N"])
 
 
-def _linear(task: Task, device: torch.device) -> Kernel:
-    return linear(task.format, task.shape["M"], task.shape["K"], task.shape["N"], device)
+def _linear(task: Task, bench: Bench) -> Kernel:
+    return bench.linear(task.format, task.shape["M"], task.shape["K"], task.shape["N"])
 
 
-def _attention(task: Task, device: torch.device) -> Kernel:
-    """Decode attention with the query heads of a group as rows, so that the cache is read once."""
-    return _decode_attention(task.shape, task.format, device)
+def _attention(task: Task, bench: Bench) -> Kernel:
+    return decode_attention(task.shape, task.format, bench)
 
 
-def _decode_attention(shape: Mapping[str, int], kv: str, device: torch.device) -> Kernel:
-    import torch
-    from torch.nn.functional import scaled_dot_product_attention
-
-    batch, context, heads, kv_heads, size = (shape[n] for n in ("batch", "context", "heads", "kv_heads", "head_dim"))
-    q = torch.randn((batch, kv_heads, heads // kv_heads, size), device=device, dtype=torch.bfloat16)
-    k, v = (torch.randn((batch, kv_heads, context, size), device=device, dtype=torch.bfloat16) for _ in range(2))
-    name = f"torch {torch.__version__} scaled_dot_product_attention"
-    if kv != "fp8":
-        return Kernel(lambda: scaled_dot_product_attention(q, k, v), name)
-    narrow_k, narrow_v = k.to(torch.float8_e4m3fn), v.to(torch.float8_e4m3fn)
-    return Kernel(
-        lambda: scaled_dot_product_attention(q, narrow_k.to(q.dtype), narrow_v.to(q.dtype)),
-        f"{name} after widening{FALLBACK}",
-    )
-
-
-def _experts(task: Task, device: torch.device) -> Kernel:
+def _experts(task: Task, bench: Bench) -> Kernel:
     s = task.shape
-    return _grouped(s["M"], s["K"], s["N"], s["experts"], s["experts_per_token"], device)
+    return _grouped(task.format, s["M"], s["K"], s["N"], s["experts"], s["experts_per_token"], bench)
 
 
-def _grouped(M: int, K: int, N: int, experts: int, per_token: int, device: torch.device) -> Kernel:
+def _grouped(fmt: str, M: int, K: int, N: int, experts: int, per_token: int, bench: Bench) -> Kernel:
     """Tokens sorted by expert, each sent to `per_token` random ones."""
+    way = partial(_grouped_copy, fmt, M, K, N, experts, per_token, bench.device)
+    one = Candidate("torch", way) if fmt == "bf16" else Candidate(humming.PACKAGE, way, compiles=True)
+    return bench.fastest(("experts", fmt, f"{M} {K} {N} {experts} {per_token}"), [one], 0.0)
+
+
+def _grouped_copy(fmt: str, M: int, K: int, N: int, experts: int, per_token: int, device: torch.device) -> Kernel:
     import torch
     from torch.nn.functional import grouped_mm
 
-    rows = M * per_token
-    x = torch.randn((rows, K), device=device, dtype=torch.bfloat16)
-    weights = torch.randn((experts, K, N), device=device, dtype=torch.bfloat16)
+    x = torch.randn((M * per_token, K), device=device, dtype=torch.bfloat16)
     chosen = torch.rand((M, experts)).argsort(dim=1)[:, :per_token].flatten()
-    ends = torch.bincount(chosen, minlength=experts).cumsum(0).to(device=device, dtype=torch.int32)
-    return Kernel(lambda: grouped_mm(x, weights, offs=ends), f"torch {torch.__version__} grouped_mm")
+    running_sum = torch.bincount(chosen, minlength=experts).cumsum(0).to(device=device, dtype=torch.int32)
+    if fmt != "bf16":
+        return humming.grouped(x, packed("gptq", 4, K, N, GROUP, device, experts), running_sum)
+    weights = torch.randn((experts, K, N), device=device, dtype=torch.bfloat16)
+    return Kernel(
+        lambda: grouped_mm(x, weights, offs=running_sum), f"torch {torch.__version__} grouped_mm",
+        lambda: grouped_product(x, running_sum, lambda expert: ends(weights[expert], COLUMNS, 1)),
+    )
 
 
-def _block(task: Task, device: torch.device) -> Kernel:
+def _block(task: Task, bench: Bench) -> Kernel:
     """Layers one after the other, each with weights and a cache of its own."""
-    layers = [_layer(task, task.shape["batch"], device) for _ in range(task.shape["layers"])]
-    return _in_turn(layers)
+    return _in_turn([
+        _layer(task, task.shape["batch"], bench, lambda: decode_attention(task.shape, "bf16", bench))
+        for _ in range(task.shape["layers"])
+    ])
 
 
-def _layer(task: Task, batch: int, device: torch.device) -> Kernel:
-    """One layer's operators in order: two norms, every matrix, attention over the cache, a gate."""
-    import torch
+def _prefill(task: Task, bench: Bench) -> Kernel:
+    """One layer over a whole prompt."""
+    return _layer(task, task.shape["tokens"], bench, lambda: causal_attention(task.shape, bench))
 
-    parts = [_norm(batch, task.matrices[0][0], device), _norm(batch, task.matrices[0][0], device)]
+
+def _layer(task: Task, rows: int, bench: Bench, attention: Callable[[], Kernel]) -> Kernel:
+    """One layer's operators in order: two norms, every matrix, attention, a gate."""
+    hidden = task.matrices[0][0]
+    parts = [_norm(rows, hidden, bench.device), _norm(rows, hidden, bench.device)]
     for K, N, experts, per_token in task.matrices:
         parts.append(
-            _grouped(batch, K, N, experts, per_token, device) if experts else linear(task.format, batch, K, N, device)
+            _grouped(task.format, rows, K, N, experts, per_token, bench) if experts
+            else bench.linear(task.format, rows, K, N)
         )
     if "heads" in task.shape:
-        parts.append(_decode_attention(task.shape, "bf16", device))
-    gate = torch.randn((batch, task.matrices[-1][0]), device=device, dtype=torch.bfloat16)
-    parts.append(Kernel(lambda: torch.nn.functional.silu(gate) * gate, ""))
+        parts.append(attention())
+    width, _, _, per_token = task.matrices[-1]
+    parts.append(_gate(rows * max(1, per_token), width, bench.device))
     return _in_turn(parts)
 
 
-def _prefill(task: Task, device: torch.device) -> Kernel:
-    """One layer over a whole prompt, its attention causal."""
-    import torch
-    from torch.nn.functional import scaled_dot_product_attention
-
-    tokens = task.shape["tokens"]
-    parts = [_norm(tokens, task.matrices[0][0], device)]
-    for K, N, experts, per_token in task.matrices:
-        parts.append(
-            _grouped(tokens, K, N, experts, per_token, device) if experts
-            else linear(task.format, tokens, K, N, device)
-        )
-    if "heads" in task.shape:
-        heads, kv_heads, size = (task.shape[name] for name in ("heads", "kv_heads", "head_dim"))
-        q = torch.randn((1, heads, tokens, size), device=device, dtype=torch.bfloat16)
-        k, v = (torch.randn((1, kv_heads, tokens, size), device=device, dtype=torch.bfloat16) for _ in range(2))
-        parts.append(Kernel(lambda: scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True), ""))
-    return _in_turn(parts)
-
-
-def _head(task: Task, device: torch.device) -> Kernel:
+def _head(task: Task, bench: Bench) -> Kernel:
     """lm_head, softmax and a draw for every sequence."""
     import torch
 
-    product = linear("bf16", task.shape["batch"], task.shape["K"], task.shape["N"], device)
-    noise = torch.empty((task.shape["batch"], task.shape["N"]), device=device).exponential_()
+    product = bench.linear("bf16", task.shape["batch"], task.shape["K"], task.shape["N"])
+    noise = torch.empty((task.shape["batch"], task.shape["N"]), device=bench.device).exponential_()
 
     def run() -> torch.Tensor:
         chances = torch.softmax(product.run().float(), dim=-1)
@@ -147,17 +131,26 @@ def _norm(rows: int, size: int, device: torch.device) -> Kernel:
     return Kernel(lambda: torch.nn.functional.rms_norm(x, (size,), weight), "")
 
 
+def _gate(rows: int, size: int, device: torch.device) -> Kernel:
+    import torch
+
+    gate = torch.randn((rows, size), device=device, dtype=torch.bfloat16)
+    return Kernel(lambda: torch.nn.functional.silu(gate) * gate, "")
+
+
 def _in_turn(parts: list[Kernel]) -> Kernel:
-    """Runs them one after the other; named for the matrices' kernel."""
+    """Runs them one after the other; named for every kernel in it, once."""
     def run() -> torch.Tensor:
         for part in parts:
             last = part.run()
         return last
 
-    return Kernel(run, next(part.name for part in parts if part.name))
+    names = dict.fromkeys(part.name for part in parts if part.name)
+    fallback = FALLBACK if any(name.endswith(FALLBACK) for name in names) else ""
+    return Kernel(run, " + ".join(name.removesuffix(FALLBACK) for name in names) + fallback)
 
 
-_MAKERS: Final[dict[Quantity, Callable[[Task, torch.device], Kernel]]] = {
+_MAKERS: Final[dict[Quantity, Callable[[Task, Bench], Kernel]]] = {
     Quantity.COPY: _copy, Quantity.READ: _read, Quantity.MATMUL: _matmul, Quantity.LINEAR: _linear,
     Quantity.ATTENTION: _attention, Quantity.EXPERTS: _experts, Quantity.BLOCK: _block, Quantity.PREFILL: _prefill,
     Quantity.HEAD: _head,

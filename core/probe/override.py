@@ -8,17 +8,19 @@ import numpy as np
 
 from core import catalogue, speed
 from core.efficiency import load
-from core.efficiency.labels import kernel
-from core.efficiency.measured import neighbours, rates_of
+from core.efficiency.labels import kernel, link
+from core.efficiency.measured import DOUBT, neighbours, rates_of
 from core.formats import FORMATS, KV_FORMATS
 from core.gpus import GpuSpec
 from core.models import ModelSpec
-from core.probe.fit import Ceilings, ceilings
+from core.probe.fit import BASE, Ceilings, FullModel, ceilings, decode_steps
 from core.probe.measurement import Measurement
+from core.probe.order import BLOCK_CONTEXT
 from core.terms import Deployment, Mode, Workload
 
 OPERAND_BITS: Final = {"int8": 8, "fp8": 8, "bf16": 16}     # the later one counts where two are as wide
 GENERIC: Final = "generic"
+NOT_QUIET: Final = 0.10          # a card that others use is off by as much at times [log]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +52,11 @@ def with_measured(gpu: GpuSpec, measurement: Measurement) -> GpuSpec:
     if not applies(measurement, gpu):
         return gpu
     found = _shares(_engine_kernels(measurement), gpu)
-    inferred = {key: value for key, value in _inferred(found, gpu).items() if key not in found}
+    if not found:
+        return gpu
     note = f"Measured on {measurement.date[:10]}: {', '.join(sorted(found))}."
-    return replace(gpu, measured=inferred | found, notes=f"{gpu.notes} {note}".strip()) if found else gpu
+    measured = _inferred(found, gpu) | found | {DOUBT: _doubt(measurement)}
+    return replace(gpu, measured=measured, notes=f"{gpu.notes} {note}".strip())
 
 
 def _inferred(found: Mapping[str, float], gpu: GpuSpec) -> dict[str, float]:
@@ -84,9 +88,18 @@ def _shares(found: Ceilings, gpu: GpuSpec) -> dict[str, float]:
         out[f"kv_bandwidth {KV_FORMATS[name].bits_per_value:.0f}-bit"] = rate / bandwidth
     if found.launch_s:
         out["kernel_s"] = found.launch_s
+    if found.link and found.ranks > 1:
+        between = link(gpu, found.ranks)
+        out[f"link_rate {between}"] = found.link.rate_per_s / gpu.link_bytes_per_s_among(found.ranks)
+        if found.link.start_s > 0:
+            out[f"link_latency_s {between}"] = found.link.start_s
     return out
 
 
+def _doubt(measurement: Measurement) -> float:
+    """Half-width of what was measured [log]: its own spread, and what a machine that was not quiet adds."""
+    spread = float(np.median([point.timing.relative_ci for point in measurement.points]))
+    return spread if measurement.conditions.quiet else float(np.hypot(spread, NOT_QUIET))
 
 
 def differences(spec: ModelSpec, gpu: GpuSpec, measurement: Measurement) -> tuple[Difference, ...]:
@@ -113,6 +126,43 @@ def differences(spec: ModelSpec, gpu: GpuSpec, measurement: Measurement) -> tupl
         share = _estimated(spec, plain, "bf16", "kv_bandwidth", name) if name in used.kv_bytes_per_s else None
         sheet = gpu.bandwidth_bytes_per_s
         out.append(Difference(f"{name.upper()} KV cache", "B/s", rate, share and share * sheet, sheet))
+    return tuple(out)
+
+
+def roofs(spec: ModelSpec, gpu: GpuSpec, measurement: Measurement) -> dict[str, tuple[float, float]]:
+    """16-bit roofs (B/s, FLOP/s) by name: of the data sheet, estimated without the probe, measured where it was."""
+    peak, plain = gpu.peak(BASE), replace(gpu, measured={})
+    shares = [_estimated(spec, plain, BASE, term) for term in ("weights_bandwidth", "matmul_rate")]
+    if peak is None or shares[0] is None or shares[1] is None:
+        return {}
+    found = ceilings(measurement)
+    out = {
+        "data sheet": (gpu.bandwidth_bytes_per_s, peak),
+        "estimated": (shares[0] * gpu.bandwidth_bytes_per_s, shares[1] * peak),
+    }
+    if BASE in found.weights_bytes_per_s and BASE in found.matmul_flops_per_s:
+        out["measured"] = (found.weights_bytes_per_s[BASE], found.matmul_flops_per_s[BASE])
+    return out
+
+
+@dataclass(frozen=True, slots=True)
+class StepDifference:
+    """One decode step of the whole model: measured, and as estimated without the probe."""
+
+    format: str
+    batch: int
+    measured: FullModel         # [s]
+    estimated_s: float
+
+
+def step_differences(spec: ModelSpec, gpu: GpuSpec, measurement: Measurement) -> tuple[StepDifference, ...]:
+    """Every decode step measured beside the estimate for a generic engine, whose scheduling is part of it."""
+    plain = replace(gpu, measured={})
+    out = []
+    for step in decode_steps(measurement, spec.n_layers):
+        deployment = Deployment(plain, FORMATS[step.format], KV_FORMATS["bf16"], engine=GENERIC)
+        costs = speed.breakdown(spec, deployment, "decode", step.batch, BLOCK_CONTEXT)
+        out.append(StepDifference(step.format, step.batch, step.full, sum(cost.seconds for cost in costs)))
     return tuple(out)
 
 

@@ -1,21 +1,22 @@
 """One probe from the outside: starts the worker, reads its points, watches the clock, ends it at once when asked."""
 
+import json
 import os
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from core import gpus
 from core.errors import HardwareError, ProbeError
 from core.probe.measurement import Conditions, Measurement, Point, point_of
-from core.probe.order import Order
+from core.probe.order import ALL_REDUCE_S, Order
 from core.probe.telemetry import Telemetry, drift, gpu_remarks, processor_remarks
 from core.worker import Worker, running
 
 GRACE_S: Final = 20.0               # for importing torch and the last point, beyond the order's deadline
-SAMPLE_S: Final = 1.0               # between two looks at the GPU
 
 Report = Callable[[float, str, Point | None], None]     # share done, what now, the point just measured
 
@@ -27,6 +28,7 @@ class _Heard:
     device: Mapping[str, Any] = field(default_factory=dict)
     points: list[Point] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
+    passed_over: list[str] = field(default_factory=list)
     fault: str = ""
     done: bool = False
 
@@ -35,44 +37,70 @@ def probe(order: Order, report: Report) -> Measurement:
     """Runs the order in a process of its own and returns what it measured.
 
     `report` is called at least ten times a second; what it raises (a cancellation) kills the worker at
-    once. Raises ProbeError in one sentence when the worker crashed, was killed, hung, or measured nothing.
+    once. Raises ProbeError in one sentence when the worker crashed, was killed, or measured nothing; one
+    that hangs is stopped, and what it measured until then is kept.
     """
     started, load = time.monotonic(), _load()
-    heard, telemetry, before = _Heard(), Telemetry(""), []
-    with running("core.probe.worker", order.to_dict()) as worker:
-        while not heard.done:
-            line = worker.next()
-            if line is None and worker.has_ended:
-                raise ProbeError(_died(worker, heard))
-            if line is not None:
-                _hear(heard, line)
-                if "device" in line:
-                    telemetry = Telemetry(str(line["uuid"]))
-                    telemetry.open()
-                    telemetry.sample()
-                    before = list(telemetry.samples)
-            if time.monotonic() - started > order.seconds + GRACE_S:
-                raise ProbeError(
-                    f"The probe did not end in {order.seconds + GRACE_S:.0f} s and was stopped after "
-                    f"{len(heard.points)} points: allow it more time, or see whether the device hangs."
-                )
-            if time.monotonic() - started > SAMPLE_S * len(telemetry.samples):
-                telemetry.sample()
-            seen = len(heard.points) + len(heard.lost)
-            report(seen / len(order.tasks), _now(order, seen), _latest(heard, line))
-    telemetry.close()
+    heard, telemetry = _Heard(), Telemetry()
+    with closing(telemetry):
+        _listen(order, "core.probe.worker", (), heard, telemetry, report)
+        if order.ranks > 1 and heard.points:
+            _sum_over_ranks(order, heard, telemetry, report)
     if not heard.points:
-        raise ProbeError(f"Nothing could be measured: {'; '.join(heard.lost[:2]) or 'the worker said nothing'}.")
-    remarks = processor_remarks(load) if order.device == "cpu" else gpu_remarks(before, telemetry.samples[len(before):])
+        reasons = "; ".join(sentence.rstrip(".") for sentence in heard.lost[:2])
+        raise ProbeError(f"Nothing could be measured: {reasons or 'the worker said nothing'}.")
+    remarks = processor_remarks(load) if order.device == "cpu" else gpu_remarks(telemetry.before, telemetry.during)
     drifted = drift(heard.points)
     noisy = (*remarks, drifted) if drifted else remarks
     return Measurement(
         device=str(heard.device["device"]), gpu=_catalogued(str(heard.device["device"])), model=order.model,
         driver=telemetry.driver, versions=heard.device["versions"],
         date=datetime.now(UTC).isoformat(timespec="seconds"), seconds=time.monotonic() - started,
-        conditions=Conditions(not noisy, (*noisy, *order.remarks), tuple(telemetry.samples)),
-        points=tuple(heard.points), lost=tuple(sentence[:300] for sentence in heard.lost),
+        conditions=Conditions(not noisy, (*noisy, *order.remarks), (*telemetry.before, *telemetry.during)),
+        points=tuple(heard.points),
+        lost=tuple(sentence[:300] for sentence in dict.fromkeys([*heard.lost, *heard.passed_over])),
     )
+
+
+def _sum_over_ranks(order: Order, heard: _Heard, telemetry: Telemetry, report: Report) -> None:
+    """The order's all-reduces, by as many processes as ranks; what fails there is lost, not the probe."""
+    of_ranks = replace(order, tasks=order.all_reduces, seconds=ALL_REDUCE_S)
+    alone = _Heard(points=heard.points, lost=heard.lost)
+    arguments = (
+        "--standalone", f"--nproc-per-node={order.ranks}", "-m", "core.probe.all_reduce",
+        json.dumps(of_ranks.to_dict()),     # not through standard input, which all ranks share
+    )
+    try:
+        _listen(of_ranks, "torch.distributed.run", arguments, alone, telemetry, report)
+    except ProbeError as error:
+        heard.lost.append(f"All-reduce over {order.ranks} ranks: {error}")
+
+
+def _listen(
+    order: Order, module: str, arguments: Sequence[str], heard: _Heard, telemetry: Telemetry, report: Report,
+) -> None:
+    """Starts a process, hears it out and watches the clock."""
+    started, before = time.monotonic(), len(heard.points) + len(heard.lost)
+    with running(module, order.to_dict(), arguments) as worker:
+        while not heard.done:
+            line = worker.next()
+            if line is None and worker.has_ended:
+                raise ProbeError(_died(worker, heard))
+            if line is not None:
+                _hear(heard, line)
+                if line.get("uuid"):
+                    telemetry.open(str(line["uuid"]))
+            seen = len(heard.points) + len(heard.lost) - before
+            if time.monotonic() - started > order.seconds + GRACE_S:
+                if not heard.points:
+                    raise ProbeError(
+                        f"The probe did not end in {order.seconds + GRACE_S:.0f} s and was stopped before its first "
+                        "point: allow it more time, or see whether the device hangs."
+                    )
+                heard.lost.append(f"The device hung at {_now(order, seen)}: the probe was stopped there.")
+                return
+            telemetry.look()
+            report(min(1.0, seen / len(order.tasks)), _now(order, seen), _latest(heard, line))
 
 
 def _hear(heard: _Heard, line: Mapping[str, Any]) -> None:
@@ -84,6 +112,8 @@ def _hear(heard: _Heard, line: Mapping[str, Any]) -> None:
         heard.lost.append(line["lost"])
     elif "fault" in line:
         heard.fault = line["fault"]
+    elif "passed_over" in line:
+        heard.passed_over.append(line["passed_over"])
     else:
         heard.done = True
 

@@ -5,6 +5,7 @@ Clocks and power settings are only ever read.
 """
 
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import Any, Final
 
 from core.probe.measurement import Point, Quantity
 
+SAMPLE_S: Final = 1.0               # between two looks at the GPU
 BUSY_LOAD: Final = 0.6              # load average a core above which a processor is not quiet
 BUSY_GPU_PERCENT: Final = 10.0
 DRIFT: Final = 0.03                 # of the bandwidth between the start and the end
@@ -27,30 +29,34 @@ Sample = Mapping[str, float]
 
 @dataclass(slots=True)
 class Telemetry:
-    """Samples of one GPU, by its UUID; none where there is no driver."""
+    """Samples of one GPU: one before the probe, one a second during it; none where there is no driver."""
 
-    uuid: str
-    samples: list[Sample] = field(default_factory=list)
+    before: list[Sample] = field(default_factory=list)
+    during: list[Sample] = field(default_factory=list)
     driver: str = ""
     _nvml: Any = None
     _handle: Any = None
+    _next_s: float = 0.0
 
-    def open(self) -> None:
-        """Finds the GPU; without a driver nothing will be sampled."""
-        if not self.uuid:
-            return
+    def open(self, uuid: str) -> None:
+        """Finds the GPU by its UUID and looks at it once; without a driver nothing will be sampled."""
         import pynvml
 
         with suppress(pynvml.NVMLError):
             pynvml.nvmlInit()
-            self._handle = pynvml.nvmlDeviceGetHandleByUUID(self.uuid)
+            self._handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
             self._nvml = pynvml
             self.driver = str(pynvml.nvmlSystemGetDriverVersion())
+            self.before.append(self._sample())
 
-    def sample(self) -> None:
-        """Takes one sample of all the card is willing to tell."""
-        if self._nvml is None:
-            return
+    def look(self) -> None:
+        """Takes a sample when one is due."""
+        if self._nvml is not None and time.monotonic() >= self._next_s:
+            self._next_s = time.monotonic() + SAMPLE_S
+            self.during.append(self._sample())
+
+    def _sample(self) -> Sample:
+        """All the card is willing to tell."""
         n, h = self._nvml, self._handle
         readings: Mapping[str, Callable[[], float]] = {
             "sm_clock_mhz": lambda: n.nvmlDeviceGetClockInfo(h, n.NVML_CLOCK_SM),
@@ -68,7 +74,7 @@ class Telemetry:
         for name, read in readings.items():
             with suppress(n.NVMLError):
                 found[name] = float(read())
-        self.samples.append(found)
+        return found
 
     def close(self) -> None:
         if self._nvml is not None:

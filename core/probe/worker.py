@@ -11,38 +11,62 @@ import gc
 import platform
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
+from core.probe.bench import COMPILE_SHARE, Bench
+from core.probe.kernel import FAULT as CUDA_FAULT
+from core.probe.kernel import Absent, why
 from core.probe.measurement import Point, Quantity
-from core.worker import limit_memory, processor_name, ran_out_of_memory, say, told
+from core.probe.order import OPTIONAL, Task, named, task_of
+from core.worker import limit_memory, processor_name, say, told
 
 if TYPE_CHECKING:
+    import torch
+
     from core.probe.clock import Clock
-    from core.probe.order import Task
 
 FAULT: Final = 3                # exit code after a CUDA fault: this process can use the GPU no more
 LONGEST_POINT_S: Final = 1.5
-_LIBRARY: Final = ("CUBLAS_STATUS", "CUDNN_STATUS")    # refuses a shape; the device lives on
+CLOSING_S: Final = 1.0          # kept for each point that closes a probe
 
 
 def main() -> int:
     """Runs the order; the exit code."""
+    started_s = time.monotonic()
     order, out = told()
-    clock = _prepare(order, out)
-    deadline_s = time.monotonic() + order["seconds"]
-    tasks = [_task(item) for item in order["tasks"]]
-    for position, task in enumerate(tasks):
-        left_s = deadline_s - time.monotonic()
-        if left_s <= 0:
-            say(out, lost=f"{len(tasks) - position} points were not reached before the deadline.")
-            break
-        share_s = min(LONGEST_POINT_S, 2 * left_s / (len(tasks) - position))
-        if not _measured(task, clock, time.monotonic() + share_s, out):
-            return FAULT
+    bench = Bench(_prepare(order, out), compile_s=COMPILE_SHARE * order["seconds"])
+    deadline_s = max(started_s + order["seconds"], time.monotonic() + order["seconds"] / 2)
+    lost = _measure([task_of(item) for item in order["tasks"]], bench, deadline_s, out)
+    if lost is None:
+        return FAULT
+    for (library, fmt), reason in bench.passed_over.items():
+        say(out, passed_over=f"{library} for {fmt}: {reason}.")
+    if lost:
+        say(out, lost=f"{lost} points were not reached before the deadline.")
     say(out, done=True)
     return 0
+
+
+def _measure(tasks: Sequence[Task], bench: Bench, deadline_s: float, out: TextIO) -> int | None:
+    """Measures in order, the closing tasks in any case; how many were not reached, None after a fault."""
+    body, closing = ([task for task in tasks if task.closing is last] for last in (False, True))
+    end_s, lost = deadline_s - CLOSING_S * len(closing), 0
+    for position, task in enumerate(body):
+        left_s = end_s - time.monotonic()
+        if left_s <= 0:
+            lost = len(body) - position
+            break
+        share_s = min(LONGEST_POINT_S, 2 * left_s / (len(body) - position))
+        if not _measured(task, bench, time.monotonic() + share_s, out):
+            return None
+    for task in closing:
+        if not _measured(task, bench, time.monotonic() + CLOSING_S, out):
+            return None
+    return lost
 
 
 def _prepare(order: Mapping[str, Any], out: TextIO) -> Clock:
@@ -55,7 +79,7 @@ def _prepare(order: Mapping[str, Any], out: TextIO) -> Clock:
     torch.manual_seed(0)
     torch.set_grad_enabled(False)
     device = torch.device(order["device"])
-    versions = {"torch": torch.__version__, "python": platform.python_version()}
+    versions = {"torch": torch.__version__, "python": platform.python_version(), **_libraries()}
     if device.type == "cpu":
         torch.set_num_threads(CPU_THREADS)
         torch.randn(8, 8) @ torch.randn(8, 8)           # threads and libraries are up before the limit counts
@@ -67,59 +91,48 @@ def _prepare(order: Mapping[str, Any], out: TextIO) -> Clock:
     versions["cuda"] = str(torch.version.cuda)
     capability = f"{properties.major}.{properties.minor}"
     say(out, device=properties.name, versions=versions, uuid=f"GPU-{properties.uuid}", capability=capability)
-    return GpuClock(device)
+    clock = GpuClock(device)
+    clock.warm_up()
+    return clock
 
 
-def _task(item: Mapping[str, Any]) -> Task:
-    from core.probe.order import Task
+def _libraries() -> dict[str, str]:
+    """Versions of the kernel libraries that are installed."""
+    found = {}
+    for name in OPTIONAL:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
-    matrices = tuple((int(K), int(N), int(E), int(k)) for K, N, E, k in item["matrices"])
-    return Task(Quantity(item["quantity"]), item["format"], item["shape"], item["bytes"], item["flops"], matrices)
 
-
-def _measured(task: Task, clock: Clock, deadline_s: float, out: TextIO) -> bool:
+def _measured(task: Task, bench: Bench, deadline_s: float, out: TextIO) -> bool:
     """Measures one point and says so, or why not; False after a fault that no later point survives."""
     try:
-        say(out, point=asdict(_point(task, clock, deadline_s)))
+        say(out, point=asdict(_point(task, bench, deadline_s)))
     except (MemoryError, RuntimeError, ValueError, NotImplementedError, ImportError) as error:
-        reason = _why(error)
-        say(out, lost=f"{_named(task)}: {reason}.")
-        if reason.startswith("CUDA fault"):
+        reason = why(error)
+        what = f"{task.quantity} {task.format}" if isinstance(error, Absent) else named(task)
+        say(out, lost=f"{what}: {reason}.")
+        if reason.startswith(CUDA_FAULT):
             say(out, fault=reason)
             return False
-    _free(clock)
+    _free(bench.device)
     return True
 
 
-def _point(task: Task, clock: Clock, deadline_s: float) -> Point:
+def _point(task: Task, bench: Bench, deadline_s: float) -> Point:
     from core.probe.operators import kernel
 
-    first = kernel(task, clock.device)
-    copies = 1 if task.quantity in (Quantity.BLOCK, Quantity.PREFILL) else clock.copies(task.bytes)
-    kernels = [first, *(kernel(task, clock.device) for _ in range(copies - 1))]
-    timing = clock.time([one.run for one in kernels], deadline_s)
+    first = kernel(task, bench)
+    copies = 1 if task.quantity in (Quantity.BLOCK, Quantity.PREFILL) else bench.clock.copies(task.bytes)
+    kernels = [first, *(kernel(task, bench) for _ in range(copies - 1))]
+    timing = bench.clock.time([one.run for one in kernels], deadline_s)
     return Point(task.quantity, task.format, first.name, task.shape, timing, task.bytes, task.flops)
 
 
-def _why(error: Exception) -> str:
-    """The reason a point was lost, in words."""
-    text = str(error).strip().split("\n")[0]
-    if ran_out_of_memory(error):
-        return "not enough memory"
-    if "captur" in text:
-        return "it cannot be part of a CUDA graph on this GPU"
-    if "CUDA error" in text and not any(words in text for words in _LIBRARY):
-        return f"CUDA fault ({text[:120]})"
-    return text[:160] or type(error).__name__
-
-
-def _named(task: Task) -> str:
-    return f"{task.quantity} {task.format} " + " ".join(f"{name}={value}" for name, value in task.shape.items())
-
-
-def _free(clock: Clock) -> None:
+def _free(device: torch.device) -> None:
     gc.collect()
-    if clock.device.type == "cuda":
+    if device.type == "cuda":
         import torch
 
         torch.cuda.empty_cache()

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from core import serving
 from core.efficiency import TERMS, Constants, Labels, labels, load, rates_of, spread
 from core.efficiency.labels import compute
+from core.efficiency.measured import DOUBT, known_parts, narrowed
 from core.speed.anchors import Anchors, anchored
 from core.speed.cases import Cases, Floats, Prediction, Range, Rows, Times
 from core.speed.steps import Clock, Step, clock
@@ -33,15 +34,15 @@ def predict(cases: Cases, *, anchors: Anchors | None = None, constants: Constant
     names = labels(cases.pairs)
     timer = clock(work(cases.pairs), rates_of(cases.pairs, known))
     times = run(timer, cases)
-    prefill, decode = bounds(timer, cases, times)
-    width = half_widths(cases, times, names, known)
+    prefill, decode = phases(timer, cases, times)
+    width = measured_widths(half_widths(cases, times, names, known), cases, names, prefill, decode)
     per_gpu = times.output_tokens_per_s / timer.work.gpus[cases.which]
     estimate = Prediction(
         ttft_s=_range(times.ttft_s, width["ttft"]),
         tpot_s=_range(np.where(cases.output_tokens > 1, times.tpot_s, np.nan), width["tpot"]),
         output_tokens_per_s_per_gpu=_range(per_gpu, width["throughput"]),
-        prefill_bound=prefill,
-        decode_bound=decode,
+        prefill_bound=_largest(prefill),
+        decode_bound=np.where(_starved(cases, times), Bound.CAPACITY, _largest(decode)),
         running=times.running,
     )
     if anchors is None:
@@ -86,6 +87,19 @@ def half_widths(cases: Cases, times: Times, names: Labels, known: Constants) -> 
     return out
 
 
+def measured_widths(
+    widths: Mapping[str, Floats], cases: Cases, names: Labels, prefill: Step, decode: Step,
+) -> Mapping[str, Floats]:
+    """The same, narrower by the share of a phase's time that rests on rates a probe of the GPU found."""
+    if not any(deployment.gpu.measured for _, deployment in cases.pairs):
+        return widths
+    doubt = np.array([deployment.gpu.measured.get(DOUBT, 0.0) for _, deployment in cases.pairs])[cases.which]
+    memory, compute = (known[cases.which] for known in known_parts(cases.pairs, names))
+    shares = [(memory * step.memory + compute * step.compute) / step.seconds for step in (prefill, decode)]
+    of_metric = {"ttft": shares[0], "tpot": shares[1], "throughput": shares[1]}
+    return {metric: narrowed(metric, width, of_metric[metric], doubt) for metric, width in widths.items()}
+
+
 def load_kinds(cases: Cases, times: Times) -> Rows:
     """Index into `spread.LOADS` of every row."""
     kind = np.where(cases.static, np.where(cases.concurrency > 1, 1, 0), 3)
@@ -122,16 +136,18 @@ def run(timer: Clock, cases: Cases) -> Times:
     return Times(*out)
 
 
-def bounds(timer: Clock, cases: Cases, times: Times) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
-    """What limits the prefill of one prompt and a decode step of the running batch."""
+def phases(timer: Clock, cases: Cases, times: Times) -> tuple[Step, Step]:
+    """The prefill of one prompt, of all of them where they start together, and a decode step of the running batch."""
     pair, dp = cases.which, timer.work.dp[cases.which]
     batch = np.maximum(1.0, times.running / dp)
     context = cases.input_tokens + cases.output_tokens / 2
     prompts = np.where(cases.static, batch, 1.0)
-    prefill = timer.prefill(pair, prompts, cases.input_tokens)
-    decode = timer.decode(pair, batch, context)
-    starved = np.isfinite(cases.concurrency) & (times.running < cases.concurrency * (1 - 1e-9))
-    return _largest(prefill), np.where(starved, Bound.CAPACITY, _largest(decode))
+    return timer.prefill(pair, prompts, cases.input_tokens), timer.decode(pair, batch, context)
+
+
+def _starved(cases: Cases, times: Times) -> NDArray[np.bool_]:
+    """Where the KV cache has no seat for every request."""
+    return np.asarray(np.isfinite(cases.concurrency) & (times.running < cases.concurrency * (1 - 1e-9)))
 
 
 def _largest(step: Step) -> NDArray[np.object_]:

@@ -63,8 +63,8 @@ def _kernel() -> Any:
 
     tl = triton.language
 
-    @triton.jit  # type: ignore[untyped-decorator]  # triton ships no types, and its compiler reads these
-    def weight_only(  # type: ignore[no-untyped-def]  # as pointers and constants
+    @triton.jit(do_not_specialize=("M",))  # type: ignore[untyped-decorator]  # triton ships no types, and its compiler
+    def weight_only(  # type: ignore[no-untyped-def]  # reads these as pointers and constants
         x, qweight, qzeros, scales, y, M, N, K,
         GROUP: tl.constexpr, BITS: tl.constexpr, PER_WORD: tl.constexpr, AWQ: tl.constexpr,
         TILE_M: tl.constexpr, TILE_N: tl.constexpr, TILE_K: tl.constexpr,
