@@ -70,7 +70,7 @@ def steady(clock: Clock, load: Load) -> Times:
         ahead = np.minimum(r.wave[pair] * others ** r.wave_growth[pair], others)
         tpot = step + r.interference[pair] * (others - ahead) / answers * added
         ahead = ahead * added
-        first = r.request_s[pair] + 0.5 * tpot + own + chunks * (step - alone) + ahead
+        first = r.request_s[pair] + r.wait_steps[pair] * tpot + own + chunks * (step - alone) + ahead
         decoding = seated * answers * tpot / (first + answers * tpot)
     latency = first + (answers - 1) * tpot
     waiting = np.where(np.isfinite(asked), np.maximum(0.0, asked - seated), 0.0)

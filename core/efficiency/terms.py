@@ -121,6 +121,12 @@ TERMS: Final[tuple[Term, ...]] = (
         engine=0.6, release=0.4,
     ),
     _term(
+        "wait_steps", "steps", 1.0, 0.7,
+        "decode steps between a request's arrival and its prefill, and between its first token and the client",
+        "half of the step under way at least; TensorRT-LLM benchmarks stream every 20th token",
+        engine=0.5, release=0.4,
+    ),
+    _term(
         "wave", "prompts", 0.7, 0.5,
         "prompts ahead of a new one with two requests in flight",
         "closed-loop benchmarks start together and drift apart: TTFT grows as a root of the concurrency",
