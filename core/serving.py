@@ -62,13 +62,15 @@ def steady(clock: Clock, load: Load) -> Times:
     alone = clock.decode(pair, np.ones_like(seated), context).seconds
     decoding = seated
     for _ in range(ROUNDS):
-        others = np.maximum(1.0, decoding)
-        step = clock.decode(pair, others, context).seconds
-        packed = np.maximum(1.0, np.minimum(others / answers, w.chunk[pair] / load.input_tokens))
-        added = clock.prefill(pair, packed, load.input_tokens, others).seconds / packed
-        tpot = step + r.interference[pair] * np.maximum(decoding - 1, 0.0) / answers * added
-        ahead = r.wave[pair] * (seated - 1) ** r.wave_growth[pair] * added
-        first = r.request_s[pair] + 0.5 * tpot + own + chunks * (step - alone) + ahead
+        batch = np.maximum(1.0, decoding)
+        step = clock.decode(pair, batch, context).seconds
+        packed = np.maximum(1.0, np.minimum(batch / answers, w.chunk[pair] / load.input_tokens))
+        added = clock.prefill(pair, packed, load.input_tokens, batch).seconds / packed
+        others = seated - 1
+        ahead = np.minimum(r.wave[pair] * others ** r.wave_growth[pair], others)
+        tpot = step + r.interference[pair] * (others - ahead) / answers * added
+        ahead = ahead * added
+        first = r.request_s[pair] + r.wait_steps[pair] * tpot + own + chunks * (step - alone) + ahead
         decoding = seated * answers * tpot / (first + answers * tpot)
     latency = first + (answers - 1) * tpot
     waiting = np.where(np.isfinite(asked), np.maximum(0.0, asked - seated), 0.0)

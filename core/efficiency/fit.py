@@ -1,7 +1,7 @@
 """Rebuild assets/efficiency.json from assets/published.csv: `python -m core.efficiency.fit`.
 
 Maximum a posteriori: Huber loss on log errors of TTFT, TPOT and throughput, every group of figures
-weighted by the root of its size, and normal priors on the log or logit of every term. Gauss-Newton;
+weighted by a root of its size, and normal priors on the log or logit of every term. Gauss-Newton;
 a deviation's derivative is its term's derivative on the rows that carry its label.
 """
 
@@ -26,8 +26,8 @@ from core.speed.work import work
 
 NOISE: Final[Mapping[str, float]] = {"ttft": 0.22, "tpot": 0.12, "throughput": 0.10}   # log errors worth fitting
 HUBER: Final = 0.8               # noises beyond which an error counts linearly
-GROUP_POWER: Final = 0.5         # a group of n figures weighs n^0.5
-WEIGHT: Final = 0.25             # of a figure against the priors: figures of one group are not independent
+GROUP_POWER: Final = 0.7         # a group of n figures weighs n^0.3
+WEIGHT: Final = 0.5             # of a figure against the priors: figures of one group are not independent
 STEP: Final = 1e-3               # of the numerical derivative [log or logit]
 ROUNDS: Final = 12
 ENOUGH: Final = 1e-3             # relative gain below which the fit stops
@@ -89,7 +89,7 @@ def problem(data: Published) -> Problem:
 
 
 def _weights(group: Rows, metric: Rows) -> Floats:
-    """Weights of the observations: n^-0.5 in a group of n, in units of the metric's noise."""
+    """Weights of the observations: n^-GROUP_POWER in a group of n, in units of the metric's noise."""
     _, of_row, size = np.unique(group * len(METRICS) + metric, return_inverse=True, return_counts=True)
     share = size[of_row] ** -GROUP_POWER
     noise = np.array([NOISE[m] for m in METRICS])[metric]

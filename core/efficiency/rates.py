@@ -31,6 +31,7 @@ class Rates:
     expert_imbalance: NDArray[np.float64]
     pipeline_share: NDArray[np.float64]
     request_s: NDArray[np.float64]
+    wait_steps: NDArray[np.float64]
     wave: NDArray[np.float64]
     wave_growth: NDArray[np.float64]
     interference: NDArray[np.float64]

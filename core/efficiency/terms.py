@@ -17,7 +17,7 @@ class Term:
     prior: float                    # value physics or operator tables suggest
     spread: float                   # how far the common value may move [log or logit]
     share: bool
-    levels: Mapping[str, float]     # level -> standard deviation of its deviations [log or logit]
+    levels: Mapping[str, float]     # level -> standard deviation of its deviations [log or logit]; see `TERMS`
     meaning: str
     source: str
     by: str = ""                    # level whose labels have priors of their own
@@ -33,6 +33,8 @@ def _term(
 
 _TABLES: Final = "aiconfigurator-core 0.12 operator tables"
 
+# Standard deviations of the levels: judged from the operator tables, then moved by expectation-maximisation
+# on the published figures (Dempster et al. 1977), each judgement counting as four labels.
 TERMS: Final[tuple[Term, ...]] = (
     _term(
         "weights_bandwidth", "share of peak", 0.80, 0.2,
@@ -44,7 +46,7 @@ TERMS: Final[tuple[Term, ...]] = (
         "matmul_rate", "share of peak", 0.62, 0.2,
         "matrix-unit rate of large matmuls", _TABLES,
         share=True, by="tensor", priors=operators.MATMUL,
-        tensor=0.2, gpu=0.2, kernel=0.6, engine=0.4, engine_kernel=0.5,
+        tensor=0.5, gpu=0.25, kernel=0.75, engine=0.5, engine_kernel=0.55,
     ),
     _term(
         "expert_rate", "ratio to dense", 0.70, 0.2,
@@ -55,7 +57,7 @@ TERMS: Final[tuple[Term, ...]] = (
         "kv_bandwidth", "share of peak", 0.78, 0.5,
         "memory bandwidth reached when attention reads the cache", _TABLES,
         share=True, by="architecture", priors=operators.CACHE_BANDWIDTH,
-        kv=0.5, engine=0.6, architecture=0.5,
+        kv=0.5, engine=1.0, architecture=0.75,
     ),
     _term(
         "attention_rate", "share of peak", 0.45, 0.3,
@@ -72,30 +74,30 @@ TERMS: Final[tuple[Term, ...]] = (
     _term(
         "kernel_s", "s", 3.2e-6, 0.4,
         "fixed time of one 16-bit matmul kernel: launch, ramp, tail", _TABLES,
-        engine=0.5, release=0.3, memory=0.2, architecture=0.3, gpu=0.12, kernel=0.5, engine_kernel=0.3, sparsity=0.3,
+        engine=0.6, release=0.35, memory=0.25, architecture=0.35, gpu=0.12, kernel=0.4, engine_kernel=0.3, sparsity=0.3,
     ),
     _term(
         "step_s", "s", 6e-4, 0.8,
         "scheduling and sampling of one step",
         "vLLM 0.6 blog: 1-5 ms of host work a step before multi-step scheduling",
-        engine=0.8, release=0.4,
+        engine=0.8, release=0.5,
     ),
     _term(
         "sequence_s", "s", 2e-5, 0.6,
         "host and sampling time one sequence adds to a step",
         "public runs of 70B models on H200 and B200: 19-155 us",
-        engine=0.6, release=0.4, architecture=0.2,
+        engine=0.6, release=0.35, architecture=0.3,
     ),
     _term(
         "host_kernel_s", "s", 1.2e-5, 0.4,
         "host time per kernel when an eager engine feeds the GPU",
         "transformers without graphs decodes at 25-40 tokens/s whatever the size of a small model",
-        kernel=0.8, architecture=0.3, release=0.3,
+        kernel=0.8, architecture=0.5, release=0.3,
     ),
     _term(
         "link_rate", "share of peak", 0.60, 0.3,
         "bandwidth of large all-reduces", _TABLES,
-        share=True, by="link", priors=operators.LINK_RATE, link=0.4, architecture=0.3, engine=0.2,
+        share=True, by="link", priors=operators.LINK_RATE, link=0.6, architecture=0.3, engine=0.2,
     ),
     _term(
         "link_latency_s", "s", 8e-6, 0.4,
@@ -119,6 +121,12 @@ TERMS: Final[tuple[Term, ...]] = (
         "tokenising, queueing and HTTP before a served prompt starts",
         "vLLM and SGLang server benchmarks at concurrency 1",
         engine=0.6, release=0.4,
+    ),
+    _term(
+        "wait_steps", "steps", 1.0, 0.7,
+        "decode steps between a request's arrival and its prefill, and between its first token and the client",
+        "half of the step under way at least; TensorRT-LLM benchmarks stream every 20th token",
+        engine=0.5, release=0.4,
     ),
     _term(
         "wave", "prompts", 0.7, 0.5,
