@@ -300,6 +300,8 @@ TOWERS: Final[Mapping[str, Tower]] = {
     "lfm3_vl": lfm2,
     "qwen2_vl": qwen2,
     "qwen2_5_vl": qwen2_5,
+    "qwen2_5_omni": qwen2_5,
+    "qwen3_omni_moe": qwen3,
     "qwen3_vl": qwen3,
     "qwen3_vl_moe": qwen3,
     "qwen3_5": qwen3,
