@@ -371,6 +371,14 @@ def test_experts_said_layer_by_layer() -> None:
         read_config({**config, "moe_topk": [2] * 31 + [4]}, name="x")
 
 
+def test_a_patch_of_no_size_is_refused() -> None:
+    """An image is divided by it."""
+    config = {"model_type": "llava", "text_config": LLAMA, "vision_config": {"model_type": "clip_vision_model",
+              "hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1, "image_size": 32, "patch_size": [0]}}
+    with pytest.raises(ConfigInvalid, match="patch_size"):
+        read_config(config, name="x")
+
+
 def test_distinct_experts_saturate() -> None:
     """E(1 − (1 − k/E)^B): 8 experts, 2 a token."""
     assert distinct_experts(8, 2, 1) == pytest.approx(2)

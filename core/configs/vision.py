@@ -28,7 +28,10 @@ def _patches(vision: Keys) -> int:
 
 
 def _side(vision: Keys, name: str) -> list[int]:
-    return (vision.whole_numbers(name) if vision.is_list(name) else None) or [vision.size(name)]
+    sides = (vision.whole_numbers(name) if vision.is_list(name) else None) or [vision.size(name)]
+    if min(sides) < 1:
+        raise vision.fail(name, min(sides), "whole numbers from 1")
+    return sides
 
 
 def _pixels(vision: Keys) -> int:
