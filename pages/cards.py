@@ -17,7 +17,7 @@ LINK = st.column_config.LinkColumn("Link", display_text=r"https?://(?:www\.)?([^
 # What a table was read from, as a link that says which repository, paper or package; its card says the rest.
 SOURCE = st.column_config.LinkColumn(
     "Source", width=170, help="Opens where the figures were read; the card below says more.",
-    display_text=r"https?://(?:www\.|huggingface\.co/|github\.com/|arxiv\.org/abs/|pypi\.org/project/)?(.+?)/?$",
+    display_text=r"https?://(?:www\.|huggingface\.co/|github\.com/|pypi\.org/project/)?(.+?)/?$",
 )
 DTYPES = {"fp32": "FP32", "fp16": "FP16", "bf16": "BF16", "fp8": "FP8", "int8": "INT8", "fp4": "FP4", "int4": "INT4"}
 

@@ -36,7 +36,7 @@ def test_a_card_opens_by_its_link_as_the_very_first_request(chromium, tmp_path):
         page = context.new_page()
         page.goto(f"{app.url}/catalogue?card=openai%2Fgpt-oss-120b")
         page.get_by_role("heading", name="openai/gpt-oss-120b").wait_for()
-        assert "36 layers" in main(page).inner_text()
+        page.get_by_text("36 layers", exact=True).wait_for()
         page.get_by_text("sliding × 18").wait_for()
         assert page.get_by_role("link", name="Plan", exact=True).count() >= 1
         page.goto(f"{app.url}/catalogue?show=GPUs&gpu_card=L4")

@@ -21,6 +21,11 @@ def run(capsys, *arguments):
     return code, said.out, said.err
 
 
+def test_a_short_name_says_which_model_it_is_taken_as(capsys):
+    _, out, _ = run(capsys, "plan", "--model", "llama3-8b", "--offline")
+    assert "'llama3-8b' is taken as meta-llama/Meta-Llama-3-8B." in out
+
+
 def test_the_defaults_plan_without_a_word(capsys):
     code, out, err = run(capsys, "plan", "--offline")
     assert code == 0 and err == "" and out.startswith("Deploy Llama-3.1-8B with ")

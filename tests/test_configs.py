@@ -277,7 +277,8 @@ JUNK = st.one_of(
 FAMILIES = sorted({json.loads(row["config"])["model_type"]: row["model"] for row in VECTORS}.values())
 FURTHER = ("tencent/Hunyuan-A13B-Instruct", "inclusionAI/Ling-mini-2.0", "Snowflake/snowflake-arctic-instruct",
            "xai-org/grok-2", "OpenGVLab/InternVL3-78B", "zai-org/GLM-4.5V", "google/gemma-4-12B-it",
-           "microsoft/Phi-3-small-8k-instruct", "arcee-ai/Trinity-Mini", "google/flan-t5-xl")
+           "microsoft/Phi-3-small-8k-instruct", "arcee-ai/Trinity-Mini", "google/flan-t5-xl",
+           "Qwen/Qwen3-Omni-30B-A3B-Instruct", "Qwen/Qwen2.5-Omni-7B")
 CONFIGS = {model: BY_NAME[model]["config"] for model in FAMILIES} | {
     row["name"]: row["config"] for row in csv.DictReader(
         (DATA.parent.parent / "assets" / "models.csv").read_text(encoding="utf-8").splitlines()
@@ -342,6 +343,8 @@ def test_towers_are_counted_or_named() -> None:
         ("llava-hf/llava-v1.6-mistral-7b-hf", 7_566_747_648),
         ("OpenGVLab/InternVL2_5-8B", 8_075_365_376),
         ("OpenGVLab/InternVL3-78B", 78_408_318_336),
+        ("Qwen/Qwen3-Omni-30B-A3B-Instruct", 31_719_205_488),                        # thinker: transformers 5.23.0
+        ("Qwen/Qwen2.5-Omni-7B", 8_931_813_888),
         ("zai-org/GLM-4.5V", 107_710_933_120 - 45 * 128),                            # router biases
         ("mistralai/Ministral-3-8B-Instruct-2512", 8_918_026_716 - 34 * 7 * 2),      # FP8 scales
     ],
@@ -366,6 +369,14 @@ def test_experts_said_layer_by_layer() -> None:
     assert read_config(config, name="x") == read_config({**config, "moe_topk": 2}, name="x")
     with pytest.raises(ConfigInvalid, match="num_experts_per_tok"):
         read_config({**config, "moe_topk": [2] * 31 + [4]}, name="x")
+
+
+def test_a_patch_of_no_size_is_refused() -> None:
+    """An image is divided by it."""
+    config = {"model_type": "llava", "text_config": LLAMA, "vision_config": {"model_type": "clip_vision_model",
+              "hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1, "image_size": 32, "patch_size": [0]}}
+    with pytest.raises(ConfigInvalid, match="patch_size"):
+        read_config(config, name="x")
 
 
 def test_distinct_experts_saturate() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from core.configs.keys import Keys
-from core.configs.vision import linear
+from core.configs.vision import encoder_layer, linear
 
 MEL_BANDS_LEFT: Final = 32  # 128 mel bands, halved by each of two strided convolutions
 
@@ -26,7 +26,26 @@ def gemma4_unified_audio(audio: Keys, text: int) -> int:
     return audio.size_or(640, "audio_embed_dim") * text
 
 
+def qwen3_omni(audio: Keys, text: int) -> int:
+    """Three strided convolutions over the spectrum, a Whisper-like encoder, two projections."""
+    h, c = audio.size("d_model"), audio.size("downsample_hidden_size")
+    bands = -(-audio.size("num_mel_bins") // 8)     # halved three times
+    front = linear(9, c) + 2 * linear(9 * c, c) + c * bands * h
+    layers = audio.layers("encoder_layers") * encoder_layer(h, audio.size("encoder_ffn_dim"))
+    return front + layers + 2 * h + linear(h, h) + linear(h, audio.size_or(text, "output_dim"))
+
+
+def qwen2_5_omni(audio: Keys, text: int) -> int:
+    """Whisper's encoder without its table of positions, two marks and a projection; keys have no bias."""
+    h, out = audio.size("d_model"), audio.size_or(text, "output_dim")
+    front = linear(3 * audio.size("num_mel_bins"), h) + linear(3 * h, h)
+    layers = audio.layers("encoder_layers") * (encoder_layer(h, audio.size("encoder_ffn_dim")) - h)
+    return front + layers + 2 * h + 2 * out + linear(h, out)
+
+
 AUDIO_TOWERS: Final[Mapping[str, Callable[[Keys, int], int]]] = {
     "gemma4": gemma4_audio,
     "gemma4_unified": gemma4_unified_audio,
+    "qwen3_omni_moe": qwen3_omni,
+    "qwen2_5_omni": qwen2_5_omni,
 }

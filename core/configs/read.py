@@ -26,6 +26,8 @@ SAME_AS: Final[Mapping[str, str]] = {
     "qwen2_vl": "qwen2",
     "qwen2_5_vl_text": "qwen2",
     "qwen2_5_vl": "qwen2",
+    "qwen2_5_omni_text": "qwen2",
+    "qwen3_omni_moe_text": "qwen3_moe",
     "qwen3_vl_text": "qwen3",
     "qwen3_vl_moe_text": "qwen3_moe",
     "qwen3_5_text": "qwen3_5",
@@ -180,15 +182,20 @@ ALIASES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
+def _within(top: Keys) -> Keys:
+    """Where the towers are described: in the part that listens, sees and writes, where a file has one."""
+    return top.part("thinker_config", family=top.family) or top
+
+
 def _tower(top: Keys, hidden: int) -> tuple[Part, ...]:
-    """The towers beside the text model, in full and resident."""
+    """The towers beside the text model, in full and resident; what speaks (Omni) is not served."""
     towers: list[Part] = []
-    build = TOWERS.get(top.family)
-    if build is not None and (top.family not in OPTIONAL_TOWERS or "vision_config" in top):
-        size = build(top.part_or_default("vision_config"), top, hidden)
+    build, within = TOWERS.get(top.family), _within(top)
+    if build is not None and (top.family not in OPTIONAL_TOWERS or "vision_config" in within):
+        size = build(within.part_or_default("vision_config"), within, hidden)
         towers.append(Part("vision tower", size, resident=True))
     listen = AUDIO_TOWERS.get(top.family)
-    if listen is not None and (audio := top.part("audio_config")) is not None:
+    if listen is not None and (audio := within.part("audio_config")) is not None:
         towers.append(Part("audio tower", listen(audio, hidden), resident=True))
     return tuple(towers)
 
@@ -219,7 +226,7 @@ def read_config(
 def _uncounted(spec: ModelSpec, top: Keys) -> ModelSpec:
     """Say so where the file describes a tower no reader counts."""
     counted = {"vision_config": top.family in TOWERS, "audio_config": top.family in AUDIO_TOWERS}
-    left = [key for key, is_counted in counted.items() if key in top and not is_counted]
+    left = [key for key, is_counted in counted.items() if key in _within(top) and not is_counted]
     note = "The {} of this family is not counted: weights are larger by it."
     return replace(spec, notes=(*spec.notes, *(note.format(key.replace("_config", " tower")) for key in left)))
 

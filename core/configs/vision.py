@@ -28,7 +28,10 @@ def _patches(vision: Keys) -> int:
 
 
 def _side(vision: Keys, name: str) -> list[int]:
-    return (vision.whole_numbers(name) if vision.is_list(name) else None) or [vision.size(name)]
+    sides = (vision.whole_numbers(name) if vision.is_list(name) else None) or [vision.size(name)]
+    if min(sides) < 1:
+        raise vision.fail(name, min(sides), "whole numbers from 1")
+    return sides
 
 
 def _pixels(vision: Keys) -> int:
@@ -300,6 +303,8 @@ TOWERS: Final[Mapping[str, Tower]] = {
     "lfm3_vl": lfm2,
     "qwen2_vl": qwen2,
     "qwen2_5_vl": qwen2_5,
+    "qwen2_5_omni": qwen2_5,
+    "qwen3_omni_moe": qwen3,
     "qwen3_vl": qwen3,
     "qwen3_vl_moe": qwen3,
     "qwen3_5": qwen3,

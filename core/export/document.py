@@ -101,6 +101,7 @@ def plan_text(plan: Plan) -> str:
              loss_text(c.choice.quality), c.note or ("recommended" if plan.best else "")]
             for c in plan.candidates
         )]))
+    parts.extend(plan.spec.notes)
     parts.append("Figures are estimated, with 80 % ranges in --json and --csv, unless they say otherwise; prices and "
                  "peaks are published.")
     return "\n\n".join(parts)
