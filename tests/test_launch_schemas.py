@@ -48,7 +48,8 @@ def split(engine, name="Qwen/Qwen3-30B-A3B", gpu="H100 SXM5 80GB", **degrees):
 def orders():
     made = {
         "plain": planned(formats=["fp8"]), "sglang": planned("sglang"), "trtllm": planned("trtllm"),
-        "llamacpp": planned("llamacpp", kv_formats=["bf16"]), "amd": planned(gpu="MI300X"), "own checkpoint": planned(formats=["w8a8-int8"]),
+        "llamacpp": planned("llamacpp", kv_formats=["bf16"]), "amd": planned(gpu="MI300X"),
+        "own checkpoint": planned(formats=["w8a8-int8"]),
         "experts": split("vllm", dp=2, ep=2),
     }
     made["fleet"] = replace(made["plain"], times=12)

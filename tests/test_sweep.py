@@ -27,10 +27,9 @@ def grid():
 
 
 def test_the_whole_grid_holds_every_format_that_loads(grid):
-    """Formats that vLLM 0.33 still loads; bitsandbytes, which it does not, made it ten thousand points."""
+    """vLLM 0.33 no longer loads bitsandbytes."""
     assert len(grid) >= 8_000
     assert not any(d.weights.name.startswith("bnb-") for d in grid.deployments)
-    assert len(sweep(model("meta-llama/Llama-3.1-8B"), H100, WORKLOAD, engine="sglang")) >= 10_000
     assert len(grid.contexts) == 8 and max(grid.batches) == 1024
     assert {d.tp for d in grid.deployments} == {1, 2, 4, 8}
     assert len(grid.frame()) == len(grid)
