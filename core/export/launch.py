@@ -216,8 +216,8 @@ def _trtllm(ordered: Order) -> Launch:
     if d.kv_cache.name not in _TRTLLM_CACHES:
         raise InputError("TensorRT-LLM's PyTorch backend keeps its cache in 16 bit or FP8: choose one of them.")
     if d.weights.name not in _TRTLLM_WEIGHTS:
-        raise InputError(f"TensorRT-LLM's PyTorch backend loads no {d.weights.label} weights: choose 16 bit, FP8, NVFP4 "
-                         "or AWQ, or build an engine for its older backend.")
+        raise InputError(f"TensorRT-LLM's PyTorch backend loads no {d.weights.label} weights: choose 16 bit, FP8, "
+                         "NVFP4 or AWQ, or build an engine for its older backend.")
     if ordered.spreads and d.tp > 1:
         raise InputError("TensorRT-LLM shares experts among replicas of one GPU each: choose tp 1, or no replicas.")
     model, notes = _checkpoint(ordered)
