@@ -29,15 +29,18 @@ class Engine:
 
 _16BIT: Final = ("fp32", "fp16", "bf16")
 _CUDA_ROCM: Final = ("NVIDIA", "AMD")
-_SERVED: Final = (*_16BIT, "fp8", "mxfp8", "int8", "gptq-int8", "w8a8-int8", "int4", "awq-int4", "gptq-int4",
-                  "nvfp4", "mxfp4", "bnb-")
+_QUANTISED: Final = (*_16BIT, "fp8", "mxfp8", "int8", "gptq-int8", "w8a8-int8", "int4", "awq-int4", "gptq-int4",
+                     "nvfp4", "mxfp4")
+_SERVED: Final = (*_QUANTISED, "bnb-")
 
 _TABLE: Final = (
     Engine("vllm", "vLLM", "0.33", 0.9, 2048, 256, 16,
-           ("NVIDIA", "AMD", "Intel", "Google", "AWS", "Huawei"), (*_SERVED, "w4a8"),
-           ("bf16", "fp16", "fp32", "fp8"), "vLLM 0.33 EngineArgs and SchedulerConfig"),
-    Engine("sglang", "SGLang", "0.5", None, 8192, 256, 1, ("NVIDIA", "AMD", "Intel"), _SERVED,
-           ("bf16", "fp16", "fp32", "fp8"), "SGLang 0.5 ServerArgs"),
+           ("NVIDIA", "AMD", "Intel", "Google", "AWS", "Huawei"), (*_QUANTISED, "w4a8"),
+           ("bf16", "fp16", "fp32", "fp8"),
+           "vLLM 0.33 EngineArgs, SchedulerConfig and QuantizationMethods, where bitsandbytes no longer is"),
+    Engine("sglang", "SGLang", "0.5", None, 8192, 256, 1, ("NVIDIA", "AMD", "Intel"),
+           (*_QUANTISED, "bnb-nf4"), ("bf16", "fp16", "fp32", "fp8"),
+           "SGLang 0.5 ServerArgs; of bitsandbytes what it makes itself while loading"),
     Engine("trtllm", "TensorRT-LLM", "1.0", 0.9, 8192, 2048, 32, ("NVIDIA",),
            (*_16BIT, "fp8", "w8a8-int8", "int8", "int4", "awq-int4", "gptq-int4", "w4a8", "nvfp4", "mxfp4"),
            ("bf16", "fp16", "fp32", "fp8", "int8"), "TensorRT-LLM 1.0 KvCacheConfig and BuildConfig"),

@@ -1,5 +1,7 @@
 """Take it away: files that start a deployment, the benchmark that proves it, and its result pasted back."""
 
+from collections.abc import Mapping
+
 import streamlit as st
 
 from core.errors import SweetspotError
@@ -31,10 +33,18 @@ def files(ordered: Order, key: str) -> None:
                 key=f"file_{key}", label_visibility="collapsed",
             )
             shown(next(manifest for manifest in made if manifest.label == label), key)
-        if why_not:
-            st.caption(" ".join(f"**{label}**: {figures.plain(why)}" for label, why in why_not.items()))
+        for why, labels in by_reason(why_not).items():
+            st.caption(f"**{', '.join(labels)}**: {figures.plain(why)}")
         if made and "Command" not in why_not:
             proof(ordered, key)
+
+
+def by_reason(why_not: Mapping[str, str]) -> dict[str, list[str]]:
+    """What cannot be made, under its reason."""
+    reasons: dict[str, list[str]] = {}
+    for label, why in why_not.items():
+        reasons.setdefault(why, []).append(label)
+    return reasons
 
 
 def shown(manifest: Manifest, key: str) -> None:

@@ -41,7 +41,7 @@ def test_the_recommendation_as_csv(plan):
 def test_the_whole_sweep_as_csv(plan):
     rows = list(csv.DictReader(io.StringIO(export.sweep_csv(plan))))
     points = [row for row in rows if row["concurrency"]]
-    assert len(points) == len(plan.sweep) >= 10_000
+    assert len(points) == len(plan.sweep) >= 8_000
     assert all(row["reason"] for row in rows if row["fits"] == "False")
     assert {row["basis"] for row in points} == {"estimated"}
     assert any(row["weights"] == "NVFP4" and "Blackwell" in row["reason"] for row in rows)

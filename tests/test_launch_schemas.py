@@ -48,7 +48,8 @@ def split(engine, name="Qwen/Qwen3-30B-A3B", gpu="H100 SXM5 80GB", **degrees):
 def orders():
     made = {
         "plain": planned(formats=["fp8"]), "sglang": planned("sglang"), "trtllm": planned("trtllm"),
-        "llamacpp": planned("llamacpp", kv_formats=["bf16"]), "amd": planned(gpu="MI300X"), "own checkpoint": planned(formats=["w8a8-int8"]),
+        "llamacpp": planned("llamacpp", kv_formats=["bf16"]), "amd": planned(gpu="MI300X"),
+        "own checkpoint": planned(formats=["w8a8-int8"]),
         "experts": split("vllm", dp=2, ep=2),
     }
     made["fleet"] = replace(made["plain"], times=12)
@@ -142,7 +143,7 @@ def test_every_documented_option_is_used_somewhere(engine, orders):
     assert missing <= {
         "--pipeline-parallel-size", "--pp-size", "--pp_size", "--distributed-executor-backend", "--dtype",
         "--kv-cache-dtype", "--host", "--port", "--split-mode", "--cache-type-k", "--cache-type-v", "--batch-size",
-        "--cache-ram", "--data-parallel-size", "--served-model-name",
+        "--cache-ram", "--data-parallel-size", "--served-model-name", "--load-format",
     }
 
 
@@ -190,6 +191,17 @@ def test_sglang_shares_experts_by_attention_of_replicas():
     assert "--enable-dp-attention" in flags
     assert int(flags["--max-running-requests"]) >= made.choice.concurrency
     assert "--enable-dp-attention" not in said(split("sglang", name="meta-llama/Llama-3.1-8B", dp=2))
+
+
+def test_tensorrt_llm_names_the_weights_its_backend_cannot_load():
+    with pytest.raises(InputError, match="loads no INT8 W8A8 weights"):
+        command(planned("trtllm", gpu="A100 SXM4 80GB", formats=["w8a8-int8"]))
+
+
+def test_sglang_makes_bitsandbytes_weights_while_loading():
+    flags = said(planned("sglang", gpu="A100 SXM4 80GB", formats=["bnb-nf4"]))
+    assert flags["--quantization"] == flags["--load-format"] == "bitsandbytes"
+    assert flags["--model-path"] == "meta-llama/Llama-3.1-8B"
 
 
 def test_tensorrt_llm_shares_experts_by_attention_of_replicas():

@@ -26,8 +26,10 @@ def grid():
     return sweep(model("meta-llama/Llama-3.1-8B"), H100, WORKLOAD)
 
 
-def test_the_whole_grid_holds_ten_thousand_points(grid):
-    assert len(grid) >= 10_000
+def test_the_whole_grid_holds_every_format_that_loads(grid):
+    """vLLM 0.33 no longer loads bitsandbytes."""
+    assert len(grid) >= 8_000
+    assert not any(d.weights.name.startswith("bnb-") for d in grid.deployments)
     assert len(grid.contexts) == 8 and max(grid.batches) == 1024
     assert {d.tp for d in grid.deployments} == {1, 2, 4, 8}
     assert len(grid.frame()) == len(grid)

@@ -70,6 +70,16 @@ def test_another_question_is_another_answer(app):
     assert int(verdict(app).split()[0]) < int(few.split()[0])
 
 
+def test_the_fleet_is_launched_with_its_options(app):
+    set_to(app, "number_input", "rate", 400.0)
+    set_to(app, "selectbox", "draft", "EAGLE-3 head")
+    verdict(app)
+    assert any("Take it away" in text.value for text in app.markdown)
+    assert any(text.value.startswith("##### Launch it: ") and "servers of 1 × H100" in text.value
+               for text in app.markdown)
+    assert '"method": "eagle3"' in app.code[0].value and "--speculative-config" in app.code[0].value
+
+
 def test_too_few_replicas_are_told_how_many_are_missing(app):
     set_to(app, "number_input", "rate", 400.0)
     needed = int(verdict(app).split()[0])

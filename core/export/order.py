@@ -17,7 +17,9 @@ from core.traffic import Options
 _LENGTH_STEP: Final = 256        # tokens that a request may be longer than planned
 # What an engine makes of a 16-bit checkpoint while loading it; all else needs a checkpoint made before.
 # vLLM 0.33 refuses a plain "fp8" for that (layers/quantization/fp8.py) and names it by its scales.
-ONLINE: Final[Mapping[str, Mapping[str, str]]] = {"vllm": {"fp8": "fp8_per_tensor"}, "sglang": {"fp8": "fp8"}}
+ONLINE: Final[Mapping[str, Mapping[str, str]]] = {
+    "vllm": {"fp8": "fp8_per_tensor"}, "sglang": {"fp8": "fp8", "bnb-nf4": "bitsandbytes"},
+}
 HOST_CACHE_RATIO: Final = 2        # over the cache of the GPUs: SGLang's own default (server_args.py, hicache_ratio)
 NOTHING_MORE: Final = Options()
 _NO_REPLICAS: Final = ("trtllm", "llamacpp")      # servers that run one copy of a dense model each
