@@ -10,7 +10,9 @@ Hundreds of times cheaper than a browser: for what is asked of the server, not o
 
 import asyncio
 import time
-from typing import Self
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Self, TypeVar
 from urllib.parse import urlsplit
 
 from streamlit.proto.BackMsg_pb2 import BackMsg
@@ -21,6 +23,13 @@ from websockets.asyncio.client import ClientConnection, connect
 
 LIMIT_S = 30.0
 LARGEST_MESSAGE = 64 * 2**20
+T = TypeVar("T")
+
+
+def finish(work: Coroutine[object, object, T]) -> T:
+    """Runs asynchronous work to its end, in a thread of its own: a browser under test has its loop in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
 
 
 class Visitor:
