@@ -4,8 +4,10 @@ import streamlit as st
 from starlette.middleware import Middleware
 
 from pages import start
+from pages.bounds import Bounds
 from pages.visitors import OwnKey
 
 app = st.App(
-    "pages/router.py", lifespan=start.warm_up, middleware=[Middleware(OwnKey)], on_script_error=start.explain
+    "pages/router.py", lifespan=start.warm_up, middleware=[Middleware(Bounds), Middleware(OwnKey)],
+    on_script_error=start.explain,
 )

@@ -19,6 +19,7 @@ from core.errors import InputError, SweetspotError
 
 KEEP_S: Final = 3600.0              # a finished job can be looked at this long
 MAX_WAITING_PER_OWNER: Final = 2    # a visitor cannot fill the queue
+MAX_WAITING: Final = 20             # nor can many, or one who comes as many
 _log = logging.getLogger(__name__)
 
 
@@ -84,13 +85,15 @@ class Jobs:
         self._queues: dict[str, deque[Job]] = {}
 
     def submit(self, lane: str, owner: str, title: str, work: Callable[[Job], Any]) -> Job:
-        """Queues work on a lane. Raises InputError when this owner has too many waiting already."""
+        """Queues work on a lane. Raises InputError when this owner, or everybody, has too many waiting already."""
         job = Job(lane, owner, title, work)
         with self._lock:
             self._forget_old()
             waiting = sum(j.owner == owner and j.state is State.WAITING for j in self._jobs.values())
             if waiting >= MAX_WAITING_PER_OWNER:
                 raise InputError(f"{waiting} of your jobs are waiting already: let one end or cancel it first.")
+            if sum(j.state is State.WAITING for j in self._jobs.values()) >= MAX_WAITING:
+                raise InputError(f"{MAX_WAITING} jobs of other visitors are waiting already: try again later.")
             self._jobs[job.id] = job
             if lane not in self._queues:
                 self._queues[lane] = deque()

@@ -24,5 +24,8 @@ def data_folder() -> Path:
 
 
 def is_public() -> bool:
-    """Whether strangers can reach this app (SWEETSPOT_PUBLIC=1): probing, quality and local files are then off."""
+    """Whether strangers can reach this app (SWEETSPOT_PUBLIC=1): probing, quality and local files are then off.
+
+    The server sets it where it is unset and other machines can reach it (pages/start.py).
+    """
     return setting("public") in {"1", "true", "yes", "on"}

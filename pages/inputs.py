@@ -18,6 +18,7 @@ from core.gpus import GpuSpec
 from core.settings import is_public, setting
 from core.terms import Workload
 from pages import keeping
+from pages.bounds import listens_to_this_machine_only
 
 CUSTOM_GPU = "Custom GPU"
 GENERATIONS = {"other": "", "Volta": "7.0", "Turing": "7.5", "Ampere A100": "8.0", "Ampere": "8.6", "Ada": "8.9",
@@ -93,7 +94,7 @@ def hub_endpoint() -> str | None:
 
 def local_files_allowed() -> bool:
     """Whether a folder of this machine may be named: when the server listens to this machine only."""
-    return not is_public() and st.get_option("server.address") in {"localhost", "127.0.0.1", "::1"}
+    return not is_public() and listens_to_this_machine_only()
 
 
 def hub_token() -> str | None:

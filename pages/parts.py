@@ -5,6 +5,7 @@ SweetspotError and becomes one sentence with a way on; see `guard`.
 """
 
 import logging
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -123,7 +124,7 @@ def guard() -> Iterator[None]:
 def explain(error: Exception) -> bool:
     """Shows an error as a sentence with a way on; True tells Streamlit that it has been shown."""
     if not isinstance(error, SweetspotError):
-        log.exception("unexpected error", exc_info=error)
+        log.error("unexpected error\n%s", _without_token("".join(traceback.format_exception(error))))
         st.error(UNEXPECTED, icon=":material/error:")
         st.markdown("[Start over](?)")
         return True
@@ -134,6 +135,12 @@ def explain(error: Exception) -> bool:
     if isinstance(error, ModelGated):
         st.caption("Paste an access token under **Search the Hub** in the sidebar; it stays in this session.")
     return True
+
+
+def _without_token(text: str) -> str:
+    """For the log: a library may have put the visitor's Hub token into its message."""
+    token = inputs.hub_token()
+    return text.replace(token, "…") if token else text
 
 
 def _ways_on(error: SweetspotError) -> list[tuple[str, dict[str, object]]]:

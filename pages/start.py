@@ -3,16 +3,23 @@
 Nothing here imports a page or the core at the top: a server that is asked for its health shall not wait.
 """
 
+import os
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import streamlit as st
 
+from pages.bounds import listens_to_this_machine_only
+
 
 @asynccontextmanager
 async def warm_up(_app: st.App) -> AsyncIterator[None]:
-    """Runs while the server does: reads in the background what the first visitor would wait for."""
+    """Runs while the server does: reads in the background what the first visitor would wait for.
+
+    A server that other machines can reach is public unless its administrator says otherwise.
+    """
+    os.environ.setdefault("SWEETSPOT_PUBLIC", "0" if listens_to_this_machine_only() else "1")
     threading.Thread(target=_read_ahead, name="warm-up", daemon=True).start()
     yield
 

@@ -40,30 +40,33 @@ class Served(NamedTuple):
 
 
 @contextmanager
-def serve(**settings: str) -> Iterator[Served]:
-    """Runs the app as a user would; `settings` are the administrator's.
+def serve(*, address: str = "127.0.0.1", log: Path | None = None, **settings: str) -> Iterator[Served]:
+    """Runs the app as a user would; `settings` are the administrator's, everything it says goes to `log`.
 
     Hub requests are refused unless `SWEETSPOT_HUB_ENDPOINT` names a stand-in.
     """
     port = free_port()
+    output = log.open("wb") if log else subprocess.DEVNULL
     server = subprocess.Popen(
         [
             sys.executable, "-m", "streamlit", "run", "app.py",
-            "--server.port", str(port), "--server.address", "127.0.0.1",
+            "--server.port", str(port), "--server.address", address,
             "--server.headless", "true", "--server.fileWatcherType", "none",
         ],
         cwd=ROOT,
         env=os.environ | {"SWEETSPOT_HUB_ENDPOINT": NO_HUB} | settings,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
     )
-    address = f"http://127.0.0.1:{port}"
+    url = f"http://{address}:{port}"
     try:
-        wait_until_healthy(address, server)
-        yield Served(address, server.pid)
+        wait_until_healthy(url, server)
+        yield Served(url, server.pid)
     finally:
         server.terminate()
         server.wait(timeout=10)
+        if log:
+            output.close()
 
 
 def wait_until_healthy(address: str, server: "subprocess.Popen[bytes]", limit_s: float = 30.0) -> None:

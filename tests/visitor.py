@@ -10,7 +10,9 @@ Hundreds of times cheaper than a browser: for what is asked of the server, not o
 
 import asyncio
 import time
-from typing import Self
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Self, TypeVar
 from urllib.parse import urlsplit
 
 from streamlit.proto.BackMsg_pb2 import BackMsg
@@ -21,6 +23,13 @@ from websockets.asyncio.client import ClientConnection, connect
 
 LIMIT_S = 30.0
 LARGEST_MESSAGE = 64 * 2**20
+T = TypeVar("T")
+
+
+def finish(work: Coroutine[object, object, T]) -> T:
+    """Runs asynchronous work to its end, in a thread of its own: a browser under test has its loop in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
 
 
 class Visitor:
@@ -31,7 +40,7 @@ class Visitor:
         self.page, self.query = parts.path.strip("/"), parts.query
         self.elements: list[Element] = []
         self.pages: dict[str, str] = {}
-        self.session_id = ""
+        self.session_id = self.page_hash = ""
         self.verdict = ""
         self.not_found = False
         self._url = address.replace("http", "ws", 1) + "/_stcore/stream"
@@ -74,10 +83,12 @@ class Visitor:
             kind = message.WhichOneof("type")
             if kind == "new_session":
                 self.elements, self.session_id = [], message.new_session.initialize.session_id
+                self.page_hash = message.new_session.page_script_hash
             elif kind == "page_not_found":
                 self.not_found = True
             elif kind == "navigation":
                 self.pages = {page.url_pathname: page.page_script_hash for page in message.navigation.app_pages}
+                self.page_hash = message.navigation.page_script_hash
             elif kind == "page_info_changed":
                 self.query = message.page_info_changed.query_string
             elif kind == "delta" and message.delta.WhichOneof("type") == "new_element":
