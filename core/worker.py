@@ -61,7 +61,7 @@ class Worker:
         if code == -signal.SIGKILL:
             return f"The measuring process was killed by the system {after}, most likely for want of memory: free some."
         if code < 0:
-            return f"The measuring process crashed {after} ({signal.Signals(-code).name}): check the driver."
+            return f"The measuring process crashed {after} ({signal.Signals(-code).name}): check driver and memory."
         return f"The measuring process ended {after} with code {code}; its last words are in the server's log."
 
 

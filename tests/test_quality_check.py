@@ -133,9 +133,11 @@ def test_cancelling_ends_it_at_once_and_leaves_nothing(folder, tmp_path):
     assert not workers() and list((tmp_path / "out").iterdir()) == []
 
 
-def test_out_of_memory_is_one_sentence(folder):
-    with pytest.raises(QualityError, match=r"not enough memory") as raised:
-        check(order(folder, "int8-rtn-g32", memory_bytes=1.0 * MIB), silent)
+def test_out_of_memory_is_one_sentence(tmp_path):
+    """Weights of 400 MB in 32 bits, and logits of 400 MB for each prompt, where 400 MiB may be taken."""
+    large = tiny(tmp_path, vocab_size=200_000)
+    with pytest.raises(QualityError, match="not enough memory") as raised:
+        check(order(large, "int8-rtn-g32", memory_bytes=400.0 * MIB), silent)
     assert "\n" not in str(raised.value) and not workers()
 
 

@@ -99,9 +99,11 @@ def _run(order: Order, folder: Path, out: TextIO) -> None:
 
 
 def _prepare(order: Order, out: TextIO) -> torch.device:
-    """Imports torch, bounds the memory and tells what device this is and what is installed."""
+    """Imports what is large, starts torch's threads, and tells what device this is and what is installed."""
     import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: F401
 
+    torch.ones(512, 512) @ torch.ones(512, 512)         # threads and libraries are up before a limit counts
     device = torch.device(order.device)
     versions = {"python": platform.python_version()} | {
         name: version(name) for name in PACKAGES if find_spec(name.replace("-", "_")) is not None
