@@ -197,7 +197,8 @@ def prior(spec: ModelSpec, losses: Losses) -> None:
             rows, hide_index=True, key="prior", height=420, alt="Expected loss of every format with range and source",
             column_config={
                 "Format": st.column_config.TextColumn(pinned=True), "Loss, %": number(format="%.2f"),
-                "Measured, %": st.column_config.TextColumn(alignment="right"), "Method": st.column_config.TextColumn(width=110),
+                "Measured, %": st.column_config.TextColumn(alignment="right"),
+                "Method": st.column_config.TextColumn(width=110),
                 "Models": number(help="With published figures of it"),
             },
         )
