@@ -169,7 +169,9 @@ def side_by_side(named: Sequence[tuple[str, QualityMeasurement]]) -> None:
     if len({check.prompts_digest for _, check in named}) < 2:
         return
     labels = dict.fromkeys(score.label for _, check in named for score in check.scores)
-    titles = [f"{name}, {shelf.when(check.date)}" for name, check in named]
+    names = [name.partition(", ")[2] or name for name, _ in named]
+    titles = [name if names.count(name) == 1 else f"{name}, {shelf.when(check.date)}"
+              for name, (_, check) in zip(names, named, strict=True)]
     with st.container(border=True, gap="small"):
         parts.section("The same model on other prompts", "KL divergence, nats per token, ± one standard error.")
         st.dataframe([
