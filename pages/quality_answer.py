@@ -169,13 +169,16 @@ def side_by_side(named: Sequence[tuple[str, QualityMeasurement]]) -> None:
     if len({check.prompts_digest for _, check in named}) < 2:
         return
     labels = dict.fromkeys(score.label for _, check in named for score in check.scores)
+    names = [name.partition(", ")[2] or name for name, _ in named]
+    titles = [name if names.count(name) == 1 else f"{name}, {shelf.when(check.date)}"
+              for name, (_, check) in zip(names, named, strict=True)]
     with st.container(border=True, gap="small"):
         parts.section("The same model on other prompts", "KL divergence, nats per token, ± one standard error.")
         st.dataframe([
             {"Variant": _short(label)} | {
-                name: next((f"{score.kl.value:.4f} ± {score.kl.standard_error:.4f}"
-                            for score in check.scores if score.label == label), "–")
-                for name, check in named
+                title: next((f"{score.kl.value:.4f} ± {score.kl.standard_error:.4f}"
+                             for score in check.scores if score.label == label), "–")
+                for title, (_, check) in zip(titles, named, strict=True)
             } for label in labels
         ], hide_index=True, alt="KL divergence of each variant on each set of prompts", key="side_by_side")
 
@@ -183,7 +186,7 @@ def side_by_side(named: Sequence[tuple[str, QualityMeasurement]]) -> None:
 def prior(spec: ModelSpec, losses: Losses) -> None:
     """What is published of every format for this model, and what was measured of it."""
     rows = [_prior_row(row, losses) for row in quality_prior.table(spec)]
-    if all(row["Measured, %"] is None for row in rows):
+    if not any(row["Measured, %"] for row in rows):
         rows = [{name: cell for name, cell in row.items() if name != "Measured, %"} for row in rows]
     number = st.column_config.NumberColumn
     with st.container(border=True, gap="small"):
@@ -196,7 +199,8 @@ def prior(spec: ModelSpec, losses: Losses) -> None:
             rows, hide_index=True, key="prior", height=420, alt="Expected loss of every format with range and source",
             column_config={
                 "Format": st.column_config.TextColumn(pinned=True), "Loss, %": number(format="%.2f"),
-                "Measured, %": number(format="%.2f"), "Method": st.column_config.TextColumn(width=110),
+                "Measured, %": st.column_config.TextColumn(alignment="right"),
+                "Method": st.column_config.TextColumn(width=110),
                 "Models": number(help="With published figures of it"),
             },
         )
@@ -207,6 +211,6 @@ def _prior_row(row: quality_prior.Row, losses: Losses) -> dict[str, object]:
     return {
         "Format": in_plans("" if row.weights == "bf16" else row.weights, row.kv_cache), "Method": row.method,
         "Loss, %": loss and 100 * loss.value, "80 % range": _range(loss) if loss else NO_FIGURE,
-        "Measured, %": 100 * known.value if known and known.basis is Basis.MEASURED else None,
+        "Measured, %": f"{100 * known.value:.2f}" if known and known.basis is Basis.MEASURED else "",
         "Models": row.models or None, "Source": loss.source if loss else "",
     }

@@ -13,12 +13,12 @@ def score(variant, weights, kl, loss, label="", kv=""):
                  Spread(kl, kl / 10), Spread(1 - kl, 0.01), 20.0, worst)
 
 
-def check(digest="a" * 64, awq=0.005):
+def check(digest="a" * 64, awq=0.005, date="2026-11-25T12:00:00+00:00"):
     scores = (score("bf16", "", 0.001, 0.0001, "BF16, the noise floor"),
               score("awq-g128", "awq-int4", 0.02, awq, "AWQ INT4, groups of 128"),
               score("int4-rtn-g128", "int4", 0.2, 0.12, "INT4 round to nearest, groups of 128"))
     return QualityMeasurement(
-        model=MODEL, revision="", device="CPU: x", versions=(("torch", "2.13.0"),), date="2026-11-25T12:00:00+00:00",
+        model=MODEL, revision="", device="CPU: x", versions=(("torch", "2.13.0"),), date=date,
         seconds=300.0, prompts=12, tokens=1408, prompts_digest=digest, calibration="16 x 256 tokens", perplexity=7.0,
         reference="float32", scores=scores, lost=("NF4 of bitsandbytes: not enough memory.",),
     )
@@ -105,7 +105,7 @@ def test_a_check_from_elsewhere_is_shown_beside_what_is_published_and_turns_the_
     assert rows["Variant"].iloc[0] == "BF16 floor"
     assert rows.loc[1, "Loss, %"] == pytest.approx(0.5) and rows.loc[1, "Published"].endswith("%, estimated)")
     published = table(app, "80 % range").set_index(["Format", "Method"])
-    assert published.loc[("AWQ INT4", "AWQ"), "Measured, %"] == pytest.approx(0.5)
+    assert published.loc[("AWQ INT4", "AWQ"), "Measured, %"] == "0.50"
     assert any("not enough memory" in caption.value for caption in app.caption)
     assert any("words were not kept" in caption.value for caption in app.caption)
     app.switch_page("plan.py").run()
@@ -125,8 +125,10 @@ def test_a_check_put_aside_leaves_the_plan_alone(app):
 def test_two_sets_of_prompts_stand_side_by_side(app):
     on_quality(app, MODEL)
     upload(app, to_json(check()).encode())
-    upload(app, to_json(check("b" * 64, awq=0.04)).encode(), name="other.json")
-    both = next(frame.value for frame in app.dataframe if list(frame.value.columns[1:]) == ["Llama-3.1-8B, 12 prompts"])
+    upload(app, to_json(check("b" * 64, awq=0.04, date="2026-11-25T13:00:00+00:00")).encode(), name="other.json")
+    assert not app.exception and not app.error and len([toggle for toggle in app.toggle if toggle.value]) == 2
+    both = next(frame.value for frame in app.dataframe if frame.value.columns[1].startswith("12 prompts"))
+    assert list(both.columns[1:]) == ["12 prompts, 2026-11-25 13:00 UTC", "12 prompts, 2026-11-25 12:00 UTC"]
     assert both["Variant"].iloc[0] == "BF16 floor" and "0.0200 ± 0.0020" in both.iloc[1].to_list()
 
 
