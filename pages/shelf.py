@@ -40,7 +40,8 @@ def shelf(
             if usable(measurement):
                 st.toggle("Use in plans", value=evidence.in_use(item), key=f"use {item.id} {item.revision}",
                           on_change=evidence.use_measurement, args=(item,))
-            parts.download("JSON", lambda m=measurement: to_json(m), f"{figures.file_name(prefix, item.name)}.json")
+            parts.download("JSON", lambda m=measurement: to_json(m), f"{figures.file_name(prefix, item.name)}.json",
+                           key=f"json {item.id}")
             st.button("Delete", key=f"delete {item.id}", on_click=keeping.delete, args=(item,))
 
 
