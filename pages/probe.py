@@ -58,10 +58,11 @@ def ask(spec: ModelSpec) -> None:
             "are left alone. The same without a browser:"
         )
         st.code(command, language="bash")
-        if missing := devices.missing_libraries():
-            st.caption(f"Faster kernels can be measured with {' and '.join(missing)}: `{INSTALL}`.")
+        missing = devices.missing_libraries()
         if len(here) == 1:
             st.caption("No NVIDIA GPU is seen here. A processor's figures are a trial and move no plan.")
+        elif missing:
+            st.caption(f"Kernels of {' and '.join(missing)}, often faster, are measured too after `{INSTALL}`.")
 
 
 def page() -> None:

@@ -135,8 +135,8 @@ def _decode(measurement: Measurement, spec: ModelSpec, gpu: gpus.GpuSpec | None)
     with st.container(border=True, gap="small"):
         parts.section(
             "Decode of the whole model",
-            "Lines: stacks of layers measured and extrapolated, head and sampling included. Rings: estimated without "
-            "the probe, an engine's scheduling included. A diamond marks where a format falls to 16-bit speed.",
+            "Lines: stacks of layers measured and extrapolated, head and sampling included, no scheduling. Rings: the "
+            "same estimated without the probe. A diamond marks where a format falls to 16-bit speed.",
         )
         crossings = {_label(fmt): at for fmt, at in fit.crossings(steps).items()}
         parts.chart(charts.tokens_over_batch(series, estimated, crossings), alt="Decode tokens per second over batch",

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import InputError
-from core.probe.fit import ceilings, extrapolate, line
+from core.probe.fit import DecodeStep, FullModel, ceilings, crossings, extrapolate, line
 from core.probe.measurement import Conditions, Measurement, Point, Quantity, from_json, to_json
 from core.probe.timing import BLOCK, MAX_SAMPLES, Stop, Timing, settle
 
@@ -111,6 +111,41 @@ def test_a_bent_line_widens_the_range():
     bent = extrapolate([2, 4, 8], [0.25e-3, 0.49e-3, 0.85e-3], 0.2e-3, 32, 0.003)
     assert bent.seconds == pytest.approx(straight.seconds)
     assert bent.high_s - bent.seconds > 10 * (straight.high_s - straight.seconds)
+
+
+def steps(**milliseconds):
+    """Format -> decode step by batch [ms]."""
+    return [
+        DecodeStep(fmt.replace("_", "-"), batch, FullModel(ms / 1e3, ms / 1e3, ms / 1e3))
+        for fmt, row in milliseconds.items() for batch, ms in row.items()
+    ]
+
+
+def test_a_format_stops_paying_where_its_line_meets_the_16_bit_one():
+    """Twice as fast at 16, half as fast at 256: level in the middle of the logs, at 64."""
+    made = steps(bf16={16: 8.0, 256: 16.0}, awq_int4={16: 4.0, 256: 32.0}, fp8={16: 6.0, 256: 12.0})
+    found = crossings(made)
+    assert set(found) == {"awq-int4"}
+    batch, rate = found["awq-int4"]
+    assert batch == pytest.approx(64.0)
+    assert rate == pytest.approx((16 / 8e-3 * 256 / 16e-3) ** 0.5)
+
+
+def test_without_16_bit_nothing_crosses():
+    assert crossings(steps(fp8={16: 6.0, 256: 12.0})) == {}
+
+
+def test_what_an_integer_type_multiplies_at_is_not_read_off_its_weights():
+    """8-bit weights that are widened multiply in 16 bits; w8a8 streams as many bytes, but is another kernel."""
+    points = [
+        point(Quantity.LINEAR, "int8", 1e-3, moved=1e8, flops=5e11, M=2048, N=8192, K=8192),
+        point(Quantity.MATMUL, "int8", 1e-3, moved=1e8, flops=9e11, M=4096, N=8192, K=8192),
+        point(Quantity.MATMUL, "int8", 1e-5, moved=1e8, flops=1e8, M=1, N=8192, K=8192),
+        point(Quantity.LINEAR, "int8", 5e-5, moved=1e8, flops=1e8, M=1, N=8192, K=8192),
+    ]
+    found = ceilings(measurement(points))
+    assert found.matmul_flops_per_s == {"int8": pytest.approx(9e14)}
+    assert found.weights_bytes_per_s == {"int8": pytest.approx(2e12)}
 
 
 def test_one_depth_is_not_enough():

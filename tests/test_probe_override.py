@@ -8,7 +8,7 @@ import pytest
 from core import catalogue, gpus, speed
 from core.formats import FORMATS, KV_FORMATS
 from core.probe.measurement import FALLBACK, Conditions, Measurement, Point, Quantity
-from core.probe.override import differences, with_measured
+from core.probe.override import differences, roofs, step_differences, with_measured
 from core.probe.timing import Stop, Timing
 from core.terms import Deployment
 
@@ -131,6 +131,27 @@ def test_all_reduces_move_plans_over_as_many_gpus():
 
     assert over(2, slow) > over(2, GPU) + 60 * 10e-6      # two sums a layer, 32 layers, each at least 10 us slower
     assert over(4, slow) == over(4, GPU)
+
+
+def test_a_decode_step_stands_beside_its_estimate_without_scheduling():
+    """Blocks of 0.2 ms a layer and a head of 0.4 ms: 32 layers take 6.8 ms; 16 GB at 3.35 TB/s are 4.8 ms at best."""
+    blocks = [point(Quantity.BLOCK, "bf16", 2e-4 * n, layers=n, batch=1, context=1024) for n in (2, 4, 8)]
+    made = measurement(*blocks, point(Quantity.HEAD, "bf16", 4e-4, batch=1, N=128256, K=4096))
+    (one,) = step_differences(SPEC, GPU, made)
+    assert (one.format, one.batch, one.measured.seconds) == ("bf16", 1, pytest.approx(6.8e-3))
+    assert 4.8e-3 < one.estimated_s < tpot(GPU)
+
+
+def test_roofs_are_the_sheet_the_estimate_and_what_was_measured():
+    fast = point(Quantity.MATMUL, "bf16", 1e-3, flops=0.7 * GPU.flops["bf16"] * 1e-3, M=4096, N=28672, K=4096)
+    found = roofs(SPEC, GPU, measurement(weights(0.8), fast))
+    assert list(found) == ["data sheet", "estimated", "measured"]
+    assert found["data sheet"] == (GPU.bandwidth_bytes_per_s, GPU.flops["bf16"])
+    assert found["measured"] == (
+        pytest.approx(0.8 * GPU.bandwidth_bytes_per_s), pytest.approx(0.7 * GPU.flops["bf16"])
+    )
+    assert all(0.4 < low / high < 1 for low, high in zip(found["estimated"], found["data sheet"], strict=True))
+    assert "measured" not in roofs(SPEC, GPU, measurement(weights(0.8)))
 
 
 def test_differences_name_measured_estimated_and_data_sheet():

@@ -22,7 +22,8 @@ def made_up(share=0.5):
     sizes = [2**power for power in range(20, 31, 2)]
     points = [point(Quantity.COPY, "bytes", 4e-6 + 2 * s / bandwidth, moved=2.0 * s, size=s) for s in sizes]
     K, N = 4096, 28672
-    formats = {"bf16": (2.0, 1.0), "awq-int4": (0.53, 0.8), "fp8": (1.0, 1.9)}      # bytes a weight, speed of arithmetic
+    # bytes of a weight, speed of arithmetic
+    formats = {"bf16": (2.0, 1.0), "awq-int4": (0.53, 0.8), "fp8": (1.0, 1.9)}
     for fmt, (size, speed) in formats.items():
         for M in (1, 4, 16, 64, 256, 1024):
             compute = 2.0 * M * N * K / (0.7 * GPU.flops["bf16"]) / speed

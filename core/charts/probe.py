@@ -1,8 +1,23 @@
 """Pictures of a probe: bandwidth by size, tokens/s by batch, measured beside estimated."""
 
 from collections.abc import Mapping, Sequence
+from math import log10
 
-from core.charts.style import GREY, INK, Spec, colour, decades, doubling, figure, one, quantity, rows, spread, tooltip
+from core.charts.style import (
+    GREY,
+    INK,
+    Spec,
+    colour,
+    decades,
+    doubling,
+    figure,
+    one,
+    quantity,
+    rows,
+    spread,
+    tooltip,
+    vertical_rule,
+)
 from core.units import TERA
 
 HEIGHT = 260
@@ -55,7 +70,10 @@ def tokens_over_batch(
     """
     batches = sorted({batch for points in series.values() for batch, *_ in points})
     x = doubling("batch", "sequences decoded together", batches, last=batches[-1] * 2.5)
-    y = quantity("rate", "tokens/s")
+    rates = [rate for points in series.values() for _, *three in points for rate in three]
+    rates += [rate for points in estimated.values() for _, rate in points]
+    low, high = min(rates) / 1.4, max(rates) * 3       # room for names above
+    y = decades("rate", "tokens/s", low, high)
     layers: list[Spec] = []
     for position, (name, points) in enumerate(series.items()):
         hue = colour(position)
@@ -80,11 +98,10 @@ def tokens_over_batch(
                     Format="name", Batch="batch", Estimated_tokens_per_s="rate|,.0f")},
             })
     layers += _crossings(crossings, x, y)
-    highest = max(high for points in series.values() for *_, high in points)
-    ends = spread([points[-1][1] for points in series.values()], gap=highest * 0.07)
+    ends = spread([log10(points[-1][1]) for points in series.values()], gap=0.07 * log10(high / low))
     for position, ((name, points), end) in enumerate(zip(series.items(), ends, strict=True)):
         layers.append({
-            "data": one(batch=points[-1][0], rate=end, name=name),
+            "data": one(batch=points[-1][0], rate=10**end, name=name),
             "mark": {"type": "text", "align": "left", "dx": 8, "color": colour(position), "fontWeight": 600},
             "encoding": {"x": x, "y": y, "text": {"field": "name"}},
         })
@@ -92,18 +109,16 @@ def tokens_over_batch(
 
 
 def _crossings(crossings: Mapping[str, tuple[float, float]], x: Spec, y: Spec) -> list[Spec]:
-    """A diamond at each, with the format and the batch below it."""
-    if not crossings:
-        return []
-    labels = [f"{name} pays to batch {batch:,.0f}" for name, (batch, _) in crossings.items()]
-    data = rows(batch=[b for b, _ in crossings.values()], rate=[r for _, r in crossings.values()], label=labels)
-    return [
-        {"data": data, "mark": {"type": "point", "shape": "diamond", "filled": True, "size": 130, "color": INK,
-                                "opacity": 1},
-         "encoding": {"x": x, "y": y, "tooltip": tooltip(Crossover="label")}},
-        {"data": data, "mark": {"type": "text", "align": "right", "dx": -10, "dy": -12, "color": INK},
-         "encoding": {"x": x, "y": y, "text": {"field": "label"}}},
-    ]
+    """A diamond at each under a dashed line, with the format and the batch at its top."""
+    layers = []
+    for row, (name, (batch, rate)) in enumerate(crossings.items()):
+        layers += vertical_rule(batch, f"{name} pays to batch {batch:,.0f}", x, row=row)
+        layers.append({
+            "data": one(batch=batch, rate=rate, name=name),
+            "mark": {"type": "point", "shape": "diamond", "filled": True, "size": 130, "color": INK, "opacity": 1},
+            "encoding": {"x": x, "y": y, "tooltip": tooltip(Format="name", Batch="batch|,.0f")},
+        })
+    return layers
 
 
 def measured_roofline(

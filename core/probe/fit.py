@@ -133,7 +133,10 @@ class DecodeStep:
 
 
 def decode_steps(measurement: Measurement, layers: int) -> tuple[DecodeStep, ...]:
-    """Steps for every format and batch that was measured at two depths or more; the head's next larger batch counts."""
+    """Steps for every format, 16 bit first, and batch that was measured at two depths or more.
+
+    The head's next larger batch counts.
+    """
     blocks: defaultdict[tuple[str, int], list[Point]] = defaultdict(list)
     heads = sorted((p.shape["batch"], p.timing.median_s) for p in measurement.points if p.quantity is Quantity.HEAD)
     for point in measurement.points:
@@ -149,7 +152,7 @@ def decode_steps(measurement: Measurement, layers: int) -> tuple[DecodeStep, ...
         full = extrapolate(depths, [p.timing.median_s for p in points], head_s, layers, spread)
         if full.seconds > 0:
             out.append(DecodeStep(fmt, batch, full))
-    return tuple(sorted(out, key=lambda step: (step.format, step.batch)))
+    return tuple(sorted(out, key=lambda step: (step.format != BASE, step.format, step.batch)))
 
 
 def crossings(steps: Sequence[DecodeStep]) -> dict[str, tuple[float, float]]:

@@ -169,7 +169,7 @@ def _largest(linears: Sequence[Linear], extent: Extent) -> list[tuple[int, int]]
 def _streams(sizes: Sequence[int]) -> Iterator[Task]:
     for quantity, passes in ((Quantity.COPY, 2.0), (Quantity.READ, 1.0)):
         for size in sizes:
-            yield Task(quantity, "bytes", {"size": size}, passes * size, rank=0 if size == max(sizes) else 2)
+            yield Task(quantity, "bytes", {"size": size}, passes * size, rank=0 if size == max(sizes) else 1)
 
 
 def _product(quantity: Quantity, fmt: str, M: int, K: int, N: int, weight_bytes: float, rank: int) -> Task:

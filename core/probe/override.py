@@ -156,13 +156,15 @@ class StepDifference:
 
 
 def step_differences(spec: ModelSpec, gpu: GpuSpec, measurement: Measurement) -> tuple[StepDifference, ...]:
-    """Every decode step measured beside the estimate for a generic engine, whose scheduling is part of it."""
+    """Every decode step measured beside the estimate for a generic engine, less its scheduling, which no probe has."""
     plain = replace(gpu, measured={})
     out = []
     for step in decode_steps(measurement, spec.n_layers):
         deployment = Deployment(plain, FORMATS[step.format], KV_FORMATS["bf16"], engine=GENERIC)
         costs = speed.breakdown(spec, deployment, "decode", step.batch, BLOCK_CONTEXT)
-        out.append(StepDifference(step.format, step.batch, step.full, sum(cost.seconds for cost in costs)))
+        rates = rates_of(((spec, deployment),), load())
+        scheduling = float(rates.step_s[0] + rates.sequence_s[0] * step.batch)
+        out.append(StepDifference(step.format, step.batch, step.full, sum(cost.seconds for cost in costs) - scheduling))
     return tuple(out)
 
 
