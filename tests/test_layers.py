@@ -161,6 +161,17 @@ def test_torch_stays_in_probe_and_quality_and_waits_until_they_run():
     assert not wrong, "\n".join(wrong)
 
 
+def test_ray_stays_in_the_cluster_and_waits_until_it_is_asked_for():
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}{'' if late else ' when it is loaded'}"
+        for path in [*modules(CORE), *modules(ROOT / "pages"), ROOT / "app.py"]
+        for name, late in imported(path)
+        if name.split(".")[0] in {"ray", "grpc"}
+        and not (path.is_relative_to(CORE) and room(path) == "cluster" and late)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
 def test_every_room_loads_first_and_none_loads_torch_or_streamlit():
     """In a fresh interpreter, each room before any other, so that no circle hides behind an order; then all.
 
@@ -181,7 +192,7 @@ for room in {rooms!r}:
         print(room, 'does not load first:', error)
 for name in {names!r}:
     importlib.import_module(name)
-print(*(name for name in ('torch', 'transformers', 'streamlit', 'pages') if name in sys.modules))
+print(*(name for name in ('torch', 'transformers', 'ray', 'streamlit', 'pages') if name in sys.modules))
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.stdout.strip() == "", done.stdout + done.stderr

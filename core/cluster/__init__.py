@@ -4,8 +4,8 @@ Ray is loaded by `driver` and `node` alone, in processes of their own.
 """
 
 from core.cluster.calls import Call, Heard, Loss, News, Node, Result, Tell
-from core.cluster.session import WAIT_S, address, is_installed, nodes, run
+from core.cluster.session import address, is_installed, nodes, run
 
 __all__ = [
-    "WAIT_S", "Call", "Heard", "Loss", "News", "Node", "Result", "Tell", "address", "is_installed", "nodes", "run",
+    "Call", "Heard", "Loss", "News", "Node", "Result", "Tell", "address", "is_installed", "nodes", "run",
 ]

@@ -135,8 +135,9 @@ class _Errand:
         self._nodes = {node.id: node for node in nodes}
         self._places: dict[int, str] = {}           # node of every call that started
         self._started_s: dict[int, float] = {}
-        self._moved_s = time.monotonic()            # when a call ended last and may have made room
         self._board = ray.remote(num_cpus=0, resources={HEAD: 0.001})(Board).remote()
+        ray.get(self._board.take.remote())          # the cluster has unpacked our code and runs it
+        self._moved_s = time.monotonic()            # when a call started or ended last
         function = ray.remote(max_retries=0)(perform)
         self._running = {
             function.options(**self._options(call)).remote(self._board, number, call.function, call.arguments): number
@@ -167,8 +168,8 @@ class _Errand:
 
     def _listen(self) -> None:
         news, self._places = self._ray.get(self._board.take.remote())
-        for number in self._places:
-            self._started_s.setdefault(number, time.monotonic())
+        for number in self._places.keys() - self._started_s.keys():
+            self._moved_s = self._started_s[number] = time.monotonic()
         for word in news:
             self._hear(word)
 
@@ -201,7 +202,7 @@ class _Errand:
         for reference, number in list(self._running.items()):
             call, started_s = self._calls[number], self._started_s.get(number)
             if started_s is None and now_s - self._moved_s > self._wait_s:
-                reason = f"Not started in {self._wait_s:.0f} s, for {self._wanted(call)} is not free. {self._free()}"
+                reason = f"Not started in {self._wait_s:.0f} s, for {self._wanted(call)} not free. {self._free()}"
             elif started_s is not None and now_s - started_s > call.seconds:
                 where = self._name(self._places[number])
                 reason = f"It did not end within {call.seconds:.0f} s on {where} and was stopped."
@@ -212,8 +213,10 @@ class _Errand:
             self._hear(Loss(number, reason))
 
     def _wanted(self, call: Call) -> str:
-        what = f"a GPU of type {call.gpu_type}" if call.gpu_type else "a GPU" if call.gpus else "a processor"
-        return f"{what} on {self._name(call.node)}" if call.node else what
+        what = "a processor" if not call.gpus else "a GPU" if call.gpus == 1 else f"{call.gpus} GPUs"
+        kind = f" of type {call.gpu_type}" if call.gpu_type else ""
+        place = f" on {self._name(call.node)}" if call.node else ""
+        return f"{what}{kind}{place} {'are' if call.gpus > 1 else 'is'}"
 
     def _free(self) -> str:
         """What the cluster could run now."""

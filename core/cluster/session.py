@@ -17,7 +17,6 @@ from core.worker import running
 
 ADDRESS: Final = re.compile(r"ray://[\w.\-\[\]:]+:\d{1,5}")
 CONNECT_S: Final = 60.0         # to start a cluster, or to reach one and hand it the code
-WAIT_S: Final = 30.0            # for a place in the cluster
 
 Look = Callable[[], None]       # called ten times a second; what it raises stops the work
 
@@ -37,14 +36,14 @@ def address() -> str | None:
 
 def nodes(look: Look = lambda: None) -> tuple[Node, ...]:
     """The machines of the cluster that are alive, those with GPUs first. Raises ClusterError."""
-    with closing(_lines((), look, WAIT_S)) as lines:
+    with closing(_lines((), look, 0.0)) as lines:
         return tuple(unpacked(next(lines)["nodes"]))
 
 
-def run(calls: Sequence[Call], look: Look, *, wait_s: float = WAIT_S) -> Generator[Heard]:
+def run(calls: Sequence[Call], look: Look, *, wait_s: float) -> Generator[Heard]:
     """Runs calls side by side and yields what is heard of them; each ends in one Result or one Loss.
 
-    A call that found no place `wait_s` after the last other one ended is lost. Closing the iterator stops
+    A call that found no place `wait_s` after the last other one started or ended is lost. Closing the iterator stops
     every call at once. Raises ClusterError when there is no cluster or it goes away.
     """
     with closing(_lines(calls, look, wait_s)) as lines:

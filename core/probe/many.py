@@ -18,6 +18,7 @@ from core.units import GB
 from core.worker import free_memory_bytes
 
 TERA: Final = 1e12
+WAIT_S: Final = 30.0        # for a free GPU
 SPARE_S: Final = 30.0       # beyond a probe's own deadline, for the way there and back
 
 
@@ -85,13 +86,11 @@ def _is(node: Node, host: str) -> bool:
     return host == node.host or (bool(host) and node.id.startswith(host))
 
 
-def probe_many(
-    spec: ModelSpec, chosen: Sequence[Target], seconds: float, report: Report, *, wait_s: float | None = None
-) -> tuple[Row, ...]:
+def probe_many(spec: ModelSpec, chosen: Sequence[Target], seconds: float, report: Report) -> tuple[Row, ...]:
     """Measures every target with the model's shapes, side by side.
 
     `report` is called ten times a second; what it raises stops every probe. A target whose node dies, that
-    finds no place in `wait_s`, or whose probe fails loses its row alone. Raises ClusterError without a cluster.
+    finds no place in time, or whose probe fails loses its row alone. Raises ClusterError without a cluster.
     """
     calls = [
         Call(measure, (spec, seconds, target.gpus), seconds + GRACE_S + SPARE_S, target.node, target.gpu_type,
@@ -103,7 +102,7 @@ def probe_many(
     def look() -> None:
         report(sum(1.0 if row.ended else row.share for row in rows) / len(rows), tuple(rows))
 
-    with closing(cluster.run(calls, look, wait_s=cluster.WAIT_S if wait_s is None else wait_s)) as words:
+    with closing(cluster.run(calls, look, wait_s=WAIT_S)) as words:
         for heard in words:
             rows[heard.call] = _after(rows[heard.call], heard)
     look()
