@@ -11,11 +11,26 @@ EVERY_S: Final = 0.3        # between two words of a call that has no partial re
 
 
 class Board:
-    """Keeps what the calls say until it is asked for."""
+    """Keeps what the calls say until it is asked for, and their places."""
 
     def __init__(self) -> None:
         self._news: list[News] = []
         self._places: dict[int, str] = {}
+        self._reserved: dict[int, Any] = {}     # Ray's placement group of every call that is waiting or runs
+        self._granted: set[int] = set()
+
+    def reserve(self, call: int, needs: dict[str, float], node: str) -> None:
+        """Asks for a place with these resources, on that node where one is named."""
+        from ray.util.placement_group import placement_group
+
+        selector = [{"ray.io/node-id": node}] if node else None
+        self._reserved[call] = placement_group([needs], bundle_label_selector=selector)
+
+    def release(self, call: int) -> None:
+        """Gives the place back, or no longer asks for it."""
+        from ray.util.placement_group import remove_placement_group
+
+        remove_placement_group(self._reserved.pop(call))
 
     def starts(self, call: int, node: str) -> None:
         self._places[call] = node
@@ -24,19 +39,23 @@ class Board:
     def say(self, news: News) -> None:
         self._news.append(news)
 
-    def take(self) -> tuple[list[News], dict[int, str]]:
-        """What was said since the last time, and the node of every call that started."""
-        news, self._news = self._news, []
-        return news, dict(self._places)
+    def take(self) -> tuple[list[News], dict[int, str], dict[int, Any]]:
+        """What was said since the last time, the node of every call that started, and the places newly granted."""
+        from ray.util.placement_group import placement_group_table
 
-    def free(self) -> dict[str, tuple[int, int]]:
-        """Whole GPUs and processors that are free now, by node."""
+        granted = {
+            call: group for call, group in self._reserved.items()
+            if call not in self._granted and placement_group_table(group)["state"] == "CREATED"
+        }
+        self._granted.update(granted)
+        news, self._news = self._news, []
+        return news, dict(self._places), granted
+
+    def free(self) -> dict[str, int]:
+        """Whole GPUs that are free now, by node."""
         from ray._private.state import available_resources_per_node  # Ray's own client has no public way
 
-        return {
-            node: (int(found.get("GPU", 0)), int(found.get("CPU", 0)))
-            for node, found in available_resources_per_node().items()
-        }
+        return {node: int(found.get("GPU", 0)) for node, found in available_resources_per_node().items()}
 
 
 def perform(board: Any, call: int, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Result | Loss:
