@@ -170,10 +170,11 @@ def test_side_by_side_a_node_that_dies_and_a_gpu_that_is_not_there_lose_their_ro
     rows = {row["gpu_type"]: row for row in json.loads(capsys.readouterr().out)["rows"]}
     found = from_json(json.dumps(rows["H200"]["measurement"]))
     assert found.is_cpu and found.points and rows["H200"]["lost"] == ""
+    assert any("no NVIDIA driver shows one" in remark for remark in found.conditions.remarks)
     assert f"Measured on {rows['H200']['host']} of a cluster." in found.conditions.remarks
     assert rows["H100"]["measurement"] is None and "went away before it ended" in rows["H100"]["lost"]
     assert rows["B200"]["lost"].startswith("Not started in 4 s, for a GPU of type B200 is not free.")
-    assert "Free now: 2 of 2 H200 on " in rows["B200"]["lost"]
+    assert " of 2 H200 on " in rows["B200"]["lost"].partition("Free now: ")[2]
     assert from_json((tmp_path / "probe-1.json").read_text()) == found
     assert not (tmp_path / "probe-2.json").exists()
 

@@ -38,7 +38,7 @@ def main() -> int:
         nodes = _nodes(ray)
         say(out, nodes=packed(nodes))
         if calls:
-            Errand(ray, calls, order["wait_s"], nodes, lambda heard: say(out, heard=packed(heard))).run()
+            Errand(ray, calls, order["wait_s"], nodes, lambda heard: say(out, heard=heard)).run()
     except ClusterError as error:
         traceback.print_exception(error)
         say(out, refused=str(error), explained=error.__cause__ is None)

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from core.cluster.calls import Call, Heard, Loss, Node
+from core.cluster.calls import Call, Loss, Node, packed
 from core.errors import ClusterError
 
 HEAD: Final = "node:__internal_head__"      # a resource of the head node alone
@@ -17,7 +17,7 @@ class Errand:
     """All calls of one order."""
 
     def __init__(
-        self, ray: Any, calls: Sequence[Call], wait_s: float, nodes: Sequence[Node], hear: Callable[[Heard], None]
+        self, ray: Any, calls: Sequence[Call], wait_s: float, nodes: Sequence[Node], hear: Callable[[str], None]
     ) -> None:
         self._ray, self._calls, self._wait_s, self._hear = ray, calls, wait_s, hear
         self._nodes = {node.id: node for node in nodes}
@@ -80,7 +80,7 @@ class Errand:
             num_cpus=0 if call.gpus else 1, num_gpus=call.gpus,
             scheduling_strategy=PlacementGroupSchedulingStrategy(group),
         )
-        self._running[task.remote(self._board, number, call.function, call.arguments)] = number
+        self._running[task.remote(self._board, number, packed((call.function, call.arguments)))] = number
 
     def _end(self, reference: Any) -> None:
         self._listen()          # what it said before it ended
@@ -89,7 +89,7 @@ class Errand:
         try:
             self._hear(self._ray.get(reference))
         except self._ray.exceptions.RayError as error:
-            self._hear(Loss(number, self._why_lost(number, error)))
+            self._hear(packed(Loss(number, self._why_lost(number, error))))
         self._board.release.remote(number)
 
     def _why_lost(self, number: int, error: Exception) -> str:
@@ -98,11 +98,6 @@ class Errand:
         where = self._name(node)
         if isinstance(error, known.RuntimeEnvSetupError):
             return f"{where} could not take this version of Sweetspot: see the logs of the node."
-        cause = getattr(error, "cause", None)
-        if isinstance(cause, ImportError):
-            return f"{where} lacks {cause.name or 'a package'}: install requirements.txt there."
-        if isinstance(cause, Exception):
-            return f"It failed on {where} with {type(cause).__name__}: see the logs of the node."
         alive = {node["NodeID"] for node in self._ray.nodes() if node["Alive"]}
         if isinstance(error, known.NodeDiedError) or node not in alive:
             return f"{where} went away before it ended: try again once it is back."
@@ -123,7 +118,7 @@ class Errand:
 
     def _lose(self, number: int, reason: str) -> None:
         self._board.release.remote(number)
-        self._hear(Loss(number, reason))
+        self._hear(packed(Loss(number, reason)))
 
     def _why_late(self, number: int) -> str:
         if number not in self._places:

@@ -1,10 +1,11 @@
 """What runs on the cluster's nodes: one call, and the board where running calls leave word."""
 
+import platform
 import time
-from collections.abc import Callable
+import traceback
 from typing import Any, Final
 
-from core.cluster.calls import Loss, News, Result
+from core.cluster.calls import Loss, News, Result, packed, unpacked
 from core.errors import SweetspotError
 
 EVERY_S: Final = 0.3        # between two words of a call that has no partial result to hand over
@@ -14,7 +15,7 @@ class Board:
     """Keeps what the calls say until it is asked for, and their places."""
 
     def __init__(self) -> None:
-        self._news: list[News] = []
+        self._news: list[str] = []
         self._places: dict[int, str] = {}
         self._reserved: dict[int, Any] = {}     # Ray's placement group of every call that is waiting or runs
         self._granted: set[int] = set()
@@ -34,12 +35,12 @@ class Board:
 
     def starts(self, call: int, node: str) -> None:
         self._places[call] = node
-        self._news.append(News(call, 0.0, "starting"))
+        self._news.append(packed(News(call, 0.0, "starting")))
 
-    def say(self, news: News) -> None:
+    def say(self, news: str) -> None:
         self._news.append(news)
 
-    def take(self) -> tuple[list[News], dict[int, str], dict[int, Any]]:
+    def take(self) -> tuple[list[str], dict[int, str], dict[int, Any]]:
         """What was said since the last time, the node of every call that started, and the places newly granted."""
         from ray.util.placement_group import placement_group_table
 
@@ -58,23 +59,31 @@ class Board:
         return {node: int(found.get("GPU", 0)) for node, found in available_resources_per_node().items()}
 
 
-def perform(board: Any, call: int, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Result | Loss:
-    """Runs a call on this node and leaves word of it on the board."""
+def perform(board: Any, call: int, work: str) -> str:
+    """Runs a call on this node and leaves word of it on the board; packed, a Result or a Loss.
+
+    What goes to and fro is packed, so that the head, which passes it on, needs none of our requirements.
+    """
     import ray
 
     board.starts.remote(call, ray.get_runtime_context().get_node_id())
-    said_s = time.monotonic()
-    last = None
+    said_s, last = time.monotonic(), None
 
     def tell(share: float, note: str, part: Any = None) -> None:
         nonlocal said_s, last
         if part is not None or time.monotonic() - said_s > EVERY_S:
-            said_s, last = time.monotonic(), board.say.remote(News(call, share, note, part))
+            said_s, last = time.monotonic(), board.say.remote(packed(News(call, share, note, part)))
 
     try:
-        value = function(tell, *arguments)
+        function, arguments = unpacked(work)
+        heard: Result | Loss = Result(call, function(tell, *arguments))
     except SweetspotError as error:
-        return Loss(call, str(error))
+        heard = Loss(call, str(error))
+    except ImportError as error:
+        heard = Loss(call, f"{platform.node()} lacks {error.name or 'a package'}: install requirements.txt there.")
+    except Exception as error:
+        traceback.print_exc()
+        heard = Loss(call, f"It failed on {platform.node()} with {type(error).__name__}: see the logs of the node.")
     if last is not None:
         ray.get(last)           # so that the board has it all before the result is seen
-    return Result(call, value)
+    return packed(heard)

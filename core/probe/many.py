@@ -115,18 +115,23 @@ def _after(row: Row, heard: cluster.Heard) -> Row:
         case News(_, share, note, part):
             return replace(row, share=share, note=note, points=(*row.points, part) if part else row.points)
         case Result(_, value):
-            found = from_json(value)
-            place = f"Measured on {row.target.host or 'a host'} of a cluster."
-            conditions = replace(found.conditions, remarks=(*found.conditions.remarks, place))
-            return replace(row, share=1.0, note="measured", measurement=replace(found, conditions=conditions))
+            return replace(row, share=1.0, note="measured", measurement=_placed(from_json(value), row.target))
         case Loss(_, reason):
             return replace(row, note="lost", lost=reason)
 
 
-def measure(tell: Tell, spec: ModelSpec, seconds: float, gpus_lent: int) -> str:
-    """On a node: the probe of the GPU that the cluster lends, as JSON; of the processor where the driver shows none.
+def _placed(found: Measurement, target: Target) -> Measurement:
+    """A measurement that says where it was made."""
+    remarks = (f"Measured on {target.host or 'a host'} of a cluster.",)
+    if target.gpus and found.is_cpu:
+        remarks += ("The cluster lent a GPU that no NVIDIA driver shows there: its processor was measured.",)
+    return replace(found, conditions=replace(found.conditions, remarks=(*found.conditions.remarks, *remarks)))
 
-    Raises ProbeError, also where a GPU is lent that is none of NVIDIA's and torch was built without it.
+
+def measure(tell: Tell, spec: ModelSpec, seconds: float, gpus_lent: int) -> str:
+    """On a node: the probe of the GPU that the cluster lends, as JSON; of the processor where no driver shows one.
+
+    Raises ProbeError.
     """
     device = "cuda:0" if gpus_lent and gpus.detect() else CPU       # the GPUs lent are the only ones in sight
     asked = order(spec, device, seconds, free_memory_bytes() if device == CPU else None)
