@@ -122,10 +122,10 @@ def _after(row: Row, heard: cluster.Heard) -> Row:
 
 def _placed(found: Measurement, target: Target) -> Measurement:
     """A measurement that says where it was made."""
-    remarks = (f"Measured on {target.host or 'a host'} of a cluster.",)
+    remarks = (*found.conditions.remarks, f"Measured on {target.host or 'a host'} of a cluster.")
     if target.gpus and found.is_cpu:
         remarks += ("The cluster lent a GPU that no NVIDIA driver shows there: its processor was measured.",)
-    return replace(found, conditions=replace(found.conditions, remarks=(*found.conditions.remarks, *remarks)))
+    return replace(found, conditions=replace(found.conditions, remarks=remarks))
 
 
 def measure(tell: Tell, spec: ModelSpec, seconds: float, gpus_lent: int) -> str:
