@@ -82,9 +82,12 @@ def _hold(n: int) -> str:
 
 
 def _kept(service: Service, slo: Slo) -> str:
-    ttft = f"TTFT p99 {figures.ms(service.ttft.p99)} of {figures.ms(slo.ttft_s)}"
-    tpot = f"TPOT p99 {figures.ms(service.tpot.p99)} of {figures.ms(slo.tpot_s)}"
-    return f"{100 * service.within_slo:.4g} % of requests within the targets: {ttft}, {tpot}"
+    kept = [
+        f"{name} p99 {figures.ms(times.p99)} of {figures.ms(limit_s)}"
+        for name, times, limit_s in (("TTFT", service.ttft, slo.ttft_s), ("TPOT", service.tpot, slo.tpot_s))
+        if not math.isnan(times.p99)
+    ]
+    return f"{100 * service.within_slo:.4g} % of requests within the targets: {', '.join(kept)}"
 
 
 def _purchase(plan: Plan, question: Question, fleet: Fleet) -> str:
@@ -145,11 +148,16 @@ def _costs(plan: Plan, question: Question, fleet: Fleet) -> None:
 def _percentiles(name: str, times: traffic.Percentiles, limit_s: float | None, says: str) -> None:
     value = _time(times.p99)
     missed = limit_s is not None and times.p99 > limit_s
+    if math.isnan(times.p99):
+        _metric(name, "–", "answers of one token", says)
+        return
     _metric(name, f":red[{value}]" if missed else value, f"p50 {_short(times.p50)} · p90 {_short(times.p90)}", says)
 
 
 def _time(seconds: float) -> str:
-    """ms, or seconds from one on."""
+    """ms, or seconds from one on; a dash where there is none."""
+    if math.isnan(seconds):
+        return "–"
     return f"{figures.three(seconds)} s" if seconds >= 1 else figures.ms(seconds)
 
 
@@ -187,6 +195,9 @@ def curves(question: Question, points: Sequence[RatePoint], fleet: Fleet) -> Non
         ):
             times = [getattr(point.service, field) for point in points]
             with place:
+                if all(math.isnan(t.p99) for t in times):
+                    st.caption("Answers of a single token have no time per output token.")
+                    continue
                 parts.chart(
                     charts.percentiles_over_rate(
                         rates, *([getattr(t, p) * MS_PER_S for t in times] for p in ("p50", "p90", "p99")),

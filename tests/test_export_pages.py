@@ -86,6 +86,15 @@ def test_a_first_look_is_enough_for_files(answer):
     assert "Following the load" not in text and text.count("<svg") == 2
 
 
+def test_answers_of_one_token_have_no_time_per_token(answer):
+    one = Lengths("one", 512, 0.0, 1, 0.0, "test")
+    question = replace(answer.question, trace=generate(5.0, 60.0, one), options=Options())
+    fleet, points = first_look(question)
+    found = Answer(question, answer.ordered, fleet, points)
+    assert fleet_report(found).count("<svg") == 1
+    assert json.loads(fleet_json(found))["fleet"]["served"]["tpot"]["p99"] is None
+
+
 def test_a_fleet_without_a_price_names_none(answer):
     gpu = replace(answer.question.deployment.gpu, price_usd_per_hour=None, price_source="")
     free = replace(answer, question=replace(

@@ -257,3 +257,12 @@ def test_absurd_traffic_is_refused(changes, says):
 def test_an_slo_no_fleet_can_hold_says_so(slo, says):
     with pytest.raises(InputError, match=says):
         smallest_fleet(generate(1, 60, CHAT), Steps(), ROOMY, slo)
+
+
+def test_requests_longer_than_any_cache_are_said_so():
+    long = trace(np.arange(20), np.full(20, 50), np.where(np.arange(20) % 2, 50, 10_000))
+    with pytest.raises(InputError, match=r"50\.0% of requests are longer.*than the 1,000 tokens"):
+        smallest_fleet(long, Steps(), Limits(1_000, 64, 8192), Slo(5.0, 0.05))
+    longer = trace(np.arange(20), np.where(np.arange(20) % 2, 50, 5_000), np.full(20, 50))
+    with pytest.raises(InputError, match="less than a prompt of 2,525"):
+        smallest_fleet(longer, Steps(), Limits(1_000, 64, 8192), Slo(5.0, 0.05, 0.4))

@@ -46,11 +46,11 @@ _RECIPES: Final[Mapping[str, _Recipe]] = {
     "gptq-int4": _gptq("W4A16"),
     "w8a8-int8": _Recipe(
         (f"{_IMPORT}.transform import SmoothQuantModifier", *_GPTQ),
-        f'[SmoothQuantModifier(smoothing_strength=0.8), GPTQModifier(scheme="W8A8", {_REST})]', True,
+        f'[\n    SmoothQuantModifier(smoothing_strength=0.8),\n    GPTQModifier(scheme="W8A8", {_REST}),\n]', True,
     ),
     "awq-int4": _Recipe(
         (*_ROUND, f"{_IMPORT}.transform import AWQModifier"),
-        f'[AWQModifier(), QuantizationModifier(scheme="W4A16_ASYM", {_REST})]', True,
+        f'[\n    AWQModifier(),\n    QuantizationModifier(scheme="W4A16_ASYM", {_REST}),\n]', True,
     ),
 }
 # NVIDIA/Model-Optimizer examples/hf_ptq/README.md: --qformat.
@@ -81,7 +81,7 @@ def _by_compressor(ordered: Order) -> Manifest:
     recipe = _RECIPES.get(fmt.name)
     if recipe is None:
         raise InputError(f"No recipe for {fmt.label} weights is known here: name an existing checkpoint.")
-    text = f", dataset=\"open_platypus\", num_calibration_samples={_SAMPLES}, max_seq_length={_SAMPLE_TOKENS}"
+    text = f'    dataset="open_platypus", num_calibration_samples={_SAMPLES}, max_seq_length={_SAMPLE_TOKENS},'
     lines = [
         f'"""Makes {fmt.label} weights: pip install {_COMPRESSOR}; takes a GPU, or patience."""',
         "",
@@ -89,8 +89,11 @@ def _by_compressor(ordered: Order) -> Manifest:
         *recipe.imports,
         "",
         f"recipe = {recipe.modifiers}",
-        f"oneshot(model={ordered.spec.name!r}, recipe=recipe, output_dir={checkpoint_folder(ordered)!r}"
-        f"{text if recipe.calibrated else ''})",
+        "oneshot(",
+        f"    model={ordered.spec.name!r}, recipe=recipe,",
+        f"    output_dir={checkpoint_folder(ordered)!r},",
+        *([text] if recipe.calibrated else []),
+        ")",
     ]
     return Manifest("Checkpoint", "quantize.py", "python", "\n".join(lines) + "\n", "python quantize.py",
                     _ready_note(ordered))

@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from math import isnan
 from typing import Final
 
 from core import charts, cost
@@ -172,6 +173,8 @@ def _charts(answer: Answer) -> list[Picture]:
     drawn = []
     for name, slo_s, title in (("ttft", q.slo.ttft_s, "TTFT, ms"), ("tpot", q.slo.tpot_s, "TPOT, ms")):
         times = [getattr(point.service, name) for point in points]
+        if all(isnan(t.p99) for t in times):        # answers of one token have no time per token
+            continue
         spec = charts.percentiles_over_rate(
             rates, *([getattr(t, p) * MS_PER_S for t in times] for p in ("p50", "p90", "p99")),
             title=title, slo_ms=slo_s * MS_PER_S, asked=q.trace.requests_per_s,

@@ -24,6 +24,8 @@ SECRET: Final = "hf-token"           # holds HF_TOKEN
 KSERVE_PORT: Final = 8080            # KServe's port of a custom container
 STARTUP_S: Final = 3600              # a large checkpoint is downloaded and compiled before the first answer
 _PERIOD_S: Final = 10
+# A plain Deployment; KServe 0.16 calls it Standard and still takes this name (kserve pkg/constants/constants.go).
+_KSERVE_MODE: Final = "RawDeployment"
 _LLM_D_CHART: Final = "v0.4.0"
 _LLM_D: Final = {"NVIDIA": "nvidia", "AMD": "amd", "Intel": "intel-xe"}
 
@@ -56,7 +58,7 @@ def kserve(ordered: Order) -> Manifest:
     made = container(one, KSERVE_PORT)
     service = {
         "apiVersion": "serving.kserve.io/v1beta1", "kind": "InferenceService",
-        "metadata": {"name": name, "annotations": {"serving.kserve.io/deploymentMode": "RawDeployment"}},
+        "metadata": {"name": name, "annotations": {"serving.kserve.io/deploymentMode": _KSERVE_MODE}},
         "spec": {"predictor": {
             "minReplicas": servers, "maxReplicas": servers,
             **_pod(one, made, name, KSERVE_PORT, container_name="kserve-container"),

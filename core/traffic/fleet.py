@@ -258,10 +258,17 @@ def alone(trace: Trace, steps: StepTimes, limits: Limits, slo: Slo) -> Alone:
         raise InputError("The trace holds no request: raise the rate or the duration.")
     prompt = int(np.quantile(trace.input_tokens, slo.share, method="lower"))
     typical = int(np.median(trace.input_tokens))
-    if max(prompt, typical) + 2 > limits.kv_tokens:
+    longest = max(prompt, typical)
+    if longest + 2 > limits.kv_tokens:
         raise InputError(
-            f"A replica's cache holds {limits.kv_tokens:,.0f} tokens, less than a prompt of {prompt:,}: use more GPUs "
+            f"A replica's cache holds {limits.kv_tokens:,.0f} tokens, less than a prompt of {longest:,}: use more GPUs "
             "per replica, smaller weights or a smaller KV cache format."
+        )
+    over = float(np.mean(trace.input_tokens + trace.output_tokens > limits.kv_tokens))
+    if over > 1 - slo.share:
+        raise InputError(
+            f"{over:.1%} of requests are longer, prompt and answer together, than the {limits.kv_tokens:,.0f} tokens "
+            "of a replica's cache: use more GPUs per replica, smaller weights or a smaller KV cache format."
         )
     first, flow = (
         simulate(Trace(np.zeros(1), np.array([tokens]), np.array([answer])), steps, limits)

@@ -12,6 +12,8 @@ from core.traffic.requests import Trace
 from core.traffic.scheduler import Limits, StepTimes
 
 SUSTAINED_S: Final = 120.0      # of a window's load: a queue that grows has shown by then
+MOST_REQUESTS: Final = 50_000   # of a repeated window
+SIMULATED_REQUESTS: Final = 5_000   # of every fleet tried, whose replicas are alike
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,21 +41,25 @@ def autoscale(
     just until a queue has grown. A window too hard for any fleet up to `most` runs them all; an empty one runs one.
     """
     hours: list[Hour] = []
+    window_s = max(trace.duration_s, 1e-9) / windows
     for start, part in _windows(trace, windows):
         guess = hours[-1].replicas if hours else 1
-        lasting = part.repeated(ceil(SUSTAINED_S * windows / max(trace.duration_s, 1e-9)), trace.duration_s / windows)
-        needed = _smallest_up_to(most, guess, lasting, steps, limits, slo) if len(part) else 1
-        hours.append(Hour(start, len(part) * windows / max(trace.duration_s, 1e-9), needed))
+        times = min(ceil(SUSTAINED_S / window_s), MOST_REQUESTS // max(1, len(part)))
+        needed = _smallest_up_to(most, guess, part.repeated(times, window_s), steps, limits, slo) if len(part) else 1
+        hours.append(Hour(start, len(part) / window_s, needed))
         if on_window:
             on_window(hours[-1])
     return tuple(hours)
 
 
 def _smallest_up_to(most: int, guess: int, part: Trace, steps: StepTimes, limits: Limits, slo: Slo) -> int:
-    low, high = bracket(lambda n: serve(part, steps, limits, n, slo).holds(slo), guess, most)
+    def holds(replicas: int) -> bool:
+        return serve(part, steps, limits, replicas, slo, most_requests=SIMULATED_REQUESTS).holds(slo)
+
+    low, high = bracket(holds, guess, most)
     while high is not None and high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if serve(part, steps, limits, middle, slo).holds(slo) else (middle, high)
+        low, high = (low, middle) if holds(middle) else (middle, high)
     return high or most
 
 
