@@ -232,8 +232,22 @@ def test_a_model_of_the_hub_is_fetched_by_its_commit(tmp_path, monkeypatch):
 def test_a_refusal_of_the_worker_is_one_sentence(folder):
     with pytest.raises(QualityError, match=r"Prompt 2 has 600 tokens and the model reads 512 at most: shorten it"):
         check(order(folder, "int8-rtn-g32", prompts=("short", "x" * 600)), silent)
-    with pytest.raises(QualityError, match="single token"):
-        check(order(folder, "int8-rtn-g32", prompts=("a", "b")), silent)
+
+
+def test_prompts_of_a_single_token_are_left_out(folder):
+    from core.quality.calibrate import tokenised
+    from core.quality.load import load, located
+
+    loaded = load(located(order(folder)), "cpu")
+    with pytest.raises(InputError, match="Every prompt is a single token"):
+        tokenised(loaded, ("a", "b"), hold_out=False)
+    texts = tokenised(loaded, ("a", "bc", "def"), hold_out=False)
+    assert [len(ids) for ids in texts.scored] == [2, 3] and texts.origin == (1, 2)
+    assert texts.remarks == ("Left out: 1 of 3 prompts, a single token each.",)
+    few = tokenised(loaded, ("abcdefgh",), hold_out=True)
+    assert (len(few.scored[0]), len(few.held_out[0])) == (6, 2)
+    many = tokenised(loaded, ("aaaa",) * 9, hold_out=True)
+    assert (len(many.scored), len(many.held_out), many.origin[:4]) == (7, 2, (0, 1, 2, 4))
 
 
 @pytest.mark.parametrize(("changes", "says"), [
