@@ -23,6 +23,12 @@ DATA = Path(__file__).parent / "data"
 PROSE = tuple((DATA / "prose.txt").read_text(encoding="utf-8").split("\n---\n"))
 
 
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch):
+    """Other tests run beside this one, and threads that wait for a busy core take ten times as long as one alone."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A model of random weights that a worker loads in an instant."""
@@ -55,19 +61,20 @@ def workers():
 def test_a_real_model_strays_in_the_published_order():
     """SmolLM2-135M-Instruct, 32-bit reference from its Q4_1 GGUF; facts measured before on 1,408 other tokens of prose.
 
-    KL then: BF16 .0011, INT8 .0033, LLM.int8 .022, NF4 .283, INT4 of groups of 32, 64, 128 .294, .343, .388.
+    KL then: BF16 .0011, INT8 .0033, NF4 .283, INT4 of groups of 32, 64, 128 .294, .343, .388.
     """
     shares = []
-    wanted = ("int8-rtn-g128", "bnb-int8", "int4-rtn-g32", "kv-int8")
-    found = check(order(smollm2(), *wanted, prompts=PROSE[:5]), lambda share, note, score: shares.append(share))
+    wanted = ("int8-rtn-g128", "bnb-int8", "fp8", "int4-rtn-g32", "kv-int8")
+    found = check(order(smollm2(), *wanted, prompts=PROSE[:4]), lambda share, note, score: shares.append(share))
     assert found.lost == () and [score.variant for score in found.scores] == ["bf16", *wanted]
-    assert found.reference == "float32" and found.tokens > 500 and shares == sorted(shares)
+    assert found.reference == "float32" and found.tokens > 400 and shares == sorted(shares)
     by_name = {score.variant: score for score in found.scores}
     kl = {name: score.kl for name, score in by_name.items()}
-    for name, before in (("bf16", 0.0011), ("int8-rtn-g128", 0.0033), ("bnb-int8", 0.022), ("int4-rtn-g32", 0.294)):
+    for name, before in (("bf16", 0.0011), ("int8-rtn-g128", 0.0033), ("int4-rtn-g32", 0.294)):
         assert kl[name].value == pytest.approx(before, rel=0.35), name
         assert 0 < kl[name].standard_error < 0.3 * kl[name].value
-    assert kl["bf16"].value < kl["int8-rtn-g128"].value < kl["bnb-int8"].value < kl["int4-rtn-g32"].value
+    ranked = ("bf16", "int8-rtn-g128", "bnb-int8", "fp8", "int4-rtn-g32")
+    assert sorted(ranked, key=lambda name: kl[name].value) == list(ranked)
     assert kl["bf16"].value < kl["kv-int8"].value
     agreement = {name: score.agreement.value for name, score in by_name.items()}
     assert agreement["bf16"] > 0.93 and 0.55 < agreement["int4-rtn-g32"] < 0.8
@@ -225,8 +232,22 @@ def test_a_model_of_the_hub_is_fetched_by_its_commit(tmp_path, monkeypatch):
 def test_a_refusal_of_the_worker_is_one_sentence(folder):
     with pytest.raises(QualityError, match=r"Prompt 2 has 600 tokens and the model reads 512 at most: shorten it"):
         check(order(folder, "int8-rtn-g32", prompts=("short", "x" * 600)), silent)
-    with pytest.raises(QualityError, match="single token"):
-        check(order(folder, "int8-rtn-g32", prompts=("a", "b")), silent)
+
+
+def test_prompts_of_a_single_token_are_left_out(folder):
+    from core.quality.calibrate import tokenised
+    from core.quality.load import load, located
+
+    loaded = load(located(order(folder)), "cpu")
+    with pytest.raises(InputError, match="Every prompt is a single token"):
+        tokenised(loaded, ("a", "b"), hold_out=False)
+    texts = tokenised(loaded, ("a", "bc", "def"), hold_out=False)
+    assert [len(ids) for ids in texts.scored] == [2, 3] and texts.origin == (1, 2)
+    assert texts.remarks == ("Left out: 1 of 3 prompts, a single token each.",)
+    few = tokenised(loaded, ("abcdefgh",), hold_out=True)
+    assert (len(few.scored[0]), len(few.held_out[0])) == (6, 2)
+    many = tokenised(loaded, ("aaaa",) * 9, hold_out=True)
+    assert (len(many.scored), len(many.held_out), many.origin[:4]) == (7, 2, (0, 1, 2, 4))
 
 
 @pytest.mark.parametrize(("changes", "says"), [

@@ -48,7 +48,7 @@ def tokenised(loaded: Loaded, prompts: Sequence[str], *, hold_out: bool) -> Text
     if not usable:
         raise InputError("Every prompt is a single token: nothing follows it that could be scored. Use longer prompts.")
     short = len(ids) - len(usable)
-    remarks = (f"{short} prompts of a single token were left out: nothing follows it.",) if short else ()
+    remarks = (f"Left out: {short} of {len(ids)} prompts, a single token each.",) if short else ()
     if not hold_out:
         return Texts(tuple(one for _, one in usable), tuple(number for number, _ in usable), (), remarks)
     if len(usable) >= HELD_OUT:

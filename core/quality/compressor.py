@@ -23,6 +23,7 @@ def compress(variant: Variant, model: PreTrainedModel, means: Means) -> str:
     """
     from importlib.metadata import version
 
+    from compressed_tensors.offload import remove_dispatch
     from llmcompressor import oneshot
     from torch.utils.data import DataLoader
 
@@ -30,11 +31,13 @@ def compress(variant: Variant, model: PreTrainedModel, means: Means) -> str:
     model.config.save_pretrained(means.folder)      # llm-compressor reads it again; a GGUF has none
     model.config._name_or_path = str(means.folder)
     rows: Any = [{"input_ids": text[0], "attention_mask": text.new_ones(text.shape[1])} for text in means.texts]
+    device = model.device
     method, recipe = _recipe(variant, others(model))
     oneshot(
         model=model, processor=means.tokenizer, recipe=recipe,
         dataset=DataLoader(rows, batch_size=1) if variant.calibrated else None,
     )
+    remove_dispatch(model).to(device)               # it was moved to and fro, layer by layer
     return f"llmcompressor {version('llmcompressor')} {method}"
 
 

@@ -121,12 +121,13 @@ def load(source: Source, device: torch.device) -> Loaded:
     """The model in 32 bits on `device`. Raises QualityError in one sentence where it is none that can be scored."""
     import torch
     from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    options: dict[str, Any] = {"gguf_file": source.gguf} if source.gguf else {}
-    if not source.gguf:
+    options: dict[str, Any] = {"use_safetensors": True}
+    if source.gguf:
+        options = {"gguf_file": source.gguf, "quantization_config": GgufConfig(dequantize=True)}
+    else:
         _check_config(source)
-        options["use_safetensors"] = True
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             source.folder, trust_remote_code=False, **({"gguf_file": source.gguf} if source.gguf else {})
@@ -138,6 +139,8 @@ def load(source: Source, device: torch.device) -> Loaded:
         if ran_out_of_memory(error):
             raise
         raise QualityError(_why(source, error)) from error
+    if source.gguf:                 # an ordinary model from here on
+        model.hf_quantizer.remove_quantization_config(model)
     stored = torch.float32 if source.gguf else _stored(source)
     return Loaded(model.to(device).eval(), tokenizer, source, _context(model.config), stored)
 
