@@ -7,7 +7,7 @@ from pathlib import Path
 import streamlit as st
 
 from core import gpus
-from core.errors import SweetspotError
+from core.errors import InputError, SweetspotError
 from core.models import ModelSpec
 from core.quality import (
     DEFAULT,
@@ -25,7 +25,7 @@ from core.quality.order import DEFAULT_S, MAX_S
 from core.quality.prompts import MAX_BYTES
 from core.quality.variants import FLOOR
 from core.units import GIB
-from pages import figures, inputs
+from pages import figures, inputs, keeping
 from pages.quality_answer import in_plans
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
@@ -56,7 +56,7 @@ def ask(spec: ModelSpec) -> Asked | None:
                 st.caption("Paste or upload prompts, and choose at least one variant.")
                 return None
             order = Order(
-                inputs.asked().model, prompts, tuple(variant.name for variant in variants), device=device,
+                _weights(), prompts, tuple(variant.name for variant in variants), device=device,
                 seconds=seconds, calibration=calibration, save=save, token=inputs.hub_token() or "",
                 endpoint=inputs.hub_endpoint() or "", memory_bytes=_memory_bytes(device),
             )
@@ -137,6 +137,14 @@ def _where(variants: Sequence[Variant]) -> tuple[str, float, str]:
             "checkpoint to deploy.",
         ).strip()
     return device, float(minutes * MINUTE_S), save
+
+
+def _weights() -> str:
+    """Where the weights are. Raises InputError for a model of one's own: its name is no address."""
+    name = inputs.asked().model
+    if keeping.own_model(name) is not None:
+        raise InputError("Of this model only the config.json is kept: name its repository on the Hub, or its folder.")
+    return name
 
 
 def _memory_bytes(device: str) -> float | None:

@@ -3,6 +3,7 @@
 import pytest
 
 from core.quality_measured import QualityMeasurement, Score, Spread, WorstPrompt, to_json, without_text
+from core.store import Kind, Store, database_url, open_engine
 
 MODEL = "meta-llama/Llama-3.1-8B"
 
@@ -91,6 +92,16 @@ def test_a_model_that_cannot_fit_is_refused_with_the_reason(app):
     on_quality(app, "meta-llama/Llama-3.1-70B")
     assert any("GiB of memory" in warning.value and "\n" not in warning.value for warning in app.warning)
     assert starts(app)[0].disabled
+
+
+def test_the_name_of_a_model_of_ones_own_opens_no_folder(app):
+    """Its config.json is all there is of it, and anybody may call it /etc."""
+    config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 256, "vocab_size": 1000,
+              "intermediate_size": 512, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+    Store(open_engine(database_url())).save(Kind.MODEL, "/etc", {"config": config})
+    on_quality(app, "/etc")
+    assert not app.exception and starts(app)[0].disabled
+    assert "only the config.json is kept" in app.error[0].value
 
 
 def test_a_check_from_elsewhere_is_shown_beside_what_is_published_and_turns_the_plan(app):
