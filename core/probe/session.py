@@ -64,7 +64,7 @@ def probe(order: Order, report: Report) -> Measurement:
         device=str(heard.device["device"]), gpu=_catalogued(str(heard.device["device"])), model=order.model,
         driver=telemetry.driver, versions=heard.device["versions"],
         date=datetime.now(UTC).isoformat(timespec="seconds"), seconds=time.monotonic() - started,
-        conditions=Conditions(not noisy, (*noisy, *order.remarks), (*telemetry.before, *telemetry.during)),
+        conditions=Conditions(not noisy, (*noisy, *order.remarks), telemetry.samples),
         points=tuple(heard.points),
         lost=tuple(sentence[:300] for sentence in dict.fromkeys([*heard.lost, *heard.passed_over])),
     )
