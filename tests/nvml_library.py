@@ -8,7 +8,7 @@ API reference documents; functions that an old driver lacks do not exist at all.
 import ctypes
 from dataclasses import dataclass, field
 
-SUCCESS, INVALID_ARGUMENT, NOT_SUPPORTED, NOT_FOUND, GPU_IS_LOST = 0, 2, 3, 6, 15
+SUCCESS, INVALID_ARGUMENT, NOT_SUPPORTED, NOT_FOUND, INSUFFICIENT_SIZE, GPU_IS_LOST = 0, 2, 3, 6, 7, 15
 MIB = 2**20
 
 
@@ -45,6 +45,12 @@ class Card:
     mig: bool | None = None
     slices: list[Slice] = field(default_factory=list)
     lost: bool = False
+    sm_now_mhz: int | None = 1980
+    event_reasons: int = 0
+    power_w: int = 350
+    celsius: int = 55
+    busy_percent: int = 0
+    processes: int = 1
 
 
 def h100(**changes):
@@ -167,6 +173,36 @@ class NvmlLibrary:
     def nvmlDeviceGetMaxClockInfo(self, handle, kind, mhz):  # noqa: N802
         card = self._card(handle)
         return _put_or_refuse(mhz, {1: card.sm_mhz, 2: card.memory_mhz}[getattr(kind, "value", kind)])
+
+    def nvmlSystemGetDriverVersion(self, text, length):  # noqa: N802
+        text.value = b"580.159.04"
+        return SUCCESS
+
+    def nvmlDeviceGetHandleByUUID(self, uuid, handle):  # noqa: N802
+        return self._address(handle, 1) if uuid.value == b"GPU-1" else NOT_FOUND
+
+    def nvmlDeviceGetClockInfo(self, handle, kind, mhz):  # noqa: N802
+        card = self._card(handle)
+        return _put_or_refuse(mhz, {1: card.sm_now_mhz, 2: card.memory_mhz}[getattr(kind, "value", kind)])
+
+    def nvmlDeviceGetCurrentClocksEventReasons(self, handle, reasons):  # noqa: N802
+        return _put(reasons, self._card(handle).event_reasons)
+
+    def nvmlDeviceGetPowerUsage(self, handle, milliwatts):  # noqa: N802
+        return _put(milliwatts, self._card(handle).power_w * 1000)
+
+    def nvmlDeviceGetTemperature(self, handle, sensor, celsius):  # noqa: N802
+        return _put(celsius, self._card(handle).celsius)
+
+    def nvmlDeviceGetUtilizationRates(self, handle, rates):  # noqa: N802
+        rates._obj.gpu = self._card(handle).busy_percent
+        return SUCCESS
+
+    def nvmlDeviceGetComputeRunningProcesses_v3(self, handle, count, processes):  # noqa: N802
+        running = self._card(handle).processes
+        enough = processes is not None or not running
+        _put(count, running)
+        return SUCCESS if enough else INSUFFICIENT_SIZE
 
     def nvmlDeviceGetNvLinkState(self, handle, link, state):  # noqa: N802
         card = self._card(handle)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from core.probe.kernels.decode_attention import attention_in_parts
 from core.probe.kernels.packing import dequantised, pack_awq, pack_gptq, unpack_awq, unpack_gptq
 from core.probe.kernels.weight_only import tile_k, weight_only_matmul
 
@@ -45,6 +46,18 @@ def test_weight_only_matmul_agrees_with_a_32_bit_product(layout, M, K, N, group)
 def test_a_group_that_no_tile_divides_is_refused():
     with pytest.raises(ValueError, match="multiple of 16"):
         tile_k(40)
+
+
+@pytest.mark.parametrize("cache", [torch.float16, torch.float8_e4m3fn])
+@pytest.mark.parametrize(("group", "size", "context", "parts"), [(4, 64, 130, 3), (1, 96, 64, 1), (7, 128, 200, 2)])
+def test_decode_attention_agrees_with_a_32_bit_one(cache, group, size, context, parts):
+    """Groups that fill no tile, heads that are no power of two, contexts that end inside a tile and a part."""
+    torch.manual_seed(0)
+    q = torch.randn((2, 1, group, size), dtype=torch.float16)
+    k, v = (torch.randn((2, 1, context, size), dtype=torch.float16).to(cache) for _ in range(2))
+    exact = torch.softmax(q.float() @ k.float().transpose(-1, -2) * size**-0.5, dim=-1) @ v.float()
+    found = attention_in_parts(q, k, v, parts).float()
+    assert float((found - exact).norm() / exact.norm()) < 1e-3
 
 
 @pytest.mark.parametrize("bits", [4, 8])

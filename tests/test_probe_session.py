@@ -54,6 +54,12 @@ def workers():
     return found
 
 
+def ranks():
+    """Command lines of ranks that still run; torchrun starts them in sessions of their own."""
+    lines = [folder / "cmdline" for folder in Path("/proc").glob("[0-9]*")]
+    return [line for line in lines if line.exists() and b"core.probe.all_reduce" in line.read_bytes()]
+
+
 def test_a_probe_measures_and_travels():
     wanted = {Quantity.COPY, Quantity.READ, Quantity.LINEAR, Quantity.ATTENTION, Quantity.HEAD, Quantity.BLOCK}
     shares = []
@@ -77,20 +83,33 @@ def test_a_mixture_of_experts_is_measured_grouped():
 
 
 def test_results_are_summed_over_ranks():
-    """Two processes over gloo take the way that as many GPUs take over NCCL."""
-    whole = replace(small(Quantity.COPY), ranks=2, all_reduces=_all_reduces(2)[:2])
-    found = probe(whole, silent)
+    """Two processes over gloo take the way that as many GPUs take over NCCL; a size that is none loses itself alone."""
+    sizes = _all_reduces(2)
+    wrong = replace(sizes[0], shape={"size": -2, "gpus": 2})
+    found = probe(replace(small(Quantity.COPY), ranks=2, all_reduces=(sizes[0], wrong, sizes[1])), silent)
     sums = [p for p in found.points if p.quantity is Quantity.ALL_REDUCE]
     assert [p.shape for p in sums] == [{"size": 2**14, "gpus": 2}, {"size": 2**17, "gpus": 2}], found.lost
     assert all(p.kernel.endswith("gloo all_reduce") and p.bytes == p.shape["size"] for p in sums)
+    assert len(found.lost) == 1 and "all-reduce bf16 size=-2" in found.lost[0]
     assert from_json(to_json(found)) == found
+    wait_for(lambda: not ranks(), limit_s=10.0)
 
 
-def test_ranks_that_fail_lose_no_other_point():
-    """A kind of sum that is none."""
-    wrong = replace(_all_reduces(2)[0], shape={"size": -2, "gpus": 2})
-    found = probe(replace(small(Quantity.COPY), ranks=2, all_reduces=(wrong,)), silent)
-    assert found.points and "all-reduce" in found.lost[0]
+def test_after_a_fault_the_rest_is_measured_by_torch_alone(monkeypatch):
+    """The stand-in faults at its third point unless it is told to use torch's kernels alone."""
+    monkeypatch.setattr("core.probe.session.WORKER", "tests.faulty_worker")
+    found = probe(endless(), silent)
+    assert len(found.points) == 2 + 4997
+    assert "The GPU reported a fault after 2 points" in found.lost[1]
+    assert "torch's own kernels alone" in found.lost[1]
+
+
+def test_a_fault_before_the_first_point_is_one_sentence(monkeypatch):
+    monkeypatch.setattr("core.probe.session.WORKER", "tests.faulty_worker")
+    whole = endless()
+    with pytest.raises(ProbeError, match=r"fault after 0 points, CUDA fault \(.*\): check the card") as raised:
+        probe(replace(whole, model="at once"), silent)
+    assert "\n" not in str(raised.value)
 
 
 def test_a_point_without_memory_is_lost_alone():
@@ -190,14 +209,35 @@ def test_the_command_refuses_in_one_sentence(capsys, arguments, says):
 
 
 def test_every_gpu_point_has_a_shape_its_kernel_takes():
-    """K and N of Llama-3.1-8B are multiples of what tinygemm, _scaled_mm and _int_mm ask for."""
-    whole = order(catalogue.load("meta-llama/Llama-3.1-8B"), "cuda:0", 50.0)
+    """K and N of Llama-3.1-8B are multiples of what tinygemm, _scaled_mm, _int_mm and humming ask for."""
+    whole = order(catalogue.load("meta-llama/Llama-3.1-8B"), "cuda:0", 50.0, ranks=8)
     linears = [task for task in whole.tasks if task.quantity is Quantity.LINEAR]
-    assert {t.format for t in linears} == {"bf16", "fp8", "int8", "w8a8-int8", "int4", "awq-int4", "gptq-int4"}
+    assert {t.format for t in linears} == {
+        "bf16", "fp8", "int8", "w8a8-int8", "int4", "awq-int4", "gptq-int4", "bnb-nf4", "bnb-int8",
+    }
     assert {t.shape["M"] for t in linears} == {2**power for power in range(12)}
-    assert all(t.shape["K"] % 128 == 0 and t.shape["N"] % 16 == 0 for t in linears)
+    assert all(t.shape["K"] % 128 == 0 and t.shape["N"] % 64 == 0 for t in linears)
     assert {t.shape["layers"] for t in whole.tasks if t.quantity is Quantity.BLOCK} == {2, 4, 8}
-    assert whole.tasks[0].quantity is Quantity.COPY and whole.tasks[-1].quantity is Quantity.READ
+    assert [t.shape["gpus"] for t in whole.all_reduces] == [8] * 5
+    assert whole.all_reduces[0].bytes == 2 * 7 / 8 * whole.all_reduces[0].shape["size"]
+
+
+def test_what_matters_most_is_measured_first_and_bandwidth_again_last():
+    """Short of time, every format at its key rows and blocks at two depths are there before any other row."""
+    tasks = order(catalogue.load("meta-llama/Llama-3.1-8B"), "cuda:0", 50.0).tasks
+    assert [t.rank for t in tasks if not t.closing] == sorted(t.rank for t in tasks if not t.closing)
+    assert [t.quantity for t in tasks if t.closing] == [t.quantity for t in tasks[-2:]] == ["copy", "read"]
+    first = [t for t in tasks if t.rank == 0]
+    assert {t.format for t in first if t.quantity is Quantity.LINEAR} == {t.format for t in tasks
+                                                                         if t.quantity is Quantity.LINEAR}
+    blocks = [t for t in tasks if t.rank == 1 and t.quantity is Quantity.BLOCK]
+    assert {t.shape["layers"] for t in blocks} == {2, 8}
+
+
+def test_experts_are_asked_for_in_16_and_4_bits():
+    tasks = order(MOE, "cuda:0", 50.0).tasks
+    for quantity in (Quantity.EXPERTS, Quantity.BLOCK):
+        assert {t.format for t in tasks if t.quantity is quantity} == {"bf16", "gptq-int4"}
 
 
 @pytest.mark.parametrize(("said", "reason"), [

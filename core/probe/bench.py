@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from core.probe.clock import Clock
 
+TORCH: Final = "torch"
 COMPILE_SHARE: Final = 0.25     # of a probe's time that libraries may compile in
 _log = logging.getLogger(__name__)
 
@@ -27,6 +28,7 @@ class Bench:
 
     clock: Clock
     compile_s: float                                            # seconds left for libraries that compile
+    torch_alone: bool = False                                   # no kernels but torch's own
     passed_over: dict[tuple[str, str], str] = field(default_factory=dict)     # (library, format) -> reason
     _fastest: dict[tuple[str, ...], Candidate] = field(default_factory=dict)
 
@@ -71,6 +73,8 @@ class Bench:
 
     def _checked(self, one: Candidate) -> Kernel:
         """A copy whose result is what it should be; what compiles is timed."""
+        if self.torch_alone and one.library != TORCH:
+            raise Absent("left out after a fault of the GPU")
         if one.compiles and self.compile_s <= 0:
             raise Refused("no time was left to compile its kernels; those it compiled are kept for the next probe")
         started = time.monotonic()

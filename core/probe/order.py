@@ -68,6 +68,7 @@ class Order:
     ranks: int = 1                      # GPUs of this host that sum their results in `all_reduces`
     all_reduces: tuple[Task, ...] = ()
     memory_bytes: float | None = None   # beyond what torch itself takes; None: all there is
+    torch_alone: bool = False           # no kernels but torch's own: after another one's fault
     remarks: tuple[str, ...] = field(default=())
 
     def to_dict(self) -> dict[str, Any]:
@@ -150,8 +151,8 @@ def order(
     closing = tuple(replace(task, closing=True) for task in _streams(extent.sizes[-1:]))
     return Order(
         spec.name, device, seconds - (ALL_REDUCE_S if ranks > 1 else 0.0),
-        (*sorted(tasks, key=lambda task: task.rank), *closing), spec.n_layers, ranks, _all_reduces(ranks), limit,
-        remarks,
+        (*sorted(tasks, key=lambda task: task.rank), *closing), spec.n_layers, ranks, _all_reduces(ranks),
+        memory_bytes=limit, remarks=remarks,
     )
 
 

@@ -16,9 +16,14 @@ from core.probe.order import ALL_REDUCE_S, Order
 from core.probe.telemetry import Telemetry, drift, gpu_remarks, processor_remarks
 from core.worker import Worker, running
 
+WORKER: Final = "core.probe.worker"
 GRACE_S: Final = 20.0               # for importing torch and the last point, beyond the order's deadline
 
 Report = Callable[[float, str, Point | None], None]     # share done, what now, the point just measured
+
+
+class GpuFault(ProbeError):
+    """The GPU reported a fault: its process is lost, the device most likely is not."""
 
 
 @dataclass(slots=True)
@@ -43,7 +48,10 @@ def probe(order: Order, report: Report) -> Measurement:
     started, load = time.monotonic(), _load()
     heard, telemetry = _Heard(), Telemetry()
     with closing(telemetry):
-        _listen(order, "core.probe.worker", (), heard, telemetry, report)
+        try:
+            _listen(order, WORKER, (), heard, telemetry, report)
+        except GpuFault as fault:
+            _go_on_after(fault, order, heard, telemetry, report, started)
         if order.ranks > 1 and heard.points:
             _sum_over_ranks(order, heard, telemetry, report)
     if not heard.points:
@@ -56,10 +64,26 @@ def probe(order: Order, report: Report) -> Measurement:
         device=str(heard.device["device"]), gpu=_catalogued(str(heard.device["device"])), model=order.model,
         driver=telemetry.driver, versions=heard.device["versions"],
         date=datetime.now(UTC).isoformat(timespec="seconds"), seconds=time.monotonic() - started,
-        conditions=Conditions(not noisy, (*noisy, *order.remarks), (*telemetry.before, *telemetry.during)),
+        conditions=Conditions(not noisy, (*noisy, *order.remarks), telemetry.samples),
         points=tuple(heard.points),
         lost=tuple(sentence[:300] for sentence in dict.fromkeys([*heard.lost, *heard.passed_over])),
     )
+
+
+def _go_on_after(
+    fault: GpuFault, order: Order, heard: _Heard, telemetry: Telemetry, report: Report, started: float,
+) -> None:
+    """What was left, in a new process and by torch's kernels alone: any other may have caused the fault.
+
+    Raises the fault itself where nothing was measured before it or the GPU faults again.
+    """
+    left_s = order.seconds - (time.monotonic() - started)
+    rest = order.tasks[len(heard.points) + len(heard.lost) :]
+    if not heard.points or not rest or left_s <= 0:
+        raise fault
+    heard.lost.append(f"{fault} What was left was measured with torch's own kernels alone.")
+    heard.fault = ""
+    _listen(replace(order, tasks=rest, seconds=left_s, torch_alone=True), WORKER, (), heard, telemetry, report)
 
 
 def _sum_over_ranks(order: Order, heard: _Heard, telemetry: Telemetry, report: Report) -> None:
@@ -85,10 +109,10 @@ def _listen(
         while not heard.done:
             line = worker.next()
             if line is None and worker.has_ended:
-                raise ProbeError(_died(worker, heard))
+                raise (GpuFault if heard.fault else ProbeError)(_died(worker, heard))
             if line is not None:
                 _hear(heard, line)
-                if line.get("uuid"):
+                if line.get("uuid") and not telemetry.before:
                     telemetry.open(str(line["uuid"]))
             seen = len(heard.points) + len(heard.lost) - before
             if time.monotonic() - started > order.seconds + GRACE_S:

@@ -29,10 +29,11 @@ Sample = Mapping[str, float]
 
 @dataclass(slots=True)
 class Telemetry:
-    """Samples of one GPU: one before the probe, one a second during it; none where there is no driver."""
+    """Samples of one GPU: one before the probe, one a second during it, one after; none where there is no driver."""
 
     before: list[Sample] = field(default_factory=list)
     during: list[Sample] = field(default_factory=list)
+    after: list[Sample] = field(default_factory=list)
     driver: str = ""
     _nvml: Any = None
     _handle: Any = None
@@ -76,8 +77,14 @@ class Telemetry:
                 found[name] = float(read())
         return found
 
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        return (*self.before, *self.during, *self.after)
+
     def close(self) -> None:
+        """Takes the last sample."""
         if self._nvml is not None:
+            self.after.append(self._sample())
             with suppress(self._nvml.NVMLError):
                 self._nvml.nvmlShutdown()
 

@@ -38,7 +38,7 @@ def main() -> int:
     """Runs the order; the exit code."""
     started_s = time.monotonic()
     order, out = told()
-    bench = Bench(_prepare(order, out), compile_s=COMPILE_SHARE * order["seconds"])
+    bench = Bench(_prepare(order, out), COMPILE_SHARE * order["seconds"], order["torch_alone"])
     deadline_s = max(started_s + order["seconds"], time.monotonic() + order["seconds"] / 2)
     lost = _measure([task_of(item) for item in order["tasks"]], bench, deadline_s, out)
     if lost is None:

@@ -74,13 +74,13 @@ def _kernels() -> tuple[Any, Any]:
             n = start + tl.arange(0, TILE)
             inside = (n < last)[:, None] & in_d[None, :]
             place = (pair * context + n[:, None]) * SIZE + d[None, :]
-            key = tl.where(inside, tl.load(k + place, mask=inside).to(query.dtype), 0.0)
+            key = tl.where(inside, tl.load(k + place, mask=inside).to(query.dtype), 0.0).to(query.dtype)
             score = tl.where((n < last)[None, :], tl.dot(query, tl.trans(key)) * log2_scale, float("-inf"))
             highest = tl.maximum(top, tl.max(score, 1))
             share = tl.exp2(score - highest[:, None])
             before = tl.exp2(top - highest)
             total = total * before + tl.sum(share, 1)
-            value = tl.where(inside, tl.load(v + place, mask=inside).to(query.dtype), 0.0)
+            value = tl.where(inside, tl.load(v + place, mask=inside).to(query.dtype), 0.0).to(query.dtype)
             sums = sums * before[:, None] + tl.dot(share.to(query.dtype), value)
             top = highest
         at = (pair * parts + tl.program_id(1)) * GROUP + row

@@ -5,7 +5,10 @@ Reads AWQ and GPTQ layouts as checkpoints store them, dense and for experts; nee
 
 from __future__ import annotations
 
+import os
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from core.probe.kernel import COLUMNS, Absent, Kernel, Refused, ends, grouped_product, product
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
 PACKAGE: Final = "humming-kernels"
 K_MULTIPLE: Final = 128
 N_MULTIPLE: Final = 64
+MANY_CORES: Final = 12
+ROWS: Final = tuple(2**power for power in range(12))
 DENSE: Final = "dense"                  # names of its kinds of product
 GROUPED: Final = "grouped_contiguous"
 
@@ -98,6 +103,7 @@ def _made(
     import torch
     from humming.layer import HummingLayer
 
+    _let_the_compiler_find_itself()
     with device:        # its parameters are made without naming one
         return HummingLayer(
             shape_n=N, shape_k=K, weight_config=weights, input_config=activations, num_experts=experts,
@@ -105,12 +111,30 @@ def _made(
         )
 
 
-def _tuning(layer: Any, rows: int, kind: str) -> dict[str, Any]:
-    """The library's own choice for this many rows, alone: by default it compiles for every number of rows."""
+@cache
+def _let_the_compiler_find_itself() -> None:
+    """NVRTC runs in a process of its own, where it looks for its second library by the loader's path alone."""
+    from humming.utils.nvrtc import get_nvrtc_library_path
+
+    folder, path = str(Path(get_nvrtc_library_path()).parent), os.environ.get("LD_LIBRARY_PATH")
+    os.environ["LD_LIBRARY_PATH"] = f"{folder}:{path}" if path else folder
+
+
+def _tuning(layer: Any, rows: int, kind: str) -> list[list[Any]]:
+    """The library's own choice for this many rows: [more rows than, rows, how], compiled when it is first used.
+
+    One takes about two seconds of one core. With cores to spare those for every power of two are compiled
+    together; without being told, the library compiles ninety.
+    """
     from humming.tune import get_heuristics_config
 
-    chosen: dict[str, Any] = get_heuristics_config(layer.humming_config, shape_m=rows, gemm_type=kind)
-    return chosen
+    together = kind == DENSE and rows in ROWS and (os.cpu_count() or 1) >= MANY_CORES
+    wanted = ROWS if together else (rows,)
+    below = (0, *wanted[:-1])
+    return [
+        [low, high, get_heuristics_config(layer.humming_config, shape_m=high, gemm_type=kind)]
+        for low, high in zip(below, wanted, strict=True)
+    ]
 
 
 def _multiples(K: int, N: int) -> None:
