@@ -13,7 +13,7 @@ from core.probe.measurement import Measurement, Point, Quantity
 from core.terms import Basis
 from pages import figures, parts, shelf
 
-FEWEST_ROWS = 3         # common to all formats, for a comparison over them
+FEWEST_ROWS = 2         # common to all formats, for a comparison over them
 
 
 def live(points: Sequence[Point]) -> None:

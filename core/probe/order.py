@@ -112,7 +112,7 @@ CPU: Final = Extent(
     formats=("bf16", "int8", "w8a8-int8", "int4", "bnb-nf4", "bnb-int8"), dtypes=("bf16", "int8"),
     kv_formats=("bf16",), block_formats=("bf16", "int4"), expert_formats=("bf16",),
 )
-KEY_ROWS: Final = frozenset({1, 16, 64, 256, 2048})     # of a linear: enough to see where a format stops paying
+KEY_ROWS: Final = frozenset({1, 8, 64, 256, 2048})     # of a linear: enough to see where a format stops paying
 LARGE_ROWS: Final = 4096            # of a matmul that is as fast as it gets
 REDUCED: Final = tuple(2**power for power in range(14, 27, 3))      # bytes summed over GPUs
 ALL_REDUCE_S: Final = 15.0          # for starting as many processes as GPUs, and their points
