@@ -88,10 +88,13 @@ def test_a_fault_of_the_gpu_is_not_passed_over():
 
 def test_compilers_stop_when_their_time_is_spent():
     here = Bench(ProcessorClock(CPU), compile_s=0.01)
-    slow = Candidate("compiler", lambda: a_kernel("compiled", 0.05), compiles=True)
-    assert here.fastest(("linear", "a", "1"), [slow], 1e9).name == "compiled"
+    def compiler(what):
+        return Candidate("compiler", lambda: a_kernel("compiled", 0.05), what)
+
+    assert here.fastest(("linear", "a", "1"), [compiler("one")], 1e9).name == "compiled"
+    assert here.fastest(("linear", "a", "2"), [compiler("one")], 1e9).name == "compiled"    # it is compiled already
     with pytest.raises(Refused, match="kept for the next probe"):
-        here.fastest(("linear", "a", "2"), [slow], 1e9)
+        here.fastest(("linear", "a", "3"), [compiler("another")], 1e9)
 
 
 @pytest.mark.parametrize(("layout", "bits"), [("awq", 4), ("gptq", 4), ("gptq", 8)])

@@ -41,7 +41,7 @@ class Candidate:
 
     library: str
     make: Callable[[], Kernel]      # one copy on fresh random data
-    compiles: bool = False          # for seconds, when it is first used for a shape
+    compiles: str = ""              # for seconds, when it is first used: what for, where it compiles at all
 
 
 def ends(tensor: torch.Tensor, count: int, dim: int) -> torch.Tensor:

@@ -42,7 +42,8 @@ def candidates(fmt: str, M: int, K: int, N: int, device: torch.device) -> tuple[
     def made(make: Maker) -> Kernel:
         return make(torch.randn((M, K), device=device, dtype=torch.bfloat16), K, N)
 
-    return tuple(Candidate(way.library, partial(made, way.make), way.compiles) for way in found)
+    unit = f"{fmt} {humming.compiled_together(M, K, N)}"
+    return tuple(Candidate(way.library, partial(made, way.make), unit if way.compiles else "") for way in found)
 
 
 def _sixteen(x: torch.Tensor, K: int, N: int) -> Kernel:

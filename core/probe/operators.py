@@ -61,7 +61,7 @@ def _experts(task: Task, bench: Bench) -> Kernel:
 def _grouped(fmt: str, M: int, K: int, N: int, experts: int, per_token: int, bench: Bench) -> Kernel:
     """Tokens sorted by expert, each sent to `per_token` random ones."""
     way = partial(_grouped_copy, fmt, M, K, N, experts, per_token, bench.device)
-    one = Candidate("torch", way) if fmt == "bf16" else Candidate(humming.PACKAGE, way, compiles=True)
+    one = Candidate("torch", way) if fmt == "bf16" else Candidate(humming.PACKAGE, way, f"experts {M} {K} {N}")
     return bench.fastest(("experts", fmt, f"{M} {K} {N} {experts} {per_token}"), [one], 0.0)
 
 

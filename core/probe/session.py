@@ -105,7 +105,7 @@ def _listen(
 ) -> None:
     """Starts a process, hears it out and watches the clock."""
     started, before = time.monotonic(), len(heard.points) + len(heard.lost)
-    with running(module, order.to_dict(), arguments) as worker:
+    with running(module, order.to_dict(), arguments, HF_HUB_OFFLINE="1") as worker:     # libraries download at import
         while not heard.done:
             line = worker.next()
             if line is None and worker.has_ended:

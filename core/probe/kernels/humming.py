@@ -128,13 +128,21 @@ def _tuning(layer: Any, rows: int, kind: str) -> list[list[Any]]:
     """
     from humming.tune import get_heuristics_config
 
-    together = kind == DENSE and rows in ROWS and (os.cpu_count() or 1) >= MANY_CORES
-    wanted = ROWS if together else (rows,)
+    wanted = ROWS if kind == DENSE and _together(rows) else (rows,)
     below = (0, *wanted[:-1])
     return [
         [low, high, get_heuristics_config(layer.humming_config, shape_m=high, gemm_type=kind)]
         for low, high in zip(below, wanted, strict=True)
     ]
+
+
+def compiled_together(rows: int, K: int, N: int) -> str:
+    """A name for what is compiled at once with the kernel for this shape."""
+    return f"{K} {N}" if _together(rows) else f"{rows} {K} {N}"
+
+
+def _together(rows: int) -> bool:
+    return rows in ROWS and (os.cpu_count() or 1) >= MANY_CORES
 
 
 def _multiples(K: int, N: int) -> None:
