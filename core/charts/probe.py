@@ -69,7 +69,7 @@ def tokens_over_batch(
     Rings are `estimated` (batch, value); a diamond stands where a format falls to the 16-bit one's speed.
     """
     batches = sorted({batch for points in series.values() for batch, *_ in points})
-    x = doubling("batch", "sequences decoded together", batches, last=batches[-1] * 4)
+    x = doubling("batch", "sequences decoded together", batches, last=batches[-1] * 6)
     rates = [rate for points in series.values() for _, *three in points for rate in three]
     rates += [rate for points in estimated.values() for _, rate in points]
     low, high = min(rates) / 1.4, max(rates) * 3       # room for names above
