@@ -65,7 +65,10 @@ def _connected(address: str | None) -> Any:
             with tempfile.TemporaryDirectory() as folder:
                 for name in SHIPPED:
                     shutil.copytree(ROOT / name, Path(folder) / name, ignore=shutil.ignore_patterns("__pycache__"))
-                ray.init(address, runtime_env={"working_dir": folder}, log_to_driver=False)
+                try:
+                    ray.init(address, runtime_env={"working_dir": folder}, log_to_driver=False)
+                except ConnectionAbortedError:      # a busy head, whose process for us took longer than Ray waits
+                    ray.init(address, runtime_env={"working_dir": folder}, log_to_driver=False)
     except ClusterError:
         raise
     except Exception as error:

@@ -16,7 +16,7 @@ from core.settings import setting
 from core.worker import running
 
 ADDRESS: Final = re.compile(r"ray://[\w.\-\[\]:]+:\d{1,5}")
-CONNECT_S: Final = 60.0         # to start a cluster, or to reach one and hand it the code
+CONNECT_S: Final = 120.0        # to start a cluster, or to reach one and hand it the code
 
 Look = Callable[[], None]       # called ten times a second; what it raises stops the work
 
