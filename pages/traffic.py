@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from uuid import uuid4
 
 import streamlit as st
@@ -10,7 +11,7 @@ from core import traffic
 from core.advice import Plan
 from core.errors import InputError
 from core.export.fleet import Answer
-from core.export.order import Order
+from core.export.order import as_launched, order
 from core.jobs import Job, Jobs, State
 from core.traffic import Effect, Fleet, Hour, Part, Question, RatePoint, Split
 from pages import figures, parts
@@ -79,8 +80,9 @@ def start(question: Question) -> None:
 def gathered(plan: Plan, question: Question, fleet: Fleet, found: Sequence[Part]) -> Answer:
     """The parts found so far, each in its place."""
     windows = [part for part in found if isinstance(part, tuple)]
+    ordered = replace(as_launched(order(plan)), options=question.options, times=fleet.to_buy)
     return Answer(
-        question, Order(plan.spec, plan.workload, plan.best, question.options, times=fleet.to_buy), fleet,
+        question, ordered, fleet,
         points=[part for part in found if isinstance(part, RatePoint)],
         hours=next((part for part in windows if isinstance(part[0], Hour)), ()),
         splits=next((part for part in windows if isinstance(part[0], Split)), ()),
@@ -190,7 +192,7 @@ def page() -> None:
         return
     by_day = st.session_state.get("arrivals") == asked.DAY
     windows = asked.HOURS if by_day else asked.windows(trace)
-    question = Question(plan.spec, plan.best.deployment, options, trace, slo, headroom, owned, windows)
+    question = Question(plan.spec, as_launched(order(plan)).deployment, options, trace, slo, headroom, owned, windows)
     if job is not None and job.title != digest(question):
         job = None
     answer(plan, question, job, by_day=by_day)

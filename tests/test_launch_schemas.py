@@ -17,10 +17,10 @@ from core.export import deliver
 from core.export.kubernetes import deployment, kserve, llm_d
 from core.export.launch import LAUNCHERS, TRTLLM_CONFIG, command
 from core.export.options import image, names
-from core.export.order import Order, order
+from core.export.order import Order, as_launched, batch_limit, order
 from core.export.ray import ray_serve
 from core.terms import Workload
-from core.traffic import Options, Speculation
+from core.traffic import Options, Speculation, replica
 
 HERE = Path(__file__).parent
 LLM_D = json.loads((HERE / "data" / "llm_d_values.schema.json").read_text())
@@ -303,3 +303,17 @@ def test_a_hostile_name_stays_text_in_a_recipe(evil):
         if made.language == "python":
             tree = compile(made.text, "quantize.py", "exec")
             assert "os" not in tree.co_names and evil in tree.co_consts
+
+
+@pytest.mark.parametrize(("engine", "gpu", "seats"), [
+    ("vllm", "L4", "256"), ("llamacpp", "H100 SXM5 80GB", None), ("trtllm", "H100 SXM5 80GB", "2048"),
+])
+def test_what_is_simulated_is_what_the_command_starts(engine, gpu, seats):
+    """The scheduler of the traffic simulation and the command have the same limits."""
+    made = as_launched(planned(engine, gpu=gpu))
+    limits = replica(made.spec, made.deployment, Options()).limits
+    flags = said(made)
+    batch, step = {"vllm": ("--max-num-seqs", "--max-num-batched-tokens"), "llamacpp": ("--parallel", "--ubatch-size"),
+                   "trtllm": ("--max_batch_size", "--max_num_tokens")}[engine]
+    assert (flags[batch], flags[step]) == (str(limits.max_num_seqs), str(limits.max_num_batched_tokens))
+    assert flags[batch] == (seats or str(batch_limit(planned(engine, gpu=gpu)))) and int(flags[batch]) > 1

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from core.advice import Choice, Plan
+from core.engines import find as find_engine
 from core.errors import InputError
 from core.models import ModelSpec
 from core.speed.work import LAYER_SPLIT
@@ -96,8 +97,10 @@ def request_length(ordered: Order) -> int:
 
 
 def batch_limit(ordered: Order) -> int:
-    """Requests one replica runs at once: as many as keep the targets, at least those planned."""
+    """Requests one replica runs at once: as set, else as many as keep the targets, at least those planned."""
     choice = ordered.choice
+    if ordered.deployment.max_num_seqs is not None:
+        return ordered.deployment.max_num_seqs
     return ceil(max(choice.concurrency, choice.slo_concurrency) / ordered.deployment.dp)
 
 
@@ -116,6 +119,18 @@ def is_as_shipped(ordered: Order) -> bool:
     """Whether the repository itself holds these weights."""
     shipped = ordered.spec.shipped
     return shipped is not None and shipped.format == ordered.deployment.weights.name
+
+
+def as_launched(ordered: Order) -> Order:
+    """The order with the limits of the scheduler spelt out, so that what is simulated is what the command starts.
+
+    A server under traffic seats as many as its engine does by default, or as many as the plan found within the
+    targets where that is more: llama.cpp's default is a single one.
+    """
+    d = ordered.deployment
+    seats = max(batch_limit(ordered), find_engine(d.engine).max_num_seqs)
+    set_out = replace(d, max_num_seqs=seats, max_num_batched_tokens=step_tokens(ordered))
+    return replace(ordered, choice=replace(ordered.choice, deployment=set_out))
 
 
 def host_cache_bytes(ordered: Order) -> int:

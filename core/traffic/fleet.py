@@ -157,7 +157,7 @@ def serve_disaggregated(
     decoded = np.flatnonzero(~np.isnan(moved) & (trace.output_tokens > 1))
     order = decoded[np.argsort(trace.arrival_s[decoded] + moved[decoded], kind="stable")]
     arrived = Trace((trace.arrival_s + moved)[order], trace.input_tokens[order] + 1, trace.output_tokens[order] - 1)
-    held = replace(limits, prefix_reuse=1.0, host_reuse=0.0, request_s=0.0)
+    held = replace(limits, prefix_reuse=1.0, host_reuse=0.0, request_s=0.0, extra_steps=0.0)
     decodes = [simulate(arrived.every(decode_replicas, i), steps, held) for i in range(decode_replicas)]
     latency = np.where(trace.output_tokens == 1, ttft, np.nan)
     for i, outcome in enumerate(decodes):

@@ -78,6 +78,7 @@ def replica(spec: ModelSpec, deployment: Deployment, options: Options) -> Replic
         host_reuse=options.host_reuse if options.offload else 0.0,
         host_s_per_token=host_s if options.offload else None,
         request_s=table.request_s,
+        extra_steps=table.extra_steps,
     )
     steps = speculative(table, options.speculation) if options.speculation else table
     return Replica(

@@ -45,6 +45,7 @@ class Limits:
     host_reuse: float = 0.0             # further share found in the host's memory, 0..1
     host_s_per_token: float | None = None   # to load a cached token from the host; None: nothing is kept there
     request_s: float = 0.0              # a request's time outside of the engine: HTTP, tokenising
+    extra_steps: float = 0.0            # decode steps until a first token reaches its client, beside the one under way
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,7 @@ class Simulation:
         self._generated = [0] * n
         self._joined = [0] * n          # step at which it began to decode, -1 when it does not
         self._held = [0] * n            # KV tokens held when it joined
+        self._outside_s = [limits.request_s] * n        # of a request, before and after the engine has it
         self._ttft = [float("nan")] * n
         self._latency = [float("nan")] * n
         self._preemptions = 0
@@ -138,7 +140,7 @@ class Simulation:
             request = r.next_arrival
             r.next_arrival += 1
             if self._input[request] + self._output[request] > r.limits.kv_tokens:
-                self._release()
+                self._release(r.limits.request_s)
                 continue
             self._area += r.clock - self._arrival[request] + r.limits.request_s     # it came while a step ran
             r.waiting.append(request)
@@ -267,7 +269,11 @@ class Simulation:
         """The prompt is done: its last step gave a token; the rest is decoded from the next step on."""
         r = self._r
         if self._ttft[request] != self._ttft[request]:
-            self._ttft[request] = r.clock - self._arrival[request] + r.limits.request_s
+            if r.limits.extra_steps:
+                step_s = r.steps.seconds(r.decoding + 1, r.decoding_context + self._held[request], 0)
+                self._outside_s[request] += r.limits.extra_steps * step_s
+                self._area += r.limits.extra_steps * step_s         # its client still waits for it
+            self._ttft[request] = r.clock - self._arrival[request] + self._outside_s[request]
         self._generated[request] += 1
         if self._generated[request] >= self._output[request]:
             self._end(request)
@@ -279,13 +285,13 @@ class Simulation:
         heappush(r.ends, (self._end_step(request), request))
 
     def _end(self, request: int) -> None:
-        self._latency[request] = self._r.clock - self._arrival[request] + self._r.limits.request_s
-        self._release()
+        self._latency[request] = self._r.clock - self._arrival[request] + self._outside_s[request]
+        self._release(self._outside_s[request])
 
-    def _release(self) -> None:
-        """Lets the next request in where a number of them is kept in flight."""
+    def _release(self, outside_s: float) -> None:
+        """Lets the next request in where a number of them is kept in flight: once the client has the last answer."""
         if self._released < len(self._arrival):
-            self._arrival[self._released] = self._r.clock + self._r.limits.request_s
+            self._arrival[self._released] = self._r.clock + outside_s
             self._released += 1
 
     def _outcome(self) -> Outcome:

@@ -16,6 +16,7 @@ from core.terms import Deployment
 
 CONTEXTS: Final = tuple(SPEED_CONTEXTS.tolist())    # mean context per sequence [tokens]
 _HALF_OCTAVES: Final = 2.0
+MID_STEP: Final = 0.5           # of a step: what a simulated request waits for the one under way, on average
 
 Nodes = tuple[float, ...]
 
@@ -33,6 +34,7 @@ class StepTable:
     max_num_batched_tokens: int
     max_num_seqs: int
     request_s: float                # a request's time outside of the engine
+    extra_steps: float              # steps of a first token beside half of the one under way
 
     def seconds(self, decoding: int, context_tokens: float, prefill_tokens: int) -> float:
         """Step of `decoding` sequences holding `context_tokens` in all, and a share of prompts [s]."""
@@ -83,6 +85,7 @@ def step_table(spec: ModelSpec, deployment: Deployment) -> StepTable:
         max_num_batched_tokens=budget,
         max_num_seqs=seats,
         request_s=float(known.request_s[0]),
+        extra_steps=max(0.0, float(known.wait_steps[0]) - MID_STEP),
     )
 
 
