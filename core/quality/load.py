@@ -124,7 +124,7 @@ def load(source: Source, device: torch.device) -> Loaded:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     options: dict[str, Any] = {"use_safetensors": True}
-    if source.gguf:
+    if source.gguf:                 # an ordinary model, also where there are kernels for its blocks
         options = {"gguf_file": source.gguf, "quantization_config": GgufConfig(dequantize=True)}
     else:
         _check_config(source)
@@ -139,8 +139,6 @@ def load(source: Source, device: torch.device) -> Loaded:
         if ran_out_of_memory(error):
             raise
         raise QualityError(_why(source, error)) from error
-    if source.gguf:                 # an ordinary model from here on
-        model.hf_quantizer.remove_quantization_config(model)
     stored = torch.float32 if source.gguf else _stored(source)
     return Loaded(model.to(device).eval(), tokenizer, source, _context(model.config), stored)
 
