@@ -24,7 +24,7 @@ from core.speed.predict import load_kinds, run
 from core.speed.steps import clock
 from core.speed.work import work
 
-NOISE: Final[Mapping[str, float]] = {"ttft": 0.22, "tpot": 0.12, "throughput": 0.10}   # log errors worth fitting
+NOISE: Final[Mapping[str, float]] = {"ttft": 0.22, "tpot": 0.085, "throughput": 0.10}   # log errors worth fitting
 HUBER: Final = 0.8               # noises beyond which an error counts linearly
 GROUP_POWER: Final = 0.7         # a group of n figures weighs n^0.3
 WEIGHT: Final = 0.5             # of a figure against the priors: figures of one group are not independent
