@@ -41,7 +41,7 @@ class Spread:
         for level, labels in kinds.items():
             names, of_row = np.unique(np.asarray(labels, dtype=str), return_inverse=True)
             width *= np.array([self.factor(level, name) for name in names.tolist()])[of_row]
-        return np.minimum(width, WIDEST)
+        return np.asarray(np.minimum(width, WIDEST))
 
 
 def kinds(pairs: Labels) -> dict[str, tuple[str, ...]]:
