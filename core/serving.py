@@ -47,9 +47,10 @@ def static(clock: Clock, load: Load) -> Times:
 def steady(clock: Clock, load: Load) -> Times:
     """Continuous batching: every step carries the decodes and a share of other prompts' prefill.
 
-    With n requests decoding and O tokens each, n/O prompts are prefilled per step, packed into
-    chunks, so TPOT = t_decode(n) + n/O * (what a prompt adds to a step). A new request waits for the
-    step under way, for prompts ahead of it and, above the KV capacity, for a seat.
+    With n requests in flight and O tokens each, every request sees n - 1 other prompts prefilled in its
+    life, packed into chunks. Those ahead of its own delay its first token, the rest its decode steps:
+    what waits in one does not wait in the other, however much the requests start in waves. Above the
+    KV capacity a request also waits for a seat.
     """
     w, r, pair = clock.work, clock.rates, load.pair
     dp, seats = w.dp[pair], capacity(clock, load)
@@ -60,17 +61,18 @@ def steady(clock: Clock, load: Load) -> Times:
     own = clock.prefill(pair, np.ones_like(seated), load.input_tokens).seconds
     chunks = np.maximum(1.0, load.input_tokens / w.chunk[pair])
     alone = clock.decode(pair, np.ones_like(seated), context).seconds
+    others = seated - 1
+    ahead = np.minimum(r.wave[pair] * others ** r.wave_growth[pair], others)
+    together = np.maximum(1.0, ahead)
     decoding = seated
     for _ in range(ROUNDS):
         batch = np.maximum(1.0, decoding)
         step = clock.decode(pair, batch, context).seconds
         packed = np.maximum(1.0, np.minimum(batch / answers, w.chunk[pair] / load.input_tokens))
         added = clock.prefill(pair, packed, load.input_tokens, batch).seconds / packed
-        others = seated - 1
-        ahead = np.minimum(r.wave[pair] * others ** r.wave_growth[pair], others)
         tpot = step + r.interference[pair] * (others - ahead) / answers * added
-        ahead = ahead * added
-        first = r.request_s[pair] + r.wait_steps[pair] * tpot + own + chunks * (step - alone) + ahead
+        turn = ahead / together * clock.prefill(pair, together, load.input_tokens, batch).seconds
+        first = r.request_s[pair] + r.wait_steps[pair] * tpot + own + chunks * (step - alone) + turn
         decoding = seated * answers * tpot / (first + answers * tpot)
     latency = first + (answers - 1) * tpot
     waiting = np.where(np.isfinite(asked), np.maximum(0.0, asked - seated), 0.0)

@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from core import charts, track_record
+from core import charts, speed, track_record
 from core import sources as public
 from core.charts.style import GREY
 from core.formats import FORMATS
@@ -14,6 +14,10 @@ from pages import parts
 METRICS = {"tpot": "TPOT", "ttft": "TTFT", "throughput": "Tokens/s"}
 UNITS = {"tpot": (MS_PER_S, "ms"), "ttft": (MS_PER_S, "ms"), "throughput": (1.0, "output tokens/s per GPU")}
 KINDS = {"gpu": "GPU", "weights": "Weights", "engine": "Engine"}
+LEVELS = {
+    "load": "Load", "engine": "Engine", "kernel": "Matmul kernels", "architecture": "GPU generation",
+    "sparsity": "Layers", "layout": "GPUs",
+}
 FEWEST = 5       # cases; fewer say little
 
 
@@ -96,6 +100,35 @@ def tables(record: TrackRecord) -> None:
         )
 
 
+@st.fragment
+def ranges() -> None:
+    """Why a range is as wide as it is."""
+    with st.container(border=True, gap="small"):
+        parts.section(
+            "Why a range is this wide",
+            "A range is to hold 8 of 10 published figures of its kind. It is learnt from cross-validated errors: a "
+            "usual width, times one factor for each of what follows, and wider where nothing of the kind was "
+            "published. Shown is how far it reaches above the estimate, in %, all else as usual.",
+        )
+        level = st.segmented_control(
+            "Told apart by", list(LEVELS), default="load", required=True, key="accuracy_range", bind="query-params",
+            format_func=LEVELS.get, label_visibility="collapsed",
+        ) or "load"
+        st.dataframe(
+            [
+                {LEVELS[level]: _kind(level, width.label)}
+                | {name: 100 * width.above[metric] for metric, name in METRICS.items()}
+                for width in speed.widths() if width.level == level
+            ],
+            hide_index=True, alt=f"Width of ranges by {LEVELS[level]}",
+            column_config={name: st.column_config.NumberColumn(format="+%.0f", width="small")
+                           for name in METRICS.values()},
+        )
+        st.caption(
+            "Measuring one case narrows those near it: paste a benchmark's result under the plan, or probe the GPU."
+        )
+
+
 def _row(kind: str, name: str, scores: list[Errors | None]) -> dict[str, object]:
     """Cases, median and 9 of 10 of every metric that has enough of them."""
     row: dict[str, object] = {kind: name}
@@ -123,6 +156,11 @@ def sources(record: TrackRecord) -> None:
     )
 
 
+def _kind(level: str, label: str) -> str:
+    """A kind of case in words."""
+    return f"Compute capability {label}" if level == "architecture" and label[0].isdigit() else label
+
+
 def _name(kind: str, name: str) -> str:
     return FORMATS[name].label if kind == "weights" and name in FORMATS else name
 
@@ -131,4 +169,5 @@ record = track_record.read()
 headline(record)
 scatter(record)
 tables(record)
+ranges()
 sources(record)

@@ -89,6 +89,7 @@ def test_priors_are_the_operator_tables():
 def test_labels_know_what_runs_where():
     h100, a100, m3 = gpus.find("H100 SXM5 80GB"), gpus.find("A100 SXM4 80GB"), gpus.find("Apple M3 Max (40-core)")
     assert (memory(h100), memory(gpus.find("GeForce RTX 4090")), memory(m3)) == ("hbm", "gddr", "unified")
+    assert [memory(gpus.find(name)) for name in ("MI210", "TPU v5e", "Gaudi3")] == ["hbm"] * 3    # not by bandwidth
     assert (compute(formats.find("fp8"), h100), compute(formats.find("fp8"), a100)) == ("fp8", "bf16")
     assert (width(formats.find("fp8"), h100), width(formats.find("fp8"), a100)) == (8, 16)
     assert kernel(formats.find("fp8"), a100) == "fp8 dequantised"

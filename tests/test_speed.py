@@ -217,6 +217,48 @@ def test_an_anchor_pulls_its_neighbours_and_leaves_others_alone():
     assert np.array_equal(other.tpot_s.value, predict(deployment("L40S"), batch, 1024, 256, static=False).tpot_s.value)
 
 
+def test_a_measured_tpot_speaks_for_the_throughput():
+    """Output tokens/s of a request = O / (TTFT + (O - 1) TPOT): a slower step is a lower rate."""
+    plain = predict(deployment(), 8, 1024, 256, static=False)
+    seen = speed.Cases(((model(), deployment()),), np.zeros(1, np.intp), np.array([False]), np.array([8.0]),
+                       np.array([1024.0]), np.array([256.0]), np.array([np.inf]))
+    nothing = np.array([np.nan])
+    anchor = Anchors(seen, nothing, plain.tpot_s.value * 1.3, nothing)
+    moved = predict(deployment(), 8, 1024, 256, static=False, anchors=anchor)
+    rate = moved.output_tokens_per_s_per_gpu.value / plain.output_tokens_per_s_per_gpu.value
+    assert rate[0] == pytest.approx(1 / 1.3, rel=0.08)
+    assert moved.ttft_s.value[0] > plain.ttft_s.value[0]
+
+
+def test_bitsandbytes_unpacks_to_memory_for_more_than_one_row():
+    """bitsandbytes README: Qwen2.5-14B in NF4 on a 4090 decodes in 21-26 ms alone, in 70-72 ms for eight."""
+    step = tpot(deployment("GeForce RTX 4090", "bnb-nf4", engine="hf-eager"), np.array([1.0, 8.0]), 64.0,
+                spec=model("Qwen/Qwen2.5-14B-Instruct"))
+    assert step[1] - step[0] == pytest.approx(0.047, rel=0.4)
+
+
+def test_no_odd_deployment_gets_an_absurd_answer():
+    """Every kind of GPU, format, engine and load, drawn at random: finite, ordered, never wider than five times."""
+    rng = np.random.default_rng(0)
+    cards, kinds, names = gpus.catalogue(), sorted(formats.FORMATS), [card.name for card in catalogue.models()]
+    pairs = []
+    while len(pairs) < 150:
+        spec, tp = catalogue.load(str(rng.choice(names))), int(rng.choice([1, 2, 4, 8]))
+        if spec is not None:
+            pairs.append((spec, Deployment(
+                cards[rng.integers(len(cards))], formats.find(str(rng.choice(kinds))), formats.find_kv("fp16"), tp=tp,
+                engine=str(rng.choice(["vllm", "sglang", "trtllm", "llamacpp", "hf-eager", "generic"])),
+            )))
+    rows, which = 1500, np.arange(1500) % 150
+    load = [2.0 ** rng.integers(0, 11, rows), 2.0 ** rng.integers(0, 16, rows), 2.0 ** rng.integers(1, 12, rows)]
+    found = speed.predict(speed.Cases(
+        tuple(pairs), which.astype(np.intp), rng.random(rows) < 0.5, *load, 10.0 ** rng.uniform(3, 7, 150),
+    ))
+    for figure in (found.ttft_s, found.tpot_s, found.output_tokens_per_s_per_gpu):
+        assert np.all(np.isfinite(figure.value) & (figure.low > 0) & (figure.low < figure.value))
+        assert np.all((figure.value < figure.high) & (figure.high / figure.low < 60))
+
+
 def test_the_whole_grid_of_a_model_is_quick():
     """150 deployments x 80 loads; the aim is 40 ms on an idle core, a loaded runner gets five times that."""
     pairs = tuple((model(), deployment(gpu, weights, tp=tp)) for gpu in (H100, "L40S", "A100 SXM4 80GB")

@@ -24,13 +24,14 @@ from core.speed.predict import load_kinds, run
 from core.speed.steps import clock
 from core.speed.work import work
 
-NOISE: Final[Mapping[str, float]] = {"ttft": 0.22, "tpot": 0.12, "throughput": 0.10}   # log errors worth fitting
+NOISE: Final[Mapping[str, float]] = {"ttft": 0.22, "tpot": 0.085, "throughput": 0.10}   # log errors worth fitting
 HUBER: Final = 0.8               # noises beyond which an error counts linearly
 GROUP_POWER: Final = 0.7         # a group of n figures weighs n^0.3
 WEIGHT: Final = 0.5             # of a figure against the priors: figures of one group are not independent
 STEP: Final = 1e-3               # of the numerical derivative [log or logit]
 ROUNDS: Final = 12
 ENOUGH: Final = 1e-3             # relative gain below which the fit stops
+LARGE: Final = 40                # figures left out from which the expansion of the loss is refined
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,12 +166,14 @@ class Quadratic:
         return np.asarray(self.theta + np.linalg.solve(curvature, self.slope + J.T @ (w * r)))
 
 
-def quadratic(model: Model, theta: Floats) -> Quadratic:
-    """Gauss-Newton expansion of the loss."""
+def quadratic(model: Model, theta: Floats, left_out: NDArray[np.bool_] | None = None) -> Quadratic:
+    """Gauss-Newton expansion of the loss, without the observations `left_out`."""
     problem = model.problem
     logs = model.logs(theta)
     error = logs - problem.target
     J, weight = model.derivative(theta, logs), problem.weight * _huber(problem, error)
+    if left_out is not None:
+        weight = np.where(left_out, 0.0, weight)
     curvature = (J * weight[:, None]).T @ J + np.diag(problem.spreads**-2)
     slope = -(J.T @ (weight * error)) - theta / problem.spreads**2
     return Quadratic(theta, curvature, slope, J, weight, error)
@@ -195,12 +198,25 @@ def fit(model: Model) -> Quadratic:
     return at
 
 
+def without(model: Model, at: Quadratic, left_out: NDArray[np.bool_]) -> Floats:
+    """Parameters fitted without some observations.
+
+    The expansion around the full fit, and one more step where much is left out: the expansion alone
+    flatters TTFT by 1.5 points, TPOT and throughput by 0.5 (against 86 complete fits).
+    """
+    theta = at.without(left_out)
+    if left_out.sum() < LARGE:
+        return theta
+    rest = quadratic(model, theta, left_out)
+    return np.asarray(theta + np.linalg.solve(rest.curvature, rest.slope))
+
+
 def cross_validated(model: Model, at: Quadratic, fold: Rows) -> Mapping[str, Floats]:
     """Predictions of every row by the fit that never saw its fold."""
     problem = model.problem
     out = {metric: np.full(len(fold), np.nan) for metric in METRICS}
     for left_out in np.unique(fold):
-        values = model.predict(at.without(fold[problem.row] == left_out))
+        values = model.predict(without(model, at, fold[problem.row] == left_out))
         rows = fold == left_out
         for metric in METRICS:
             out[metric][rows] = values[metric][rows]

@@ -11,18 +11,23 @@ from core.terms import Deployment
 Pair: TypeAlias = tuple[ModelSpec, Deployment]
 Labels: TypeAlias = Mapping[str, tuple[str, ...]]   # level -> label of every pair
 
-_STACKED_MEMORY: Final = frozenset({"6.0", "7.0", "8.0", "9.0", "10.0", "10.3"})   # HBM, by compute capability
-_UNIFIED_MEMORY: Final = frozenset({"7.2", "8.7", "11.0", "12.1"})                # LPDDR shared with the host
+_STACKED_MEMORY: Final = frozenset({          # HBM, by compute capability, or by architecture where there is none
+    "6.0", "7.0", "8.0", "9.0", "10.0", "10.3", "gfx908", "gfx90a", "gfx942", "gfx950", "Gaudi2", "Gaudi3",
+    "Ponte Vecchio",
+})
+_UNIFIED_MEMORY: Final = frozenset({"7.2", "8.7", "11.0", "12.1", "gfx1151"})   # LPDDR shared with the host
+_ACCELERATORS: Final = frozenset({"Google", "AWS", "Huawei"})                   # vendors of cards with HBM only
+_STACKED_FROM: Final = 1.9e12                 # bandwidth of a card of unknown generation that must be HBM [B/s]
 _SIXTEEN_BIT: Final = frozenset({"fp16", "bf16"})
 
 
 def memory(gpu: GpuSpec) -> str:
     """HBM, GDDR, or memory shared with the host."""
-    if gpu.compute_capability in _UNIFIED_MEMORY or gpu.vendor == "Apple":
+    generation = gpu.compute_capability or gpu.architecture
+    if generation in _UNIFIED_MEMORY or gpu.vendor == "Apple":
         return "unified"
-    if gpu.compute_capability in _STACKED_MEMORY or gpu.bandwidth_bytes_per_s > 1.9e12:
-        return "hbm"
-    return "gddr"
+    unknown = not gpu.compute_capability and gpu.bandwidth_bytes_per_s > _STACKED_FROM
+    return "hbm" if generation in _STACKED_MEMORY or gpu.vendor in _ACCELERATORS or unknown else "gddr"
 
 
 def compute(fmt: Format, gpu: GpuSpec) -> str:

@@ -19,6 +19,7 @@ LEVELS: Final = ("load", "engine", "kernel", "architecture", "sparsity", "layout
 NOVEL: Final = ("engine", "kernel", "architecture")   # levels where something unseen widens the range
 SHRINK: Final = 4.0              # architectures on GPUs at which a factor is believed half
 ROUNDS: Final = 6
+WIDEST: Final = 1.6              # half-width beyond which a range says nothing: five times either way [log]
 LOADS: Final = ("one request", "batch", "prompts only", "requests in flight", "maximum load", "near the KV limit")
 
 
@@ -40,7 +41,7 @@ class Spread:
         for level, labels in kinds.items():
             names, of_row = np.unique(np.asarray(labels, dtype=str), return_inverse=True)
             width *= np.array([self.factor(level, name) for name in names.tolist()])[of_row]
-        return width
+        return np.asarray(np.minimum(width, WIDEST))
 
 
 def kinds(pairs: Labels) -> dict[str, tuple[str, ...]]:

@@ -4,7 +4,8 @@ Most of an error belongs to the deployment, not to the load: a kernel is slower 
 than its kind suggests. So every term of `core.efficiency` may be off for this model on this GPU by an
 unknown shift; a measurement says how far, weighted by how strongly it depends on each term, and a
 remaining part is shared by similar loads only. This is the posterior mean of a Gaussian process whose
-covariance is the model's own sensitivity (Rasmussen & Williams 2006, chapter 2.7).
+covariance is the model's own sensitivity (Rasmussen & Williams 2006, chapter 2.7), over all figures
+together: a measured TPOT speaks for the throughput, and a throughput for both times it is made of.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,14 +15,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from core.speed.cases import Cases, Floats, Prediction, Range
+from core.efficiency import nearness
+from core.speed.cases import Cases, Floats, Prediction, Range, Rows
 
-TERM: Final = 0.4                # shift of a term for one deployment [log or logit]
 METRICS: Final = ("ttft_s", "tpot_s", "output_tokens_per_s_per_gpu")
-LEVEL: Final[Mapping[str, float]] = {"ttft_s": 0.10, "tpot_s": 0.04, "output_tokens_per_s_per_gpu": 0.05}
-LOCAL: Final[Mapping[str, float]] = {"ttft_s": 0.20, "tpot_s": 0.04, "output_tokens_per_s_per_gpu": 0.12}
-NOISE: Final[Mapping[str, float]] = {"ttft_s": 0.06, "tpot_s": 0.02, "output_tokens_per_s_per_gpu": 0.02}   # repeats
-REACH: Final = 3.0               # distance in logs of the load at which the local part has fallen to 1/e
+FULL: Final = 512.0              # requests in flight that stand for maximum load in distances
 
 Sensitivity = Callable[[Cases], Mapping[str, Floats]]   # metric -> derivative of its log by the terms [rows, terms]
 
@@ -36,18 +34,40 @@ class Anchors:
     output_tokens_per_s_per_gpu: Floats
 
 
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What the log errors of some figures are made of; arrays [figures]."""
+
+    metric: Rows                 # index into METRICS
+    slopes: Floats               # [figures, terms] of the fitted terms' shifts
+    parts: Floats                # [figures, METRICS] of the errors that TTFT, TPOT and throughput have of their own
+    place: Floats                # [figures, dimensions] in units of their reach
+    kind: NDArray[np.str_]       # engine version and mode
+
+    def of(self, chosen: NDArray[np.bool_] | Rows) -> "Figures":
+        """Some of them."""
+        return Figures(self.metric[chosen], self.slopes[chosen], self.parts[chosen], self.place[chosen],
+                       self.kind[chosen])
+
+
 def settings(cases: Cases) -> NDArray[np.str_]:
-    """What a measurement must share with a case to speak for it: model, GPU, engine, format, mode [rows]."""
+    """What a measurement must share with a case to speak for it: model, GPU, engine, format [rows]."""
     names = np.array([f"{s.name}|{d.gpu.name}|{d.engine}|{d.weights.name}".lower() for s, d in cases.pairs])
-    return np.asarray(np.char.add(names[cases.which], np.where(cases.static, "|static", "|serving")))
+    return np.asarray(names[cases.which])
 
 
 def places(cases: Cases) -> Floats:
-    """Where a load lies: logs of requests, prompt, answer and GPUs [rows, 4]."""
-    gpus = np.array([d.gpus for _, d in cases.pairs], float)[cases.which]
-    requests = np.where(np.isnan(cases.concurrency), 512.0, np.maximum(cases.concurrency, 1.0))
-    columns = (requests, cases.input_tokens, np.maximum(cases.output_tokens, 1.0), gpus)
-    return np.asarray(np.log(np.stack(columns, axis=1)))
+    """Where a load lies: logs of requests, prompt, answer and ranks, in units of their reach [rows, dimensions]."""
+    requests = np.where(np.isnan(cases.concurrency), FULL, np.maximum(cases.concurrency, 1.0))
+    load = np.log(np.stack([requests, cases.input_tokens, np.maximum(cases.output_tokens, 1.0)], axis=1))
+    ranks = np.log(np.array([[d.tp, d.pp, d.dp, d.ep] for _, d in cases.pairs], float))[cases.which]
+    return np.asarray(np.column_stack([load, ranks]) / nearness.REACH)
+
+
+def kinds(cases: Cases) -> NDArray[np.str_]:
+    """Engine version and mode: local errors of other ones are less alike [rows]."""
+    versions = np.array([d.engine_version for _, d in cases.pairs])[cases.which]
+    return np.asarray(np.char.add(versions, np.where(cases.static, "|static", "|serving")))
 
 
 def anchored(
@@ -58,43 +78,57 @@ def anchored(
     shared = sorted(set(ours.tolist()) & set(theirs.tolist()))
     if not shared:
         return estimate
-    slopes, anchor_slopes = sensitivity(cases), sensitivity(anchors.cases)
-    ranges = {}
-    for metric in METRICS:
-        before, at = getattr(estimate, metric), getattr(at_anchors, metric)
-        error = np.log(getattr(anchors, metric) / at.value)
-        shift, left = np.zeros(len(ours)), np.ones(len(ours))
-        for setting in shared:
-            rows, known = np.flatnonzero(ours == setting), np.flatnonzero((theirs == setting) & np.isfinite(error))
-            if len(known):
-                shift[rows], left[rows] = _posterior(
-                    metric, error[known], (slopes[metric][rows], places(cases)[rows]),
-                    (anchor_slopes[metric][known], places(anchors.cases)[known]),
-                )
-        ranges[metric] = _moved(before, shift, left)
-    return Prediction(
-        ranges["ttft_s"], ranges["tpot_s"], ranges["output_tokens_per_s_per_gpu"],
-        estimate.prefill_bound, estimate.decode_bound, estimate.running,
+    error = np.concatenate([np.log(getattr(anchors, m) / getattr(at_anchors, m).value) for m in METRICS])
+    asked, known = figures(cases, estimate, sensitivity), figures(anchors.cases, at_anchors, sensitivity)
+    shift, left = np.zeros(len(asked.metric)), np.ones(len(asked.metric))
+    for setting in shared:
+        rows = np.tile(ours == setting, len(METRICS))
+        measured = np.tile(theirs == setting, len(METRICS)) & np.isfinite(error)
+        if measured.any():
+            shift[rows], left[rows] = posterior(error[measured], asked.of(rows), known.of(measured))
+    ttft, tpot, rate = (
+        _moved(getattr(estimate, metric), one, part)
+        for metric, one, part in zip(METRICS, np.split(shift, len(METRICS)), np.split(left, len(METRICS)), strict=True)
+    )
+    return Prediction(ttft, tpot, rate, estimate.prefill_bound, estimate.decode_bound, estimate.running)
+
+
+def figures(cases: Cases, estimate: Prediction, sensitivity: Sensitivity) -> Figures:
+    """The three figures of every row, metric after metric [METRICS x rows]."""
+    slopes, rows = sensitivity(cases), len(cases.which)
+    later = np.where(cases.output_tokens > 1, np.nan_to_num(estimate.tpot_s.value) * (cases.output_tokens - 1), 0.0)
+    first = estimate.ttft_s.value / (estimate.ttft_s.value + later)      # share of TTFT in a request's time
+    parts = np.zeros((len(METRICS), rows, len(METRICS)))
+    parts[[0, 1, 2], :, [0, 1, 2]] = 1.0
+    parts[2, :, 0], parts[2, :, 1] = -first, first - 1
+    return Figures(
+        np.repeat(np.arange(len(METRICS)), rows), np.concatenate([slopes[metric] for metric in METRICS]),
+        parts.reshape(-1, len(METRICS)), np.tile(places(cases), (len(METRICS), 1)),
+        np.tile(kinds(cases), len(METRICS)),
     )
 
 
-def _posterior(
-    metric: str, error: Floats, rows: tuple[Floats, Floats], known: tuple[Floats, Floats],
-) -> tuple[Floats, Floats]:
-    """Expected log error of rows given that of the anchors, and the part of its deviation that stays."""
-    among = _covariance(metric, known, known) + np.eye(len(error)) * NOISE[metric] ** 2
-    towards = _covariance(metric, rows, known)
-    weights = np.linalg.solve(among, towards.T).T
-    total = TERM**2 * (rows[0] ** 2).sum(axis=1) + LEVEL[metric] ** 2 + LOCAL[metric] ** 2
-    remaining = np.maximum(total - (weights * towards).sum(axis=1), NOISE[metric] ** 2)
-    return np.asarray(weights @ error), np.sqrt(remaining / total)
+def posterior(error: Floats, asked: Figures, known: Figures) -> tuple[Floats, Floats]:
+    """Expected log error of `asked` given that of `known`, and the part of its deviation that stays."""
+    noise = np.array(nearness.NOISE) ** 2
+    weights = np.linalg.solve(covariance(known, known) + np.diag(noise[known.metric]), covariance(known, asked)).T
+    total = nearness.TERM**2 * (asked.slopes**2).sum(axis=1) + asked.parts**2 @ _own_variance()
+    explained = (weights * covariance(asked, known)).sum(axis=1)
+    remaining = np.maximum(total - explained, noise[asked.metric])
+    return np.asarray(weights @ error), np.sqrt(np.minimum(remaining / total, 1.0))
 
 
-def _covariance(metric: str, left: tuple[Floats, Floats], right: tuple[Floats, Floats]) -> Floats:
-    """Covariance of the log errors of two sets of (sensitivities, places) [left, right]."""
-    apart = np.sqrt(((left[1][:, None, :] - right[1][None, :, :]) ** 2).sum(axis=2))
-    local = LOCAL[metric] ** 2 * np.exp(-apart / REACH)
-    return np.asarray(TERM**2 * left[0] @ right[0].T + LEVEL[metric] ** 2 + local)
+def covariance(left: Figures, right: Figures) -> Floats:
+    """Covariance of the log errors of two sets of figures [left, right]."""
+    apart = np.sqrt(((left.place[:, None, :] - right.place[None, :, :]) ** 2).sum(axis=2))
+    apart = np.hypot(apart, np.where(left.kind[:, None] == right.kind[None, :], 0.0, nearness.OTHER_KIND))
+    level = (left.parts * np.array(nearness.LEVEL) ** 2) @ right.parts.T
+    local = (left.parts * np.array(nearness.LOCAL) ** 2) @ right.parts.T
+    return np.asarray(nearness.TERM**2 * left.slopes @ right.slopes.T + level + local * np.exp(-apart))
+
+
+def _own_variance() -> Floats:
+    return np.asarray(np.array(nearness.LEVEL) ** 2 + np.array(nearness.LOCAL) ** 2)
 
 
 def _moved(before: Range, shift: Floats, left: Floats) -> Range:

@@ -1,5 +1,7 @@
 """Why a range is as wide as it is, in a sentence."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from math import expm1
 from typing import Final, Literal
 
@@ -13,6 +15,29 @@ _WORDS: Final = {
     "sparsity": "models with {} layers", "layout": "{}",
 }
 _NAMES: Final = {"ttft": "time to first token", "tpot": "time per output token", "throughput": "throughput"}
+
+
+@dataclass(frozen=True, slots=True)
+class Width:
+    """How wide ranges are for one kind of case, all else as usual."""
+
+    level: str                       # one of `core.efficiency.spread.LEVELS`
+    label: str
+    above: Mapping[str, float]       # metric -> how far above the estimate the range reaches, as a share
+
+
+def widths() -> tuple[Width, ...]:
+    """Every kind of case the ranges tell apart; the label "never published" stands for all others of a level."""
+    known = load().spreads
+    out = []
+    for level in spread.LEVELS:
+        labels_ = sorted({label for width in known.values() for label in width.factors.get(level, {})})
+        for label in [*labels_, *(["never published"] if level in spread.NOVEL else [])]:
+            out.append(Width(level, label, {
+                metric: expm1(min(width.base * width.factor(level, label), spread.WIDEST))
+                for metric, width in known.items()
+            }))
+    return tuple(out)
 
 
 def why_wide(

@@ -82,7 +82,7 @@ def half_widths(cases: Cases, times: Times, names: Labels, known: Constants) -> 
     for metric in METRICS:
         how = known.spreads.get(metric, spread.Spread())
         by_load = np.array([how.factor("load", name) for name in spread.LOADS])
-        width = how.half_width(of_pair)[cases.which] * by_load[load_kind]
+        width = np.minimum(how.half_width(of_pair)[cases.which] * by_load[load_kind], spread.WIDEST)
         out[metric] = np.hypot(width, _peak_doubt(cases)[cases.which]) if metric != "tpot" else width
     return out
 

@@ -67,7 +67,8 @@ def matmuls(work: Work, rates: Rates, ops: Rows, tokens: Floats) -> Matmuls:
     part = np.where(dequantises, operators.DEQUANTISING_PADDING,
                     np.where(routed, operators.EXPERT_PADDING, operators.LIBRARY_PADDING))
     weights = touched * K * N
-    moved = weights * column(work.weight_bytes[ops]) + rows * (K + N) * ACTIVATION_BYTES
+    stored = column(work.weight_bytes[ops]) + np.where(tokens > 1, column(work.spilt[ops]), 0.0)
+    moved = weights * stored + rows * (K + N) * ACTIVATION_BYTES
     bandwidth = column(work.bandwidth[pair])
     rate = column(rates.matmul_rate[pair] * np.where(work.experts[ops] > 0, rates.expert_rate[pair], 1.0))
     per_flop = ((1 / (rate * column(work.peak[ops]))) ** POWER_SHARPNESS

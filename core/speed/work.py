@@ -22,6 +22,7 @@ HEAD_BITS: Final = 16.0                     # lm_head and routers stay in 16 bit
 FP16_ACCUMULATING: Final = frozenset({"tinychat", "exllama", "llamacpp", "autoawq"})
 EAGER: Final = frozenset({"hf-eager"})      # engines that launch every kernel from Python
 WRITES_SCORES: Final = frozenset({"llamacpp"})   # prompt attention through memory: -fa is off by default
+UNPACKS_TO_MEMORY: Final = frozenset({"bnb-nf4", "bnb-fp4"})   # bitsandbytes dequantises first for two rows or more
 LAYER_SPLIT: Final = frozenset({"llamacpp"})   # engines whose pp stages wait for each other
 WITHOUT_WINDOWS: Final = frozenset({"trtllm 0.0", "trtllm 0.10"})   # read all unless max_attention_window is set
 CONTEXTS: Final[Floats] = np.exp2(np.arange(23))   # tokens at which caches are tabulated
@@ -48,6 +49,7 @@ class Work:
     power_s: Floats              # [ops] s/FLOP the board's power allows
     quantises: NDArray[np.bool_]     # [ops] activations are quantised first
     dequantises: NDArray[np.bool_]   # [ops] weights are unpacked in the kernel
+    spilt: Floats                # [ops] bytes a weight moves once more when it is unpacked to memory first
     unpack: Floats               # [pairs] weights/s the multiprocessors unpack
     layers: Floats
     units: Floats                # launches of one step, in 16-bit matmul kernels
@@ -109,6 +111,7 @@ def work(pairs: Sequence[Pair]) -> Work:
     widths = np.array([width(d.weights, d.gpu) for d in deployments])
     quantises = narrow & (widths[pair] < HEAD_BITS)
     dequantises = narrow & ~quantises
+    spills = np.array([d.weights.name in UNPACKS_TO_MEMORY for d in deployments])
     power = np.array([_joules(d, 16) for d in deployments])
     narrow_power = np.array([_joules(d, int(bits)) for d, bits in zip(deployments, widths, strict=True)])
     kv_read, decode_flops, prefill_flops, state = _mixing(pairs)
@@ -129,6 +132,7 @@ def work(pairs: Sequence[Pair]) -> Work:
         peak=peaks[pair, role],
         power_s=np.where(quantises, narrow_power[pair], power[pair]),
         quantises=quantises, dequantises=dequantises,
+        spilt=np.where(dequantises & spills[pair], 2 * ACTIVATION_BYTES, 0.0),
         unpack=np.array([_unpack(d.gpu) for d in deployments]),
         layers=shaped("layers"), reductions=shaped("reductions"),
         units=shaped("fixed_units")
