@@ -111,11 +111,13 @@ def test_calls_report_end_fail_and_run_out_of_time_each_for_itself(named):
         Call(operator.call, (0.5, "half", "a part")),               # calls `tell` with what follows
         Call(operator.call, ()),
         Call(measure, (SPEC, 60.0, 0), seconds=1.0),
+        Call(operator.call, (1.0, "done"), node="a node of yesterday"),
     ]
     words = list(cluster.run(calls, lambda: None, wait_s=60.0))
     assert News(0, 0.5, "half", "a part") in words and Result(0, None) in words
     reasons = {word.call: word.reason for word in words if isinstance(word, Loss)}
-    assert set(reasons) == {1, 2}
+    assert set(reasons) == {1, 2, 3}
+    assert reasons[3].startswith("This host is no longer in the cluster")
     assert reasons[1].startswith("It failed on ") and "with TypeError" in reasons[1]
     assert reasons[2].startswith("It did not end within 1 s on ") and reasons[2].endswith(" and was stopped.")
 

@@ -53,8 +53,13 @@ class Errand:
 
         self._board = self._ray.remote(num_cpus=0, resources={HEAD: 0.001})(Board).remote()
         self._perform = self._ray.remote(max_retries=0)(perform)
+        for number in sorted(self._waiting):
+            if self._calls[number].node not in {"", *self._nodes}:
+                self._waiting.discard(number)
+                self._hear(packed(Loss(number, "This host is no longer in the cluster: look for its hosts again.")))
         self._ray.get([
-            self._board.reserve.remote(number, _needs(call), call.node) for number, call in enumerate(self._calls)
+            self._board.reserve.remote(number, _needs(self._calls[number]), self._calls[number].node)
+            for number in self._waiting
         ])
         self._moved_s = time.monotonic()
 
