@@ -81,6 +81,8 @@ def _run(order: Order, folder: Path, out: TextIO) -> None:
         lambda share: say(out, share=(1 + share) / stages, note="scoring the full-precision model"),
     )
     loaded.model.to(loaded.stored)      # exact, and half the memory where the checkpoint has 16 bits
+    if calibrated:
+        say(out, share=2 / stages, note="taking given text" if order.calibration else "sampling text to calibrate on")
     calibration, came_from = _calibration(order, loaded, texts) if calibrated else ([], "")
     say(out, facts={
         "revision": loaded.source.revision, "prompts": len(texts.scored), "tokens": scored_tokens(texts.scored),
@@ -117,11 +119,15 @@ def _prepare(order: Order, out: TextIO) -> torch.device:
 
 
 def _calibration(order: Order, loaded: Loaded, texts: Texts) -> tuple[list[torch.Tensor], str]:
-    """Token sequences to calibrate on, and where they come from."""
+    """Token sequences to calibrate on, and where they come from. Raises QualityError where the model writes none."""
     if order.calibration:
         pieces = windows(loaded, order.calibration, order.sequences, order.sequence_tokens)
         return pieces, f"{len(pieces)} pieces of up to {order.sequence_tokens} tokens of given text"
-    pieces = continuations(loaded.model, texts.held_out, order.sequences, order.sequence_tokens)
+    try:
+        pieces = continuations(loaded.model, texts.held_out, order.sequences, order.sequence_tokens)
+    except EXPECTED as error:
+        raise QualityError(f"The model could not continue held-out prompts ({_why(error)}): give calibration text, or "
+                           f"leave out AWQ, GPTQ and SmoothQuant.") from error
     made = f"{len(pieces)} x {order.sequence_tokens} tokens"
     return pieces, f"{made} of the model's own continuations of held-out prompts"
 
