@@ -12,12 +12,12 @@ from typing import Any, Final, TypeAlias
 Spec: TypeAlias = dict[str, Any]
 
 INK: Final = "currentColor"
-BLUE: Final = "#2f7ed8"
+BLUE: Final = "#4060a6"
 ORANGE: Final = "#d9730d"
-TEAL: Final = "#0f9b8e"
-VIOLET: Final = "#9b6bdf"
-ROSE: Final = "#d6456a"
-GREY: Final = "#7d8590"
+TEAL: Final = "#00a979"
+VIOLET: Final = "#c173e8"
+ROSE: Final = "#c72e48"
+GREY: Final = "#78818f"
 CYCLE: Final = (BLUE, ORANGE, TEAL, VIOLET, ROSE, GREY)
 HEAT: Final = ("#cfe3f7", "#2f7ed8", "#12305c")     # light to dark: more is darker, in both themes
 FONT_SIZE: Final = 12
