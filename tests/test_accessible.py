@@ -116,7 +116,7 @@ DEFICIENCIES = {
     "deutan": ((0.29275, 0.70725, 0.0), (0.29275, 0.70725, 0.0), (-0.02234, 0.02234, 1.0)),
     "tritan": ((1.0, 0.14461, -0.14461), (0.0, 0.85924, 0.14076), (0.0, 0.85924, 0.14076)),
 }
-LEAST_APART = 18.0      # CIE 1976 colour difference; side by side some 2 are just seen, thin lines want many times that
+LEAST_APART = 15.0      # CIE 1976 colour difference; side by side some 2 are just seen, thin lines want many times that
 LEAST_CONTRAST = 3.0    # WCAG 2.1, 1.4.11: graphics against their background
 BACKGROUNDS = ("#ffffff", "#0f1420")
 
