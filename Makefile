@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PORT ?= 8501
 ADDRESS ?= localhost
 
-.PHONY: run quality test check accuracy bench screenshots clean
+.PHONY: run quality test check accuracy bench load coverage audit screenshots clean
 
 run: $(VENV)/.app
 	$(BIN)/streamlit run app.py --server.port $(PORT) --server.address $(ADDRESS)
@@ -24,6 +24,21 @@ accuracy: $(VENV)/.app
 
 bench: $(VENV)/.tests
 	$(BIN)/python -m tests.bench
+
+load: $(VENV)/.tests
+	$(BIN)/python -m tests.load
+
+# Every line of core the tests run, in the servers and commands they start as well; fails below 90 %.
+coverage: $(VENV)/.tests
+	rm -f .coverage*
+	$(BIN)/python -m coverage run -m pytest -n 2
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report --fail-under 90 --skip-covered --sort cover
+
+# Known vulnerabilities of the pinned packages; asks PyPI, and fails where it does not answer.
+audit: $(VENV)/.tests
+	$(BIN)/python -m pip_audit --strict --disable-pip --no-deps --progress-spinner off -r requirements.txt || \
+	  { echo "audit: a package is vulnerable or could not be looked up (see above); it needs pypi.org."; exit 1; }
 
 screenshots: $(VENV)/.tests
 	$(BIN)/python -m tests.screenshots --readme

@@ -1,6 +1,6 @@
 """Pictures of every page at both widths and in both themes: `make screenshots`.
 
-Writes to build/screenshots; with `--readme` also renews the one the README shows.
+Writes to build/screenshots; with `--readme` also renews those the README shows.
 """
 
 import argparse
@@ -19,7 +19,9 @@ PAGES = {"plan": "/"} | {
 WIDTHS = (1440, 390)
 THEMES = ("light", "dark")
 TALLEST_PX = 7000
-README_IMAGE = ROOT / "assets" / "screenshot.png"
+README_IMAGES = {ROOT / "assets" / f"{name}.png": path for name, path in {
+    "screenshot": "/", "tour-compare": "/compare", "tour-regime": "/regime", "tour-traffic": "/traffic",
+}.items()}
 
 
 def settled(page: Page) -> None:
@@ -54,21 +56,22 @@ def pictures(browser: Browser, address: str, folder: Path, names: Iterable[str])
                 yield target
 
 
-def readme_picture(browser: Browser, address: str) -> Path:
-    """The first screen of a first visit."""
-    context = browser.new_context(viewport={"width": 1440, "height": 1060})
-    page = context.new_page()
-    page.goto(address)
-    settled(page)
-    page.screenshot(path=README_IMAGE)
-    context.close()
-    return README_IMAGE
+def readme_pictures(browser: Browser, address: str) -> Iterator[Path]:
+    """The first screen of a first visit, and the stops of the README's tour."""
+    for target, path in README_IMAGES.items():
+        context = browser.new_context(viewport={"width": 1440, "height": 1060})
+        page = context.new_page()
+        page.goto(address + path)
+        settled(page)
+        page.screenshot(path=target)
+        context.close()
+        yield target
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("pages", nargs="*", help="which pages; all when none is named")
-    parser.add_argument("--readme", action="store_true", help="renew the README's picture as well")
+    parser.add_argument("--readme", action="store_true", help="renew the README's pictures as well")
     arguments = parser.parse_args()
     folder = ROOT / "build" / "screenshots"
     folder.mkdir(parents=True, exist_ok=True)
@@ -79,7 +82,8 @@ def main() -> None:
         for target in pictures(browser, app.url, folder, arguments.pages or PAGES):
             print(target)
         if arguments.readme:
-            print(readme_picture(browser, app.url))
+            for target in readme_pictures(browser, app.url):
+                print(target)
         browser.close()
 
 

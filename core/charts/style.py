@@ -12,12 +12,12 @@ from typing import Any, Final, TypeAlias
 Spec: TypeAlias = dict[str, Any]
 
 INK: Final = "currentColor"
-BLUE: Final = "#2f7ed8"
+BLUE: Final = "#4b6cb9"
 ORANGE: Final = "#d9730d"
-TEAL: Final = "#0f9b8e"
-VIOLET: Final = "#9b6bdf"
-ROSE: Final = "#d6456a"
-GREY: Final = "#7d8590"
+TEAL: Final = "#00a97a"
+VIOLET: Final = "#c274ea"
+ROSE: Final = "#cf384e"
+GREY: Final = "#7a8290"
 CYCLE: Final = (BLUE, ORANGE, TEAL, VIOLET, ROSE, GREY)
 HEAT: Final = ("#cfe3f7", "#2f7ed8", "#12305c")     # light to dark: more is darker, in both themes
 FONT_SIZE: Final = 12
