@@ -17,7 +17,7 @@ def found() -> Accuracy:
 # Median and 90 % of |estimate / measured - 1| on 2,887 published cases. For scale: aiconfigurator is off by
 # 11-16 % on TPOT and 44-52 % on TTFT in the median of the public runs it answers, a textbook roofline by 60 %.
 @pytest.mark.parametrize(
-    "metric, median, p90", [("tpot", 0.12, 0.40), ("ttft", 0.27, 0.75), ("throughput", 0.11, 0.38)],
+    "metric, median, p90", [("tpot", 0.12, 0.40), ("ttft", 0.27, 0.75), ("throughput", 0.10, 0.35)],
 )
 def test_errors_on_unseen_pairs(found, metric, median, p90):
     errors = found.record.errors(metric)
@@ -27,7 +27,7 @@ def test_errors_on_unseen_pairs(found, metric, median, p90):
 
 
 def test_following_the_estimate_costs_little(found):
-    assert found.regret_over_formats < 0.035
+    assert found.regret_over_formats < 0.031
     assert found.regret_over_layouts < 0.015
 
 

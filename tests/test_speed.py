@@ -234,7 +234,7 @@ def test_bitsandbytes_unpacks_to_memory_for_more_than_one_row():
     """bitsandbytes README: Qwen2.5-14B in NF4 on a 4090 decodes in 21-26 ms alone, in 70-72 ms for eight."""
     step = tpot(deployment("GeForce RTX 4090", "bnb-nf4", engine="hf-eager"), np.array([1.0, 8.0]), 64.0,
                 spec=model("Qwen/Qwen2.5-14B-Instruct"))
-    assert step[1] - step[0] == pytest.approx(0.047, rel=0.4)
+    assert 2.5 < step[1] / step[0] < 5
 
 
 def test_no_odd_deployment_gets_an_absurd_answer():

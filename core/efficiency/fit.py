@@ -21,7 +21,7 @@ from core.efficiency.rates import Rates, centre, coded, unlink
 from core.efficiency.terms import TERMS
 from core.speed.cases import Floats, Rows, Times
 from core.speed.predict import load_kinds, run
-from core.speed.steps import clock
+from core.speed.steps import TABULATED, Clock, Tables, clock
 from core.speed.work import work
 
 NOISE: Final[Mapping[str, float]] = {"ttft": 0.22, "tpot": 0.085, "throughput": 0.10}   # log errors worth fitting
@@ -103,36 +103,45 @@ class Model:
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         self._work = work(problem.data.cases.pairs)
+        self._first = np.searchsorted(problem.terms, np.arange(len(TERMS)))     # parameter of each term
+        self._touches = problem.touches[:, problem.data.cases.which[problem.row]].T     # [n, m]
 
-    def times(self, theta: Floats, nudged: int | None = None) -> Times:
-        """Times of every row; `nudged` moves one whole term by STEP."""
-        shifts = np.zeros((len(TERMS), self.problem.touches.shape[1]))
-        np.add.at(shifts, self.problem.terms, theta[:, None] * self.problem.touches)
+    def clock(self, theta: Floats, nudged: int | None = None, tables: Tables | None = None) -> Clock:
+        """Step times of every pair; `nudged` moves one whole term by STEP, `tables` are known where it changes none."""
+        shifts = np.add.reduceat(theta[:, None] * self.problem.touches, self._first, axis=0)
         if nudged is not None:
             shifts[nudged] += STEP
         values = {
             term.name: unlink(term, centre + shift)
             for term, centre, shift in zip(TERMS, self.problem.centres, shifts, strict=True)
         }
-        return run(clock(self._work, Rates(**values)), self.problem.data.cases)
+        rates = Rates(**values)
+        return Clock(self._work, rates, tables) if tables else clock(self._work, rates)
 
-    def predict(self, theta: Floats, nudged: int | None = None) -> Mapping[str, Floats]:
+    def times(self, theta: Floats, nudged: int | None = None, tables: Tables | None = None) -> Times:
+        """Times of every row."""
+        return run(self.clock(theta, nudged, tables), self.problem.data.cases)
+
+    def predict(self, theta: Floats, nudged: int | None = None, tables: Tables | None = None) -> Mapping[str, Floats]:
         """TTFT, TPOT and throughput of every row."""
-        times = self.times(theta, nudged)
+        times = self.times(theta, nudged, tables)
         per_gpu = times.output_tokens_per_s / self._work.gpus[self.problem.data.cases.which]
         return {"ttft": times.ttft_s, "tpot": times.tpot_s, "throughput": per_gpu}
 
-    def logs(self, theta: Floats, nudged: int | None = None) -> Floats:
+    def logs(self, theta: Floats, nudged: int | None = None, tables: Tables | None = None) -> Floats:
         """Log predictions of the observations [n]."""
-        values = self.predict(theta, nudged)
+        values = self.predict(theta, nudged, tables)
         stacked = np.stack([values[metric] for metric in METRICS])
         return np.asarray(np.log(stacked[self.problem.metric, self.problem.row]))
 
     def derivative(self, theta: Floats, logs: Floats) -> Floats:
         """Derivative of the observations by the parameters [n, m]."""
-        by_term = np.stack([(self.logs(theta, i) - logs) / STEP for i in range(len(TERMS))], axis=1)
-        pair = self.problem.data.cases.which[self.problem.row]
-        return np.asarray(by_term[:, self.problem.terms] * self.problem.touches[:, pair].T)
+        known = self.clock(theta).tables
+        by_term = np.stack([
+            (self.logs(theta, i, None if term.name in TABULATED else known) - logs) / STEP
+            for i, term in enumerate(TERMS)
+        ], axis=1)
+        return np.asarray(by_term[:, self.problem.terms] * self._touches)
 
 
 def _huber(problem: Problem, error: Floats) -> Floats:
@@ -174,7 +183,8 @@ def quadratic(model: Model, theta: Floats, left_out: NDArray[np.bool_] | None = 
     J, weight = model.derivative(theta, logs), problem.weight * _huber(problem, error)
     if left_out is not None:
         weight = np.where(left_out, 0.0, weight)
-    curvature = (J * weight[:, None]).T @ J + np.diag(problem.spreads**-2)
+    weighted = J * np.sqrt(weight)[:, None]
+    curvature = weighted.T @ weighted + np.diag(problem.spreads**-2)
     slope = -(J.T @ (weight * error)) - theta / problem.spreads**2
     return Quadratic(theta, curvature, slope, J, weight, error)
 

@@ -13,6 +13,8 @@ from core.speed.work import ACTIVATION_BYTES, Work
 
 TOKENS: Final[Floats] = np.exp2(np.arange(0, 16.5, 0.5))      # rows of a matmul at which times are tabulated
 EAGER_KERNELS: Final = 2.5       # kernels an eager engine launches where others fuse one
+# Terms the tables of matmuls depend on
+TABULATED: Final = frozenset({"weights_bandwidth", "matmul_rate", "expert_rate", "expert_imbalance"})
 POWER_SHARPNESS: Final = 4.0     # clocks throttle gradually near the power limit
 
 Value = TypeVar("Value", np.float64, np.bool_)
