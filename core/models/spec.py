@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from core.formats import KvFormat
 from core.models.attention import Mixer, Tokens
@@ -52,9 +53,9 @@ class Shipped:
     source: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ModelSpec:
-    """Architecture facts, exact to the parameter."""
+    """Architecture facts, exact to the parameter. Without slots, so that what every deployment asks is counted once."""
 
     name: str                          # Hub id or path
     family: str                        # model_type
@@ -75,7 +76,7 @@ class ModelSpec:
     notes: tuple[str, ...] = field(default=())
     lookup_params: int = 0             # per-layer embedding tables: looked up, never multiplied
 
-    @property
+    @cached_property
     def n_layers(self) -> int:
         return sum(layer.count for layer in self.layers)
 
@@ -135,7 +136,7 @@ class ModelSpec:
         lookup = 0 if self.tied_embeddings else self.embedding_params
         return self.active_params - lookup - self.lookup_params
 
-    @property
+    @cached_property
     def is_moe(self) -> bool:
         return any(linear.experts for linear, _ in self.linears())
 
