@@ -61,7 +61,7 @@ def simulated(spec, deployment, kv_tokens, concurrency, prompt, answer):
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda d: f"{d[0].split('/')[1]}-{d[1].split()[0]}-{d[4]}")
 @pytest.mark.parametrize("asked", LOADS, ids=lambda load: "-".join(map(str, load)))
 def test_the_simulation_agrees_with_the_steady_state(deployment, asked):
-    """TPOT and throughput within 5 %, and TTFT where prompts seldom meet."""
+    """TPOT and throughput within 5 %, and TTFT within 15 % where prompts seldom meet."""
     spec, deployment = deployed(*deployment)
     kv_tokens = memory.footprint(spec, deployment).kv_tokens
     ttft, tpot, rate = simulated(spec, deployment, kv_tokens, *asked)
@@ -69,7 +69,7 @@ def test_the_simulation_agrees_with_the_steady_state(deployment, asked):
     assert tpot == pytest.approx(expected.tpot_s[0], rel=0.05)
     assert rate == pytest.approx(expected.output_tokens_per_s[0], rel=0.05)
     if asked[0] <= 8:
-        assert ttft == pytest.approx(expected.ttft_s[0], rel=0.12)
+        assert ttft == pytest.approx(expected.ttft_s[0], rel=0.15)
 
 
 @pytest.mark.parametrize(("asked", "slower"), [((64, 4096, 128), 0.10), ((256, 512, 512), 0.20)])
