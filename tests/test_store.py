@@ -17,7 +17,7 @@ import pytest
 import sqlalchemy as sa
 
 from core.errors import InputError, StoreError
-from core.store import Kind, Store, database_url, open_engine
+from core.store import Kind, Store, database_url, open_engine, schema
 from core.store.items import MAX_BODY_BYTES, MAX_SPACE_BYTES
 from tests.postgresql import BINARIES, cluster, empty_database
 
@@ -183,6 +183,44 @@ def test_a_newer_schema_is_left_alone(url, store, opened):
     with engine.connect() as connection:
         assert connection.exec_driver_sql("SELECT version FROM sweetspot_schema").scalar_one() == 99
         assert connection.exec_driver_sql("SELECT count(*) FROM sweetspot_items").scalar_one() == 1
+
+
+def wider(connection):
+    """A migration of a version to come."""
+    connection.exec_driver_sql("ALTER TABLE sweetspot_items ADD COLUMN colour VARCHAR(20)")
+
+
+def broken(connection):
+    wider(connection)
+    connection.exec_driver_sql("ALTER TABLE no_such_table ADD COLUMN x INTEGER")
+
+
+def version_of(engine):
+    with engine.connect() as connection:
+        return connection.exec_driver_sql("SELECT version FROM sweetspot_schema").scalar_one()
+
+
+def test_an_older_schema_is_brought_up_with_its_data(url, store, opened, monkeypatch):
+    saved = store.save(Kind.PLAN, "kept", PLAN)
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, wider))
+    engine = opened(url)
+    assert Store(engine).get(saved.id).body == PLAN
+    assert version_of(engine) == len(schema.MIGRATIONS)
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT colour FROM sweetspot_items").scalar_one() is None
+
+
+def test_a_migration_that_fails_half_way_changes_nothing(url, store, opened, monkeypatch):
+    saved = store.save(Kind.PLAN, "kept", PLAN)
+    before = len(schema.MIGRATIONS)
+    engine = opened(url)
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, broken))
+        with pytest.raises(StoreError):
+            Store(engine)
+    assert version_of(engine) == before
+    assert "colour" not in {column["name"] for column in sa.inspect(engine).get_columns("sweetspot_items")}
+    assert Store(engine).get(saved.id).body == PLAN
 
 
 def test_two_servers_starting_at_once_make_one_schema(url, opened):
