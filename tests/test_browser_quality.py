@@ -34,7 +34,7 @@ def test_a_check_is_watched_cancelled_made_again_kept_and_planned_with(checking,
     start.click()
     expect(page.get_by_role("heading", name="INT8 round to nearest, groups of 128 strays least")).to_be_visible(
         timeout=PATIENCE_MS)
-    expect(page.get_by_text("on a processor")).to_be_visible()
+    expect(page.get_by_text("on a processor", exact=True)).to_be_visible()
     with page.expect_download() as given:
         page.get_by_role("button", name="JSON").click()
     text = Path(given.value.path()).read_text()

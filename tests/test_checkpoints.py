@@ -295,14 +295,12 @@ def test_absurd_lengths(start):
         header_bytes(start, "x.safetensors", 100)
 
 
-def test_a_million_tensors_in_bounded_time():
+def test_a_million_tensors_are_refused():
     body = b"{" + b",".join(b'"%d":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}' % i for i in range(400_000)) + b"}"
-    start = time.perf_counter()
     with pytest.raises(CheckpointInvalid, match="more than 200,000 tensors"):
         read_header(body, "x.safetensors")
     with pytest.raises(CheckpointInvalid, match="claims a header"):
         header_bytes(struct.pack("<Q", 60_000_000), "x.safetensors", 10**9)   # 10^6 tensors need as much
-    assert time.perf_counter() - start < 4
 
 
 @given(st.binary(max_size=300) | st.recursive(

@@ -193,8 +193,8 @@ def test_sglang_shares_experts_by_attention_of_replicas():
     assert "--enable-dp-attention" not in said(split("sglang", name="meta-llama/Llama-3.1-8B", dp=2))
 
 
-def test_tensorrt_llm_names_the_weights_its_backend_cannot_load():
-    with pytest.raises(InputError, match="loads no INT8 W8A8 weights"):
+def test_nothing_is_planned_that_tensorrt_llms_server_does_not_load():
+    with pytest.raises(InputError, match="TensorRT-LLM does not load INT8 W8A8 weights"):
         command(planned("trtllm", gpu="A100 SXM4 80GB", formats=["w8a8-int8"]))
 
 

@@ -65,7 +65,7 @@ def test_a_probe_measures_and_travels():
     shares = []
     found = probe(small(*wanted), lambda share, note, point: shares.append(share))
     assert {p.quantity for p in found.points} == wanted, found.lost
-    assert {p.format for p in found.points if p.quantity is Quantity.LINEAR} == {"bf16", "int8", "w8a8-int8", "int4"}
+    assert {p.format for p in found.points if p.quantity is Quantity.LINEAR} >= {"bf16", "int8", "w8a8-int8", "int4"}
     assert found.is_cpu and found.gpu == "" and "torch" in found.versions
     assert all(p.timing.p10_s <= p.timing.median_s <= p.timing.p90_s and p.timing.samples >= 8 for p in found.points)
     copy = next(p for p in found.points if p.quantity is Quantity.COPY)

@@ -157,6 +157,9 @@ def _note(selection: Selection, made: Choice, allowed: bool, shown: Choice) -> s
         return overflow_text(made.footprint)
     if made.quality is None and not allowed:
         return "no published figure for its loss of quality"
+    if made.quality is not None and not allowed and made.quality.value <= workload.quality_loss:
+        cache = made.deployment.kv_cache.name.upper()
+        return f"an {cache} cache is published for other models only: measure or name it"
     if made.quality is not None and not allowed:
         return f"{sentences.loss(made.quality)}, above the {sentences.percent(workload.quality_loss)} accepted"
     if not made.footprint.fits:
@@ -166,7 +169,7 @@ def _note(selection: Selection, made: Choice, allowed: bool, shown: Choice) -> s
     if not made.meets_slo:
         return f"TPOT {sentences.ms(made.tpot.value)}, TTFT {sentences.ms(made.ttft.value)}: a target is missed"
     slower = 1 - made.output_tokens_per_s.value / shown.output_tokens_per_s.value
-    return f"{sentences.percent(slower)} fewer tokens/s" if slower > 0 else "within a few percent, at more loss"
+    return f"{sentences.percent(slower)} fewer tokens/s" if slower > _NO_SLOWER else "within a few percent, at more loss"
 
 
 def _runner_up(selection: Selection, best: Choice | None) -> Choice | None:

@@ -15,12 +15,13 @@ from core.gpus import GpuSpec
 from core.losses import Losses
 from core.models import ModelSpec
 from core.sweep import Refusal, Sweep, layouts, points
-from core.terms import Deployment, Estimate, Workload
+from core.terms import Basis, Deployment, Estimate, Workload
 
 Floats: TypeAlias = NDArray[np.float64]
 Bools: TypeAlias = NDArray[np.bool_]
 
 _LARGEST: Final = 1024
+_TRUSTED_CACHE_BITS: Final = 8.0
 _TIE: Final = 0.05       # layouts within 5 % are equally fast: half the median error of TPOT on known ground
 # Whole numbers where a plan is decided, steps of a few percent beyond.
 _FINE: Final = (*range(1, 257), *range(264, 1025, 8), *range(1088, 16385, 64))
@@ -90,12 +91,17 @@ def _batch_table(grid: Sweep, column: NDArray[np.generic]) -> NDArray[np.generic
 
 
 def is_allowed(question: Question, deployment: Deployment, loss: Estimate | None) -> bool:
-    """Within the tolerance by a measured or published figure, or named by the user where there is none."""
-    if loss is not None:
-        return loss.value <= question.workload.quality_loss
-    return _named(question.formats, deployment.weights, question.spec) and _named(
-        question.kv_formats, deployment.kv_cache, question.spec
-    )
+    """Within the tolerance by a measured or published figure, or named by the user where there is none.
+
+    A cache under 8 bits for which only other models' figures speak has to be named or measured too: what is
+    published of such caches is of other layouts than most engines' (ExLlamaV2's and QoQ's).
+    """
+    cache_named = _named(question.kv_formats, deployment.kv_cache, question.spec)
+    if loss is None:
+        return cache_named and _named(question.formats, deployment.weights, question.spec)
+    if loss.basis is Basis.ESTIMATED and deployment.kv_cache.bits_per_value < _TRUSTED_CACHE_BITS and not cache_named:
+        return False
+    return loss.value <= question.workload.quality_loss
 
 
 def _named(names: tuple[str, ...] | None, fmt: Format | KvFormat, spec: ModelSpec) -> bool:

@@ -47,8 +47,6 @@ _ELSEWHERE: Final = {"sglang": {"port": PORT}, "llamacpp": {"port": PORT}}     #
 _DTYPES: Final = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 _VLLM_DROPPED: Final = "bnb-"           # bitsandbytes is no quantization method of vLLM 0.33
 _TRTLLM_CACHES: Final = {"bf16": "auto", "fp16": "auto", "fp8": "fp8"}
-# TensorRT-LLM 1.0 docs, quantization in the PyTorch flow; INT8 and GPTQ weights need an engine built before.
-_TRTLLM_WEIGHTS: Final = ("fp32", "fp16", "bf16", "fp8", "awq-int4", "int4", "w4a8", "nvfp4", "mxfp4")
 TRTLLM_CONFIG: Final = "llm-api.yaml"
 _LLAMACPP_BATCH: Final = 2048           # its default logical batch, which the physical one cannot exceed
 
@@ -213,11 +211,6 @@ def _sglang_draft(speculation: Speculation | None) -> dict[str, object]:
 
 def _trtllm(ordered: Order) -> Launch:
     d = ordered.deployment
-    if d.kv_cache.name not in _TRTLLM_CACHES:
-        raise InputError("TensorRT-LLM's PyTorch backend keeps its cache in 16 bit or FP8: choose one of them.")
-    if d.weights.name not in _TRTLLM_WEIGHTS:
-        raise InputError(f"TensorRT-LLM's PyTorch backend loads no {d.weights.label} weights: choose 16 bit, FP8, "
-                         "NVFP4 or AWQ, or build an engine for its older backend.")
     if ordered.spreads and d.tp > 1:
         raise InputError("TensorRT-LLM shares experts among replicas of one GPU each: choose tp 1, or no replicas.")
     model, notes = _checkpoint(ordered)

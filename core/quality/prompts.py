@@ -17,7 +17,6 @@ SEPARATOR: Final = "---"                # a line of its own between two prompts 
 FIELDS: Final = ("prompt", "text", "content", "instruction", "question", "input", "query")
 _CHATS: Final = ("messages", "conversations", "conversation")
 _HOW: Final = "Paste text, or upload .txt, .jsonl, .csv or a chat export (.json)."
-csv.field_size_limit(MAX_BYTES)
 
 
 def read_prompts(given: bytes | str, name: str = "") -> tuple[str, ...]:
