@@ -40,7 +40,10 @@ def compute(fmt: Format, gpu: GpuSpec) -> str:
 
 
 def kernel(fmt: Format, gpu: GpuSpec) -> str:
-    """Family of matmul kernels: what they read and whether they dequantise."""
+    """Family of matmul kernels: what they read and whether they dequantise.
+
+    Operands of 8 bits are one family: INT8's kernels read the same bytes at the same peak as FP8's.
+    """
     if fmt.name in _SIXTEEN_BIT or fmt.name == "fp32":
         return "16-bit" if fmt.name in _SIXTEEN_BIT else "fp32"
     if fmt.name.startswith("gguf"):
@@ -50,8 +53,9 @@ def kernel(fmt: Format, gpu: GpuSpec) -> str:
     if fmt.name == "w4a8":
         return "w4a8"
     dequantises = fmt.weight_only or fmt.compute not in gpu.flops
-    width = f"{'fp' if 'fp' in fmt.name else 'int'}{4 if fmt.bits_per_weight < 6 else 8}"
-    return f"{width} dequantised" if dequantises else width
+    bits = 4 if fmt.bits_per_weight < 6 else 8
+    width = f"{'fp' if 'fp' in fmt.name else 'int'}{bits}"
+    return f"{width} dequantised" if dequantises else "8-bit" if bits == 8 else width
 
 
 def release(deployment: Deployment) -> str:
