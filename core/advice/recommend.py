@@ -35,6 +35,7 @@ _RANGES: Final[Mapping[str, tuple[float, float, str]]] = {
     "quality_loss": (0, 100, "(share)"),
 }
 _MOST_GPUS: Final = 1024
+_NO_SLOWER: Final = 0.0005        # what would read as 0.0 % fewer tokens/s
 
 
 def recommend(
