@@ -170,7 +170,9 @@ def _note(selection: Selection, made: Choice, allowed: bool, shown: Choice) -> s
     if not made.meets_slo:
         return f"TPOT {sentences.ms(made.tpot.value)}, TTFT {sentences.ms(made.ttft.value)}: a target is missed"
     slower = 1 - made.output_tokens_per_s.value / shown.output_tokens_per_s.value
-    return f"{sentences.percent(slower)} fewer tokens/s" if slower > _NO_SLOWER else "within a few percent, at more loss"
+    if slower < _NO_SLOWER:
+        return "within a few percent, at more loss"
+    return f"{sentences.percent(slower)} fewer tokens/s"
 
 
 def _runner_up(selection: Selection, best: Choice | None) -> Choice | None:
