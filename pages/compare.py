@@ -116,7 +116,7 @@ def _own_price(among: Sequence[GpuSpec]) -> tuple[GpuSpec, ...]:
 
 
 @st.cache_resource(
-    max_entries=12, ttl="1h", show_spinner="Comparing …", hash_funcs=parts.REPEATED
+    max_entries=6, ttl="1h", show_spinner="Comparing …", hash_funcs=parts.REPEATED
 )
 def _field(
     spec: ModelSpec, among: tuple[GpuSpec, ...], workload: Workload, engines: tuple[str, ...], counts: tuple[int, ...],
