@@ -13,7 +13,7 @@ run: $(VENV)/.app
 quality: $(VENV)/.quality
 
 test: check
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist loadfile     # one server, browser and cluster a file
 
 check: $(VENV)/.tests
 	$(BIN)/ruff check .
@@ -35,10 +35,10 @@ coverage: $(VENV)/.tests
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report --fail-under 90 --skip-covered --sort cover
 
-# Known vulnerabilities of the pinned packages; asks PyPI, and fails where it does not answer.
+# Known vulnerabilities of the pinned packages; asks the package index, and fails where it does not answer.
 audit: $(VENV)/.tests
 	$(BIN)/python -m pip_audit --strict --disable-pip --no-deps --progress-spinner off -r requirements.txt || \
-	  { echo "audit: a package is vulnerable or could not be looked up (see above); it needs pypi.org."; exit 1; }
+	  { echo "audit: a package is vulnerable or could not be looked up (see above); it needs the package index."; exit 1; }
 
 screenshots: $(VENV)/.tests
 	$(BIN)/python -m tests.screenshots --readme
