@@ -34,6 +34,7 @@ PASTED, UPLOADED = "Paste", "Upload"
 OWN_TEXT, GIVEN_TEXT = "The model's own continuations", "Given text"
 ENDINGS = ["txt", "jsonl", "csv", "json", "md"]
 MINUTE_S = 60
+HOUR_S = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,9 +158,10 @@ def _affordable(spec: ModelSpec, order: Order) -> bool:
     """Tells time, memory and packages that are not here; whether the check can be started."""
     made = chosen(order.variants)
     cost = estimate_cost(spec, order.prompts, made, order.device, own_text=not order.calibration)
-    low, high = (max(1, round(seconds / MINUTE_S)) for seconds in (cost.low_s, cost.high_s))
+    unit_s, unit = (HOUR_S, "hours") if cost.low_s > HOUR_S else (MINUTE_S, "minutes")
+    low, high = (max(1, round(seconds / unit_s)) for seconds in (cost.low_s, cost.high_s))
     st.caption(
-        f"{len(order.prompts):,} prompts. Estimated: {low} to {high} minutes, {cost.memory_bytes / GIB:.1f} GiB of "
+        f"{len(order.prompts):,} prompts. Estimated: {low:,} to {high:,} {unit}, {cost.memory_bytes / GIB:.1f} GiB of "
         f"memory, {cost.disk_bytes / 1e6:,.0f} MB of temporary disk while it runs."
     )
     if lacking := missing(made, save=bool(order.save)):
