@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from core.quality.order import Order
 
 _WANTED: Final = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja")
+MOST_WORDS: Final = 0.9
 _ID: Final = re.compile(r"([\w.-]+/[\w.-]+?)(?::([\w.-]+)|/(.+\.gguf))?", re.ASCII | re.IGNORECASE)
 
 
@@ -132,6 +133,9 @@ def load(source: Source, device: torch.device) -> Loaded:
         tokenizer = AutoTokenizer.from_pretrained(
             source.folder, trust_remote_code=False, **({"gguf_file": source.gguf} if source.gguf else {})
         )
+        if source.gguf and not _reads_its_words(tokenizer):
+            raise QualityError(f"transformers does not read the tokenizer in '{source.name[:200]}' right and would "
+                               f"score other tokens than the model knows; use the model's folder or Hub id instead.")
         model = AutoModelForCausalLM.from_pretrained(
             source.folder, dtype=torch.float32, trust_remote_code=False, local_files_only=True, **options
         )
@@ -166,6 +170,17 @@ def _check_config(source: Source) -> None:
     if heads and not causal & set(heads):
         raise QualityError(f"'{source.name[:200]}' ({heads[0]!s:.60}) has no head that predicts the next token; "
                            f"use a text-generation model.")
+
+
+def _reads_its_words(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether words of the vocabulary come out as the one token each of them is.
+
+    transformers 5.17 splits them where it has to guess the merges of a SentencePiece vocabulary (Gemma's).
+    """
+    words = (tokenizer.decode([number]) for number in range(1_000, min(len(tokenizer), 6_000), 5))
+    whole = [len(tokenizer(word, add_special_tokens=False)["input_ids"]) == 1
+             for word in words if word.isascii() and word.strip().isalpha() and len(word.strip()) > 2]
+    return sum(whole) >= MOST_WORDS * len(whole)
 
 
 def _stored(source: Source) -> torch.dtype:
