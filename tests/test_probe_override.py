@@ -63,7 +63,7 @@ def test_a_format_that_was_not_measured_does_not_win_by_that():
 def test_a_format_that_was_measured_counts_itself():
     both = with_measured(GPU, measurement(weights(0.3), weights(0.8, "fp8")))
     assert both.measured["weights_bandwidth 16-bit"] == pytest.approx(0.3)
-    assert both.measured["weights_bandwidth fp8"] == pytest.approx(0.8)
+    assert both.measured["weights_bandwidth 8-bit"] == pytest.approx(0.8)
 
 
 @pytest.mark.parametrize("other", [
