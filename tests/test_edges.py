@@ -1,21 +1,109 @@
 """Terms whose exact size the published figures leave open: changing one here is a change somebody has to mean."""
 
+from dataclasses import replace
+
 import pytest
 
 from core import catalogue, gpus, memory
 from core.advice import remedies
 from core.formats import FORMATS, KV_FORMATS
+from core.memory.cache import Group, LayerCache, Layout, flat_sequence_bytes, layer_caches, paged
+from core.memory.footprint import cache_of
 from core.memory.gguf import _more_bits
 from core.memory.identity import SpecKey
 from core.memory.reserve import sampler_bytes, vllm_activation_bytes
-from core.memory.settings import settings
+from core.memory.settings import settings, sglang_static_fraction
 from core.terms import Deployment
-from core.units import GIB
+from core.units import GIB, MIB
 
 
-def deployed(model, engine, gpu="H100 SXM5 80GB", **more):
+def deployed(model, engine, gpu="H100 SXM5 80GB", weights="bf16", **more):
     spec = catalogue.load(model)
-    return spec, Deployment(gpus.find(gpu), FORMATS["bf16"], KV_FORMATS["bf16"], engine=engine, **more)
+    return spec, Deployment(gpus.find(gpu), FORMATS[weights], KV_FORMATS["bf16"], engine=engine, **more)
+
+
+# Memory: what a cache takes
+
+
+def test_a_window_holds_what_a_step_adds_to_it():
+    """vLLM SlidingWindowSpec: window - 1 tokens and those of the step, rounded up to blocks, and one block more."""
+    layout = Layout(1.0, (Group(1, 16, 1024, 0),))
+    assert layout.blocks(100_000, 8193) == (1024 - 1 + 8193) / 16 + 1
+
+
+def test_a_window_without_pages_holds_the_token_being_computed():
+    """Four tokens of a window and the one in flight, 2 B each in three layers."""
+    assert flat_sequence_bytes((LayerCache(3, 2.0, 4, 0.0),), 100, 1) == 3 * 2 * (4 + 1)
+
+
+def test_the_fullest_stage_of_a_pipeline_counts():
+    """Llama-3.1-8B over three stages: 32 layers are 10, 11 and 11 (vLLM get_pp_indices), 8 KV heads of 128."""
+    spec, d = deployed("meta-llama/Llama-3.1-8B", "vllm", pp=3)
+    assert memory.kv_bytes_per_token_per_gpu(spec, d) == 11 * 2 * 8 * 128 * 2
+
+
+def test_states_of_a_32_bit_model_take_32_bits():
+    """Jamba config.json: 8,192 inner channels, 3 columns of convolution inputs and 16 state values a channel."""
+    spec = replace(catalogue.load("ai21labs/Jamba-v0.1"), dtype="float32")
+    (states,) = (c for c in layer_caches(SpecKey(spec), KV_FORMATS["bf16"], 1, 1) if c.state_bytes)
+    assert states.state_bytes == 4 * 8192 * (3 + 16)
+
+
+@pytest.mark.parametrize(("layers", "size"), [((12, 13), 13), ((20, 14), 20), ((21, 14), 14)])
+def test_kinds_of_layers_within_half_of_each_other_share_the_larger_group(layers, size):
+    """vLLM 0.33 kv_cache_utils: max_num_layers < 1.5 x min_num_layers; gpt-oss-20b with Eagle: 12 and 13 layers."""
+    layout = paged((LayerCache(layers[0], 8192, 1024, 0), LayerCache(layers[1], 8192, None, 0)), 16, 1)
+    assert layout.block_bytes == size * 16 * 8192
+
+
+def test_sliding_layers_keep_every_token_before_the_hybrid_manager():
+    """Gemma-3-27B under vLLM 0.9: all 62 layers of 16 KV heads of 128, not the ten full ones."""
+    spec, d = deployed("google/gemma-3-27b-it", "vllm", engine_version="0.9.2")
+    assert memory.kv_bytes_per_token_per_gpu(spec, d) == 62 * 2 * 16 * 128 * 2
+
+
+@pytest.mark.parametrize(("model", "row", "share"), [
+    ("google/gemma-3-27b-it", (10 + 0.8 * 52) * 2 * 16 * 128 * 2, 1.0),
+    ("Qwen/Qwen3-Next-80B-A3B-Instruct", 12 * 2 * 2 * 256 * 2, 1 / 1.9),
+])
+def test_sglang_shares_its_pool_between_kinds_of_layers(model, row, share):
+    """SGLang ServerArgs: swa_full_tokens_ratio 0.8; mamba_full_memory_ratio 0.9, the states' part over the cache's."""
+    spec, d = deployed(model, "sglang")
+    assert cache_of(spec, d).tokens(40 * GIB) == pytest.approx(40 * GIB * share / row, abs=1)
+
+
+# Memory: weights and settings
+
+
+def test_a_vision_tower_stays_16_bit_beside_a_gguf_file():
+    """mmproj-gemma-3-4b-it-f16.gguf has 851 MB (bartowski/google_gemma-3-4b-it-GGUF), norms in FP32 included."""
+    spec, d = deployed("google/gemma-3-4b-it", "llamacpp", weights="gguf-Q4_K_M")
+    tower = memory.weight_bytes_per_gpu(spec, d) - memory.weight_bytes_per_gpu(replace(spec, parts=()), d)
+    assert tower == pytest.approx(851e6, rel=0.02)
+
+
+@pytest.mark.parametrize(("max_len", "tokens"), [(32_768, 32_768), (32_769, 2048), (1024, 2048)])
+def test_vllm_chunks_prompts_beyond_32k_before_v1(max_len, tokens):
+    """vLLM 0.6 EngineArgs: chunked prefill of 2,048 tokens from max_model_len > 32K on, else whole prompts."""
+    spec, d = deployed("meta-llama/Llama-3.1-8B", "vllm", engine_version="0.6.5", max_model_len=max_len)
+    assert settings(spec, d).max_num_batched_tokens == tokens
+
+
+@pytest.mark.parametrize(("tp", "pp", "reserved"), [
+    (1, 1, 512 + 1.5 * 8192 + 2 * 256 + 128), (4, 2, 512 + 1.5 * 8192 + 2 * 512 + 128 * 8),
+])
+def test_sglang_reserves_for_every_rank(tp, pp, reserved):
+    """SGLang 0.5 ServerArgs on 80 GB: chunks of 8,192 tokens, graphs of 256 requests, 512 from tp 4 on; 128 MiB a rank."""
+    assert sglang_static_fraction(81_079 * MIB, tp, pp, 99) == pytest.approx((81_079 - reserved) / 81_079)
+
+
+@pytest.mark.parametrize(("tp", "fraction"), [(1, 0.88), (2, 0.87), (4, 0.86), (8, 0.85), (16, 0.85)])
+def test_sglang_took_a_fraction_by_ranks_once(tp, fraction):
+    """SGLang before 0.4.8 ServerArgs: mem_fraction_static by tp_size alone."""
+    assert sglang_static_fraction(80 * GIB, tp, 1, 4.7) == fraction
+
+
+# Memory: what an engine keeps
 
 
 @pytest.mark.parametrize(("minor", "per_logit"), [(19, 12.7 + 2), (21, 4 + 2)])
