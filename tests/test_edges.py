@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from core import catalogue, gpus, memory
+from core import catalogue, gpus, memory, speed
 from core.advice import remedies
 from core.formats import FORMATS, KV_FORMATS
 from core.memory.cache import Group, LayerCache, Layout, flat_sequence_bytes, layer_caches, paged
@@ -13,7 +14,9 @@ from core.memory.gguf import _more_bits
 from core.memory.identity import SpecKey
 from core.memory.reserve import sampler_bytes, vllm_activation_bytes
 from core.memory.settings import settings, sglang_static_fraction
-from core.terms import Deployment
+from core.speed.cases import OperatorCost
+from core.speed.regime import _clock, _merged
+from core.terms import Bound, Deployment
 from core.units import GIB, MIB
 
 
@@ -93,7 +96,7 @@ def test_vllm_chunks_prompts_beyond_32k_before_v1(max_len, tokens):
     (1, 1, 512 + 1.5 * 8192 + 2 * 256 + 128), (4, 2, 512 + 1.5 * 8192 + 2 * 512 + 128 * 8),
 ])
 def test_sglang_reserves_for_every_rank(tp, pp, reserved):
-    """SGLang 0.5 ServerArgs on 80 GB: chunks of 8,192 tokens, graphs of 256 requests, 512 from tp 4 on; 128 MiB a rank."""
+    """SGLang 0.5 ServerArgs on 80 GB: 8,192 tokens a chunk, graphs of 256 requests (512 from tp 4), 128 a rank."""
     assert sglang_static_fraction(81_079 * MIB, tp, pp, 99) == pytest.approx((81_079 - reserved) / 81_079)
 
 
@@ -146,3 +149,69 @@ def test_llama_cpp_gives_more_bits_to_both_ends_and_every_third_layer_between():
 @pytest.mark.parametrize(("seconds", "target"), [(1.9995, 2.0), (0.0501, 0.051), (0.05, 0.051), (float("nan"), 0.0)])
 def test_a_proposed_target_is_the_next_whole_millisecond(seconds, target):
     assert remedies._rounded(seconds) == pytest.approx(target)
+
+
+# Speed: what a step does
+
+
+BESIDE_MATMULS = {"lm_head", "attention", "norms and activations", "overhead", "communication"}
+
+
+def matmul_s(spec, d, rows):
+    """Seconds of the stack's matrices at that many rows."""
+    return sum(o.seconds for o in speed.breakdown(spec, d, "decode", rows, 1024) if o.name not in BESIDE_MATMULS)
+
+
+def alone(value):
+    return np.array([float(value)])
+
+
+@pytest.mark.parametrize(("prompt", "beside"), [(64, 64), (1, 1), (768, 256)])
+def test_prompts_beside_decodes_add_their_rows_to_a_step_that_runs_anyway(prompt, beside):
+    """Chunked prefill, Sarathi-Serve, arXiv 2403.02310: weights streamed, kernels launched and logits made already."""
+    spec, d = deployed("meta-llama/Llama-3.1-8B", "vllm")
+    timer, one = _clock(spec, d), np.zeros(1, np.intp)
+    added = timer.prefill(one, alone(1), alone(prompt), alone(beside))
+    rows = matmul_s(spec, d, prompt + beside) - matmul_s(spec, d, beside)
+    own = timer.prompt_attention(one, alone(prompt), alone(prompt)) + timer.elementwise(one, alone(prompt))
+    own = own + timer.rates.sequence_s[0]
+    assert added.seconds[0] == pytest.approx(rows + float(own[0]), rel=0.01)
+
+
+def test_a_short_prompt_beside_decodes_costs_a_fraction_of_itself_alone():
+    """15 tokens beside one decode: 16 GB of weights are read once, not twice."""
+    spec, d = deployed("meta-llama/Llama-3.1-8B", "vllm")
+    timer, one = _clock(spec, d), np.zeros(1, np.intp)
+    whole, added = (timer.prefill(one, alone(1), alone(15), beside).seconds[0] for beside in (None, alone(1)))
+    assert 0 < added < 0.15 * whole and whole > 15e9 / d.gpu.bandwidth_bytes_per_s
+
+
+def test_operators_of_one_name_are_added_up_and_bound_as_the_longer():
+    short, long = (OperatorCost("q_proj", *numbers) for numbers in ((1.0, 8.0, 2.0, Bound.MEMORY),
+                                                                    (3.0, 16.0, 5.0, Bound.COMPUTE)))
+    both = [OperatorCost("q_proj", 4.0, 24.0, 7.0, Bound.COMPUTE)]
+    assert _merged([short, long]) == _merged([long, short]) == both
+
+
+def test_layers_of_two_kinds_are_one_line_of_the_breakdown():
+    """DeepSeek-V3: q_a_proj of 7,168 x 1,536 in 3 dense and 58 mixture layers; every line adds up to the step."""
+    spec, d = deployed("deepseek-ai/DeepSeek-V3", "vllm", tp=8)
+    lines = {o.name: o for o in speed.breakdown(spec, d, "decode", 8, 1024)}
+    assert lines["q_a_proj"].flops == 8 * 2 * 61 * 7168 * 1536
+    assert lines["q_a_proj"].bytes == 61 * (2 * 7168 * 1536 + 8 * 2 * (7168 + 1536))
+    step = _clock(spec, d).decode(np.zeros(1, np.intp), alone(8), alone(1024))
+    assert sum(o.seconds for o in lines.values()) == pytest.approx(float(step.seconds[0]), rel=1e-6)
+
+
+@pytest.mark.parametrize(("model", "phase", "flops", "moved"), [
+    # 32 layers of 32 heads of 128: 2 FLOP for q·k and 2 for p·v; keys and values of 2 B
+    ("meta-llama/Llama-2-7b-hf", "decode", 8 * 1024 * 32 * 4 * 4096, 8 * 1024 * 32 * 2 * 4096 * 2),
+    ("meta-llama/Llama-2-7b-hf", "prefill", 8 * 1024 * 1025 / 2 * 32 * 4 * 4096, 8 * 1024 * 32 * 2 * 4096 * 2),
+    # 12 layers of 2 KV heads of 256; 36 of 32 states of 128 x 128 and 3 columns of 8,192 inputs, read and written
+    ("Qwen/Qwen3-Next-80B-A3B-Instruct", "decode", None,
+     8 * (1024 * 12 * 2 * 2 * 256 * 2 + 2 * 36 * 2 * (32 * 128 * 128 + 3 * 8192))),
+])
+def test_attention_reads_its_cache_and_reads_and_writes_its_states(model, phase, flops, moved):
+    spec, d = deployed(model, "vllm")
+    attention = next(o for o in speed.breakdown(spec, d, phase, 8, 1024) if o.name == "attention")
+    assert attention.bytes == moved and (flops is None or attention.flops == flops)
