@@ -73,7 +73,7 @@ class Order:
     remarks: tuple[str, ...] = field(default=())
 
     def to_dict(self) -> dict[str, Any]:
-        """The order in plain dictionaries and lists, ready for JSON."""
+        """The order in plain values, ready for JSON."""
         return asdict(self)
 
 
