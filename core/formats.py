@@ -31,6 +31,7 @@ class Format:
 
     @property
     def bytes_per_weight(self) -> float:
+        """Size of one weight, scales and zero points included [B]."""
         return self.bits_per_weight / 8
 
 
@@ -44,6 +45,7 @@ class KvFormat:
 
     @property
     def bytes_per_value(self) -> float:
+        """Size of one cached value, scales included [B]."""
         return self.bits_per_value / 8
 
 

@@ -57,6 +57,7 @@ class Job:
 
     @property
     def ended(self) -> bool:
+        """Whether the work is over: done, failed or cancelled."""
         return self.state in {State.DONE, State.FAILED, State.CANCELLED}
 
     def report(self, fraction: float, note: str = "", part: Any = None) -> None:

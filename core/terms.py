@@ -85,4 +85,5 @@ class Deployment:
 
     @property
     def gpus(self) -> int:
+        """GPUs of the whole deployment, replicas included."""
         return self.tp * self.pp * self.dp

@@ -46,6 +46,7 @@ class Worker:
 
     @property
     def has_ended(self) -> bool:
+        """Whether the process is no longer running, for whatever reason."""
         return self.process.poll() is not None
 
     def log_last_words(self) -> None:

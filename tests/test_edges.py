@@ -1,21 +1,112 @@
 """Terms whose exact size the published figures leave open: changing one here is a change somebody has to mean."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
-from core import catalogue, gpus, memory
+from core import catalogue, gpus, memory, speed
 from core.advice import remedies
 from core.formats import FORMATS, KV_FORMATS
+from core.memory.cache import Group, LayerCache, Layout, flat_sequence_bytes, layer_caches, paged
+from core.memory.footprint import cache_of
 from core.memory.gguf import _more_bits
 from core.memory.identity import SpecKey
 from core.memory.reserve import sampler_bytes, vllm_activation_bytes
-from core.memory.settings import settings
-from core.terms import Deployment
-from core.units import GIB
+from core.memory.settings import settings, sglang_static_fraction
+from core.speed.cases import OperatorCost
+from core.speed.regime import _clock, _merged
+from core.terms import Bound, Deployment
+from core.units import GIB, MIB
 
 
-def deployed(model, engine, gpu="H100 SXM5 80GB", **more):
+def deployed(model, engine, gpu="H100 SXM5 80GB", weights="bf16", **more):
     spec = catalogue.load(model)
-    return spec, Deployment(gpus.find(gpu), FORMATS["bf16"], KV_FORMATS["bf16"], engine=engine, **more)
+    return spec, Deployment(gpus.find(gpu), FORMATS[weights], KV_FORMATS["bf16"], engine=engine, **more)
+
+
+# Memory: what a cache takes
+
+
+def test_a_window_holds_what_a_step_adds_to_it():
+    """vLLM SlidingWindowSpec: window - 1 tokens and those of the step, rounded up to blocks, and one block more."""
+    layout = Layout(1.0, (Group(1, 16, 1024, 0),))
+    assert layout.blocks(100_000, 8193) == (1024 - 1 + 8193) / 16 + 1
+
+
+def test_a_window_without_pages_holds_the_token_being_computed():
+    """Four tokens of a window and the one in flight, 2 B each in three layers."""
+    assert flat_sequence_bytes((LayerCache(3, 2.0, 4, 0.0),), 100, 1) == 3 * 2 * (4 + 1)
+
+
+def test_the_fullest_stage_of_a_pipeline_counts():
+    """Llama-3.1-8B over three stages: 32 layers are 10, 11 and 11 (vLLM get_pp_indices), 8 KV heads of 128."""
+    spec, d = deployed("meta-llama/Llama-3.1-8B", "vllm", pp=3)
+    assert memory.kv_bytes_per_token_per_gpu(spec, d) == 11 * 2 * 8 * 128 * 2
+
+
+def test_states_of_a_32_bit_model_take_32_bits():
+    """Jamba config.json: 8,192 inner channels, 3 columns of convolution inputs and 16 state values a channel."""
+    spec = replace(catalogue.load("ai21labs/Jamba-v0.1"), dtype="float32")
+    (states,) = (c for c in layer_caches(SpecKey(spec), KV_FORMATS["bf16"], 1, 1) if c.state_bytes)
+    assert states.state_bytes == 4 * 8192 * (3 + 16)
+
+
+@pytest.mark.parametrize(("layers", "size"), [((12, 13), 13), ((20, 14), 20), ((21, 14), 14)])
+def test_kinds_of_layers_within_half_of_each_other_share_the_larger_group(layers, size):
+    """vLLM 0.33 kv_cache_utils: max_num_layers < 1.5 x min_num_layers; gpt-oss-20b with Eagle: 12 and 13 layers."""
+    layout = paged((LayerCache(layers[0], 8192, 1024, 0), LayerCache(layers[1], 8192, None, 0)), 16, 1)
+    assert layout.block_bytes == size * 16 * 8192
+
+
+def test_sliding_layers_keep_every_token_before_the_hybrid_manager():
+    """Gemma-3-27B under vLLM 0.9: all 62 layers of 16 KV heads of 128, not the ten full ones."""
+    spec, d = deployed("google/gemma-3-27b-it", "vllm", engine_version="0.9.2")
+    assert memory.kv_bytes_per_token_per_gpu(spec, d) == 62 * 2 * 16 * 128 * 2
+
+
+@pytest.mark.parametrize(("model", "row", "share"), [
+    ("google/gemma-3-27b-it", (10 + 0.8 * 52) * 2 * 16 * 128 * 2, 1.0),
+    ("Qwen/Qwen3-Next-80B-A3B-Instruct", 12 * 2 * 2 * 256 * 2, 1 / 1.9),
+])
+def test_sglang_shares_its_pool_between_kinds_of_layers(model, row, share):
+    """SGLang ServerArgs: swa_full_tokens_ratio 0.8; mamba_full_memory_ratio 0.9, the states' part over the cache's."""
+    spec, d = deployed(model, "sglang")
+    assert cache_of(spec, d).tokens(40 * GIB) == pytest.approx(40 * GIB * share / row, abs=1)
+
+
+# Memory: weights and settings
+
+
+def test_a_vision_tower_stays_16_bit_beside_a_gguf_file():
+    """mmproj-gemma-3-4b-it-f16.gguf has 851 MB (bartowski/google_gemma-3-4b-it-GGUF), norms in FP32 included."""
+    spec, d = deployed("google/gemma-3-4b-it", "llamacpp", weights="gguf-Q4_K_M")
+    tower = memory.weight_bytes_per_gpu(spec, d) - memory.weight_bytes_per_gpu(replace(spec, parts=()), d)
+    assert tower == pytest.approx(851e6, rel=0.02)
+
+
+@pytest.mark.parametrize(("max_len", "tokens"), [(32_768, 32_768), (32_769, 2048), (1024, 2048)])
+def test_vllm_chunks_prompts_beyond_32k_before_v1(max_len, tokens):
+    """vLLM 0.6 EngineArgs: chunked prefill of 2,048 tokens from max_model_len > 32K on, else whole prompts."""
+    spec, d = deployed("meta-llama/Llama-3.1-8B", "vllm", engine_version="0.6.5", max_model_len=max_len)
+    assert settings(spec, d).max_num_batched_tokens == tokens
+
+
+@pytest.mark.parametrize(("tp", "pp", "reserved"), [
+    (1, 1, 512 + 1.5 * 8192 + 2 * 256 + 128), (4, 2, 512 + 1.5 * 8192 + 2 * 512 + 128 * 8),
+])
+def test_sglang_reserves_for_every_rank(tp, pp, reserved):
+    """SGLang 0.5 ServerArgs on 80 GB: 8,192 tokens a chunk, graphs of 256 requests (512 from tp 4), 128 a rank."""
+    assert sglang_static_fraction(81_079 * MIB, tp, pp, 99) == pytest.approx((81_079 - reserved) / 81_079)
+
+
+@pytest.mark.parametrize(("tp", "fraction"), [(1, 0.88), (2, 0.87), (4, 0.86), (8, 0.85), (16, 0.85)])
+def test_sglang_took_a_fraction_by_ranks_once(tp, fraction):
+    """SGLang before 0.4.8 ServerArgs: mem_fraction_static by tp_size alone."""
+    assert sglang_static_fraction(80 * GIB, tp, 1, 4.7) == fraction
+
+
+# Memory: what an engine keeps
 
 
 @pytest.mark.parametrize(("minor", "per_logit"), [(19, 12.7 + 2), (21, 4 + 2)])
@@ -58,3 +149,69 @@ def test_llama_cpp_gives_more_bits_to_both_ends_and_every_third_layer_between():
 @pytest.mark.parametrize(("seconds", "target"), [(1.9995, 2.0), (0.0501, 0.051), (0.05, 0.051), (float("nan"), 0.0)])
 def test_a_proposed_target_is_the_next_whole_millisecond(seconds, target):
     assert remedies._rounded(seconds) == pytest.approx(target)
+
+
+# Speed: what a step does
+
+
+BESIDE_MATMULS = {"lm_head", "attention", "norms and activations", "overhead", "communication"}
+
+
+def matmul_s(spec, d, rows):
+    """Seconds of the stack's matrices at that many rows."""
+    return sum(o.seconds for o in speed.breakdown(spec, d, "decode", rows, 1024) if o.name not in BESIDE_MATMULS)
+
+
+def alone(value):
+    return np.array([float(value)])
+
+
+@pytest.mark.parametrize(("prompt", "beside"), [(64, 64), (1, 1), (768, 256)])
+def test_prompts_beside_decodes_add_their_rows_to_a_step_that_runs_anyway(prompt, beside):
+    """Chunked prefill, Sarathi-Serve, arXiv 2403.02310: weights streamed, kernels launched and logits made already."""
+    spec, d = deployed("meta-llama/Llama-3.1-8B", "vllm")
+    timer, one = _clock(spec, d), np.zeros(1, np.intp)
+    added = timer.prefill(one, alone(1), alone(prompt), alone(beside))
+    rows = matmul_s(spec, d, prompt + beside) - matmul_s(spec, d, beside)
+    own = timer.prompt_attention(one, alone(prompt), alone(prompt)) + timer.elementwise(one, alone(prompt))
+    own = own + timer.rates.sequence_s[0]
+    assert added.seconds[0] == pytest.approx(rows + float(own[0]), rel=0.01)
+
+
+def test_a_short_prompt_beside_decodes_costs_a_fraction_of_itself_alone():
+    """15 tokens beside one decode: 16 GB of weights are read once, not twice."""
+    spec, d = deployed("meta-llama/Llama-3.1-8B", "vllm")
+    timer, one = _clock(spec, d), np.zeros(1, np.intp)
+    whole, added = (timer.prefill(one, alone(1), alone(15), beside).seconds[0] for beside in (None, alone(1)))
+    assert 0 < added < 0.15 * whole and whole > 15e9 / d.gpu.bandwidth_bytes_per_s
+
+
+def test_operators_of_one_name_are_added_up_and_bound_as_the_longer():
+    short, long = (OperatorCost("q_proj", *numbers) for numbers in ((1.0, 8.0, 2.0, Bound.MEMORY),
+                                                                    (3.0, 16.0, 5.0, Bound.COMPUTE)))
+    both = [OperatorCost("q_proj", 4.0, 24.0, 7.0, Bound.COMPUTE)]
+    assert _merged([short, long]) == _merged([long, short]) == both
+
+
+def test_layers_of_two_kinds_are_one_line_of_the_breakdown():
+    """DeepSeek-V3: q_a_proj of 7,168 x 1,536 in 3 dense and 58 mixture layers; every line adds up to the step."""
+    spec, d = deployed("deepseek-ai/DeepSeek-V3", "vllm", tp=8)
+    lines = {o.name: o for o in speed.breakdown(spec, d, "decode", 8, 1024)}
+    assert lines["q_a_proj"].flops == 8 * 2 * 61 * 7168 * 1536
+    assert lines["q_a_proj"].bytes == 61 * (2 * 7168 * 1536 + 8 * 2 * (7168 + 1536))
+    step = _clock(spec, d).decode(np.zeros(1, np.intp), alone(8), alone(1024))
+    assert sum(o.seconds for o in lines.values()) == pytest.approx(float(step.seconds[0]), rel=1e-6)
+
+
+@pytest.mark.parametrize(("model", "phase", "flops", "moved"), [
+    # 32 layers of 32 heads of 128: 2 FLOP for q·k and 2 for p·v; keys and values of 2 B
+    ("meta-llama/Llama-2-7b-hf", "decode", 8 * 1024 * 32 * 4 * 4096, 8 * 1024 * 32 * 2 * 4096 * 2),
+    ("meta-llama/Llama-2-7b-hf", "prefill", 8 * 1024 * 1025 / 2 * 32 * 4 * 4096, 8 * 1024 * 32 * 2 * 4096 * 2),
+    # 12 layers of 2 KV heads of 256; 36 of 32 states of 128 x 128 and 3 columns of 8,192 inputs, read and written
+    ("Qwen/Qwen3-Next-80B-A3B-Instruct", "decode", None,
+     8 * (1024 * 12 * 2 * 2 * 256 * 2 + 2 * 36 * 2 * (32 * 128 * 128 + 3 * 8192))),
+])
+def test_attention_reads_its_cache_and_reads_and_writes_its_states(model, phase, flops, moved):
+    spec, d = deployed(model, "vllm")
+    attention = next(o for o in speed.breakdown(spec, d, phase, 8, 1024) if o.name == "attention")
+    assert attention.bytes == moved and (flops is None or attention.flops == flops)

@@ -41,6 +41,7 @@ class Question:
 
     @property
     def spec(self) -> ModelSpec:
+        """The model that is asked about, as its losses know it."""
         return self.losses.spec
 
 

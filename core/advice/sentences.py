@@ -30,14 +30,17 @@ def ms(seconds: float) -> str:
 
 
 def dollars(amount: float) -> str:
+    """Two decimals, three under ten cents: $2.49, $0.042."""
     return f"${amount:,.2f}" if amount >= 0.1 else f"${amount:.3f}"
 
 
 def percent(share: float) -> str:
+    """A share in percent, with one decimal below ten: 1.3 %, 42 %."""
     return f"{100 * share:.1f} %" if abs(share) < 0.0995 else f"{100 * share:.0f} %"
 
 
 def requests(count: int) -> str:
+    """A number of requests in words: 1 request, 1,024 requests."""
     return "1 request" if count == 1 else f"{count:,} requests"
 
 
@@ -116,6 +119,7 @@ def missed(chosen: Choice, workload: Workload) -> str:
 
 
 def bound(limit: Bound) -> str:
+    """What limits a phase, in words: memory bandwidth, compute, ..."""
     return _BOUND_WORDS[limit]
 
 

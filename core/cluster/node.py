@@ -34,10 +34,12 @@ class Board:
         remove_placement_group(self._reserved.pop(call))
 
     def starts(self, call: int, node: str) -> None:
+        """Notes the node a call starts on, and says so in its news."""
         self._places[call] = node
         self._news.append(packed(News(call, 0.0, "starting")))
 
     def say(self, news: str) -> None:
+        """Keeps a line of news, packed by its call, until `take`."""
         self._news.append(news)
 
     def take(self) -> tuple[list[str], dict[int, str], dict[int, Any]]:

@@ -43,6 +43,7 @@ def mlp(hidden: int, inner: int, *, bias: bool = False, role: Role = M) -> tuple
 
 
 def router(hidden: int, experts: int, *, bias: bool = False) -> Linear:
+    """Scores of `experts` experts: h·E parameters, held whole by every rank."""
     return Linear("gate", hidden, experts, Role.ROUTER, Shard.REPLICATED, bias=bias)
 
 

@@ -70,6 +70,7 @@ def _positions(keys: Keys, hidden: int, spare: int = 0) -> int:
 
 
 def read_gpt2(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpec:
+    """GPT-2: learnt positions, a plain MLP, biases throughout; the head is tied unless the file says no."""
     s = _shape(keys)
     mlp = blocks.mlp(s.hidden, keys.size_or(4 * s.hidden, "n_inner", "intermediate_size"), bias=True)
     return _stack(
@@ -96,6 +97,7 @@ def read_gptj(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpe
 
 
 def read_gpt_neo(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpec:
+    """GPT-Neo: learnt positions; biases in the MLP and the output projection, none on queries, keys and values."""
     s = _shape(keys)
     mlp = blocks.mlp(s.hidden, keys.size_or(4 * s.hidden, "intermediate_size"), bias=True)
     return _stack(
@@ -105,12 +107,14 @@ def read_gpt_neo(name: str, keys: Keys, top: Keys | None, parts: Parts) -> Model
 
 
 def read_gpt_neox(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpec:
+    """GPT-NeoX and Pythia: rotary positions, biases in the MLP and, unless the file says no, in attention."""
     s, bias = _shape(keys), keys.flag("attention_bias", default=True)
     mlp = blocks.mlp(s.hidden, keys.size("intermediate_size"), bias=True)
     return _stack(name, keys, s, s.attention(bias=bias, o_bias=bias) + mlp, small=s.norms(2), other=s.norms(1))
 
 
 def read_persimmon(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpec:
+    """Persimmon: biases throughout; by default LayerNorms over each head's query and key."""
     s = _shape(keys)
     mlp = blocks.mlp(s.hidden, keys.size("intermediate_size"), bias=True)
     small = s.norms(2) + 4 * s.dim * keys.flag("qk_layernorm", default=True)

@@ -68,6 +68,7 @@ class Shape:
 
 
 def flag(keys: Keys, said: Flag) -> bool:
+    """A trait as the family fixes it, or by the config's flag of that name; raises ConfigInvalid if that is no flag."""
     return said if isinstance(said, bool) else keys.flag(said)
 
 
@@ -117,6 +118,7 @@ def mixture(keys: Keys, traits: Traits, s: Shape) -> tuple[tuple[Linear, ...], i
 
 
 def norm_params(keys: Keys, traits: Traits, s: Shape) -> int:
+    """Parameters of one layer's norms on queries and keys; 0 where the config's key for them is off."""
     if traits.qk_norm_key and not keys.flag(traits.qk_norm_key):
         return 0
     both = s.heads + s.kv_heads
@@ -130,6 +132,7 @@ def _extra(traits: Traits, s: Shape) -> int:
 
 
 def attention_linears(keys: Keys, traits: Traits, s: Shape) -> tuple[Linear, ...]:
+    """Fused q-k-v, an output gate where the family has one, and the output projection."""
     qkv, out = blocks.qkv_o(
         s.hidden,
         s.heads,

@@ -29,6 +29,7 @@ def plain_attention(keys: Keys, traits: Traits, window: int | None = None) -> Bl
 
 
 def layer(block: Block, mlp: tuple[Linear, ...], small: int) -> Layer:
+    """One layer: a block's mixer and matrices, the MLP's, and the small parameters of both."""
     mixer, linears, own = block
     return Layer(1, (mixer,), linears + mlp, own + small)
 

@@ -63,6 +63,7 @@ class Latents:
 
 
 def widths(keys: Keys) -> Latents:
+    """The widths as the config gives them; raises ConfigInvalid naming the key that is missing or no width."""
     return Latents(
         keys.size("hidden_size"),
         keys.size("num_attention_heads", high=2**16),

@@ -13,6 +13,7 @@ Tower = Callable[[Keys, Keys, int], int]
 
 
 def linear(inputs: int, outputs: int, bias: bool = True) -> int:
+    """Parameters of a matrix [inputs, outputs] and its bias."""
     return inputs * outputs + bias * outputs
 
 
@@ -96,31 +97,37 @@ def llava(vision: Keys, top: Keys, text: int) -> int:
 
 
 def gemma3(vision: Keys, top: Keys, text: int) -> int:
+    """Tower, an RMS norm and one projection without bias."""
     h = vision.size("hidden_size")
     return encoder(vision) + h * text + h
 
 
 def paligemma(vision: Keys, top: Keys, text: int) -> int:
+    """Tower and one projection with bias."""
     return encoder(vision) + linear(vision.size("hidden_size"), text)
 
 
 def mistral3(vision: Keys, top: Keys, text: int) -> int:
+    """Tower, an RMS norm, a merger of neighbouring patches and a two-matrix projector."""
     h, bias = vision.size("hidden_size"), top.flag("multimodal_projector_bias")
     merge = top.size("spatial_merge_size", high=256) ** 2
     return encoder(vision) + h + merge * h * h + linear(h, text, bias) + linear(text, text, bias)
 
 
 def idefics3(vision: Keys, top: Keys, text: int) -> int:
+    """Tower and one projection, without bias, of scale_factor² patches side by side."""
     return encoder(vision) + vision.size("hidden_size") * top.size("scale_factor", high=256) ** 2 * text
 
 
 def internvl(vision: Keys, top: Keys, text: int) -> int:
+    """Tower, a LayerNorm over 1 / downsample_ratio² patches side by side and a two-matrix projector."""
     ratio = top.number(0.5, "downsample_ratio", low=1e-3, high=1)
     wide = vision.size("hidden_size") * int(1 / ratio) ** 2
     return encoder(vision) + 2 * wide + linear(wide, text) + linear(text, text)
 
 
 def lfm2(vision: Keys, top: Keys, text: int) -> int:
+    """Tower, a LayerNorm on demand over downsample_factor² patches side by side and a two-matrix projector."""
     wide = vision.size("hidden_size") * top.size("downsample_factor", high=256) ** 2
     middle, bias = top.size("projector_hidden_size"), top.flag("projector_bias", default=True)
     norm = 2 * wide * top.flag("projector_use_layernorm", default=True)
@@ -132,6 +139,7 @@ def _qwen_patch(vision: Keys, h: int) -> int:
 
 
 def qwen2(vision: Keys, top: Keys, text: int) -> int:
+    """Qwen2-VL: two-matrix MLPs, and a merger of spatial_merge_size² patches: LayerNorm and two matrices."""
     h, merge = vision.size("embed_dim"), vision.size("spatial_merge_size", high=256) ** 2
     inner = int(h * vision.number(4, "mlp_ratio", high=64))
     wide = merge * h
@@ -140,6 +148,7 @@ def qwen2(vision: Keys, top: Keys, text: int) -> int:
 
 
 def qwen2_5(vision: Keys, top: Keys, text: int) -> int:
+    """Qwen2.5-VL: gated MLPs with biases, RMS norms, and a two-matrix merger of spatial_merge_size² patches."""
     h, inner = vision.size("hidden_size"), vision.size("intermediate_size")
     wide = vision.size("spatial_merge_size", high=256) ** 2 * h
     layer = linear(h, 3 * h) + linear(h, h) + 2 * linear(h, inner) + linear(inner, h) + 2 * h
@@ -148,6 +157,7 @@ def qwen2_5(vision: Keys, top: Keys, text: int) -> int:
 
 
 def qwen3(vision: Keys, top: Keys, text: int) -> int:
+    """Qwen3-VL: learnt positions, a two-matrix merger, and one more with a norm for every deepstack layer."""
     h, inner, out = vision.size("hidden_size"), vision.size("intermediate_size"), vision.size("out_hidden_size")
     wide = vision.size("spatial_merge_size", high=256) ** 2 * h
     merger = linear(wide, wide) + linear(wide, out)
@@ -158,6 +168,7 @@ def qwen3(vision: Keys, top: Keys, text: int) -> int:
 
 
 def llama4(vision: Keys, top: Keys, text: int) -> int:
+    """Llama 4: a ViT with a class token and positions, a two-matrix adapter without biases and one projection."""
     if not vision.values:  # dropped from the file: what Scout and Maverick both ship (their model cards' tower)
         vision = Keys({"hidden_size": 1408, "image_size": 336, "vision_output_dim": 4096}, vision.family, vision.where)
     h, inner = vision.size("hidden_size"), vision.size("intermediate_size")
@@ -168,6 +179,7 @@ def llama4(vision: Keys, top: Keys, text: int) -> int:
 
 
 def kimi(vision: Keys, top: Keys, text: int) -> int:
+    """Kimi-VL's MoonViT: a learnt grid of positions, and a LayerNorm and two-matrix merger of neighbouring patches."""
     h = vision.size("vt_hidden_size", "hidden_size")
     inner = vision.size("vt_intermediate_size", "intermediate_size")
     n = vision.layers("vt_num_hidden_layers", "num_hidden_layers")
@@ -276,6 +288,7 @@ def mllama(vision: Keys, top: Keys, text: int) -> int:
 
 
 def minimax(vision: Keys, top: Keys, text: int) -> int:
+    """MiniMax: a tower, a two-matrix projector, and a two-matrix merger of spatial_merge_size² projected patches."""
     h, inner = vision.size("hidden_size"), vision.size("intermediate_size")
     packing = vision.part("img_token_compression_config") or vision
     merge = packing.size_or(2, "spatial_merge_size", high=256) ** 2

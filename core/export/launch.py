@@ -117,6 +117,7 @@ def _online(ordered: Order) -> str | None:
 
 
 def above_one(degree: int) -> int | None:
+    """A degree of parallelism worth naming; None for 1, which engines take by default."""
     return degree if degree > 1 else None
 
 

@@ -38,10 +38,12 @@ class Order:
 
     @property
     def deployment(self) -> Deployment:
+        """What is deployed: GPUs, layout and formats of the choice."""
         return self.choice.deployment
 
     @property
     def engine(self) -> str:
+        """Name of the engine that is launched, a key of ENGINES."""
         return self.choice.deployment.engine
 
     @property

@@ -47,6 +47,7 @@ class Layout:
 
     @property
     def block_tokens(self) -> int:
+        """Tokens of the smallest block, as the engine's log counts them; 1 where there are states alone."""
         return min((group.block_tokens for group in self.groups if not group.states), default=1)
 
     def blocks(self, context: Tokens, in_flight: int) -> Tokens:

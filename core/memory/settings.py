@@ -83,6 +83,4 @@ def sglang_static_fraction(memory_bytes: float, tp: int, pp: int, minor: float) 
         return {1: 0.88, 2: 0.87, 4: 0.86, 8: 0.85}.get(tp, 0.85)
     mib = memory_bytes / MIB
     reserved = 512 + 1.5 * _sglang_chunk(memory_bytes) + 2 * _sglang_graph_batch(memory_bytes, tp) + 128 * tp * pp
-    if memory_bytes > 60 * GIB:
-        reserved = max(reserved, 10 * 1024)
     return max(0.05, (mib - reserved) / mib)

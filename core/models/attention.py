@@ -73,6 +73,7 @@ class Attention:
 
     @property
     def kind(self) -> str:
+        """'sparse' with an index, 'sliding' with a window, else 'full'."""
         if self.index_dim:
             return "sparse"
         return "sliding" if self.window else "full"
@@ -96,12 +97,15 @@ class Attention:
         return self.index_dim * kv.bytes_per_value
 
     def kv_bytes(self, context: Tokens, kv: KvFormat, tp: int) -> Tokens:
+        """Keys, values and index keys of the tokens in the window; none where an earlier layer's are read [B]."""
         return self._kept(context) * (self._row_bytes(kv, tp) + self._index_bytes(kv)) * self.writes_kv
 
     def kv_bytes_read(self, context: Tokens, kv: KvFormat, tp: int) -> Tokens:
+        """Keys and values attended to, and the index key of every token [B]."""
         return self._seen(context) * self._row_bytes(kv, tp) + context * self._index_bytes(kv)
 
     def kv_bytes_per_token(self, kv: KvFormat, tp: int) -> float:
+        """A row and its index key; none once a window is full or where an earlier layer's are read [B/token]."""
         grows = self.writes_kv and self.window is None
         return (self._row_bytes(kv, tp) + self._index_bytes(kv)) * grows
 
@@ -112,12 +116,15 @@ class Attention:
         )
 
     def decode_flops(self, context: Tokens) -> Tokens:
+        """2·H·(d_qk + d_v) a token attended to, and 2·H_i·d_i a token the index scores [FLOP]."""
         return self._flops(self._seen(context), context)
 
     def prefill_flops(self, tokens: Tokens) -> Tokens:
+        """The same over the causal (query, key) pairs of the prompt; the index scores all of them [FLOP]."""
         return self._flops(causal_pairs(tokens, self._attended()), causal_pairs(tokens, None))
 
     def state_bytes(self, model_bytes_per_value: float, tp: int) -> float:
+        """None: the cache is all that is kept."""
         return 0.0
 
 
@@ -139,6 +146,7 @@ class Indexer:
         return (self.dim + INDEX_SCALE_BYTES) * self.writes_keys
 
     def flops(self, pairs: Tokens) -> Tokens:
+        """2·H·d for each (query, key) pair scored; none where an earlier layer's choice is taken [FLOP]."""
         return 2 * self.heads * self.dim * self.writes_keys * pairs
 
 
@@ -159,6 +167,7 @@ class LatentAttention:
 
     @property
     def kind(self) -> str:
+        """'latent', 'latent sliding' with a window or 'latent sparse' with an indexer."""
         if self.window:
             return "latent sliding"
         return "latent" if self.indexer is None else "latent sparse"
@@ -183,12 +192,15 @@ class LatentAttention:
         return context if attended is None else np.minimum(context, attended)
 
     def kv_bytes(self, context: Tokens, kv: KvFormat, tp: int) -> Tokens:
+        """Latents, rotary keys and index keys of the tokens in the window, whole on every rank [B]."""
         return self._kept(context) * (self._row_bytes(kv) + self._index_bytes())
 
     def kv_bytes_read(self, context: Tokens, kv: KvFormat, tp: int) -> Tokens:
+        """The rows attended to, and the index key of every token [B]."""
         return self._seen(context) * self._row_bytes(kv) + context * self._index_bytes()
 
     def kv_bytes_per_token(self, kv: KvFormat, tp: int) -> float:
+        """A row and its index key; none once a window is full [B/token]."""
         return (self._row_bytes(kv) + self._index_bytes()) * (self.window is None)
 
     def _index_flops(self, pairs: Tokens) -> Tokens:
@@ -206,6 +218,7 @@ class LatentAttention:
         return per_pair * pairs + self._index_flops(causal_pairs(tokens, None))
 
     def state_bytes(self, model_bytes_per_value: float, tp: int) -> float:
+        """None: the cache is all that is kept."""
         return 0.0
 
 
@@ -226,6 +239,7 @@ class CompressedAttention:
 
     @property
     def kind(self) -> str:
+        """'compressed 4x' by its ratio; 'sliding' where the window is all there is."""
         return f"compressed {self.ratio}x" if self.ratio else "sliding"
 
     def _row_bytes(self, kv: KvFormat) -> float:
@@ -247,23 +261,28 @@ class CompressedAttention:
         return np.minimum(context, self.window) + entries
 
     def kv_bytes(self, context: Tokens, kv: KvFormat, tp: int) -> Tokens:
+        """The window's rows, and one compressed entry for every `ratio` whole tokens [B]."""
         recent = np.minimum(context, self.window) * self._row_bytes(kv)
         return recent + self._entries(context) * self._entry_bytes(kv)
 
     def kv_bytes_read(self, context: Tokens, kv: KvFormat, tp: int) -> Tokens:
+        """Rows of the window and of the entries attended to, and the index key of every entry [B]."""
         index = 0 if self.indexer is None else self.indexer.key_bytes
         return self._seen(context) * self._row_bytes(kv) + self._entries(context) * index
 
     def kv_bytes_per_token(self, kv: KvFormat, tp: int) -> float:
+        """An entry shared out over its `ratio` tokens; 0 for the window alone [B/token]."""
         return self._entry_bytes(kv) / self.ratio if self.ratio else 0.0
 
     def _index_flops(self, pairs: Tokens) -> Tokens:
         return 0.0 if self.indexer is None else self.indexer.flops(pairs)
 
     def decode_flops(self, context: Tokens) -> Tokens:
+        """4·H·d a row seen, one vector being key and value, and the index's scores of all entries [FLOP]."""
         return 4 * self.heads * self.dim * self._seen(context) + self._index_flops(self._entries(context))
 
     def prefill_flops(self, tokens: Tokens) -> Tokens:
+        """The same over the prompt's causal pairs in the window and, a `ratio`-th of them, with the entries [FLOP]."""
         pairs = causal_pairs(tokens, self.window)
         if self.ratio:
             top_k = None if self.indexer is None else self.indexer.top_k * self.ratio
@@ -294,6 +313,7 @@ class CrossAttention:
 
     @property
     def kind(self) -> str:
+        """'cross'."""
         return "cross"
 
     def _source_bytes(self, kv: KvFormat, tp: int) -> float:
@@ -301,19 +321,25 @@ class CrossAttention:
         return self.source_tokens * 2 * kv_heads_per_gpu * self.head_dim * kv.bytes_per_value
 
     def kv_bytes(self, context: Tokens, kv: KvFormat, tp: int) -> Tokens:
+        """Keys and values of the source, whatever the context [B]."""
         return self._source_bytes(kv, tp) + 0 * context
 
     def kv_bytes_read(self, context: Tokens, kv: KvFormat, tp: int) -> Tokens:
+        """All of the source's keys and values at every step [B]."""
         return self._source_bytes(kv, tp) + 0 * context
 
     def kv_bytes_per_token(self, kv: KvFormat, tp: int) -> float:
+        """None: the source does not grow."""
         return 0.0
 
     def decode_flops(self, context: Tokens) -> Tokens:
+        """4·H·d for each token of the source [FLOP]."""
         return 4 * self.heads * self.head_dim * self.source_tokens + 0 * context
 
     def prefill_flops(self, tokens: Tokens) -> Tokens:
+        """Every token of the prompt attends to the whole source: 4·H·d a pair [FLOP]."""
         return 4 * self.heads * self.head_dim * self.source_tokens * tokens
 
     def state_bytes(self, model_bytes_per_value: float, tp: int) -> float:
+        """None: the source's keys and values are in the cache."""
         return 0.0

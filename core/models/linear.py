@@ -40,6 +40,7 @@ class Linear:
 
     @property
     def matrices(self) -> int:
+        """Matrices of this shape: the experts, or one."""
         return max(1, self.experts)
 
     @property

@@ -26,22 +26,28 @@ class Recurrence:
     group_channels: int = 0     # convolution channels of all groups
 
     def kv_bytes(self, context: Tokens, kv: KvFormat, tp: int) -> Tokens:
+        """None: nothing is kept for each token."""
         return 0.0 * context
 
     def kv_bytes_read(self, context: Tokens, kv: KvFormat, tp: int) -> Tokens:
+        """None: `state_bytes` is what a step reads."""
         return 0.0 * context
 
     def kv_bytes_per_token(self, kv: KvFormat, tp: int) -> float:
+        """None: a state does not grow."""
         return 0.0
 
     def decode_flops(self, context: Tokens) -> Tokens:
+        """Update and readout of the state, and the convolution's taps, whatever the context [FLOP]."""
         channels = self.conv_channels + self.group_channels
         return FLOPS_PER_STATE_VALUE * self.state_values + 2 * channels * self.conv_kernel + 0.0 * context
 
     def prefill_flops(self, tokens: Tokens) -> Tokens:
+        """As many times one token's [FLOP]."""
         return self.decode_flops(0) * tokens
 
     def state_bytes(self, model_bytes_per_value: float, tp: int) -> float:
+        """kernel − 1 columns of convolution inputs and the recurrent state of one sequence, a rank's share [B]."""
         groups = self.group_channels * max(1.0, self.groups / tp) / max(1, self.groups)
         columns = max(0, self.conv_kernel - 1)
         conv = columns * (self.conv_channels / tp + groups) * model_bytes_per_value

@@ -78,6 +78,7 @@ class ModelSpec:
 
     @cached_property
     def n_layers(self) -> int:
+        """Layers of the stack, of all kinds."""
         return sum(layer.count for layer in self.layers)
 
     def linears(self) -> Iterator[tuple[Linear, int]]:
@@ -138,6 +139,7 @@ class ModelSpec:
 
     @cached_property
     def is_moe(self) -> bool:
+        """Whether any layer routes tokens to experts."""
         return any(linear.experts for linear, _ in self.linears())
 
     @property

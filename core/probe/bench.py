@@ -35,6 +35,7 @@ class Bench:
 
     @property
     def device(self) -> torch.device:
+        """The device the clock times, on which data and kernels live."""
         return self.clock.device
 
     def linear(self, fmt: str, M: int, K: int, N: int) -> Kernel:

@@ -55,14 +55,17 @@ class ProcessorClock:
         self.device = device
 
     def copies(self, size: float) -> int:
+        """As many as fill three caches of 32 MiB, at least 1 and at most `PROCESSOR_COPIES`."""
         return min(PROCESSOR_COPIES, _copies(size, PROCESSOR_CACHE_BYTES))
 
     def time(self, runs: Sequence[Run], deadline_s: float) -> Timing:
+        """Median of runs in turn, after a warm-up [s]."""
         sample = self._sampler(runs)
         _warm_up(sample)
         return settle(sample, deadline_s=deadline_s, now_s=time.monotonic)
 
     def glance(self, runs: Sequence[Run]) -> float:
+        """Median of `GLANCE` runs in turn [s]."""
         return _glance(self._sampler(runs))
 
     def _sampler(self, runs: Sequence[Run]) -> Callable[[], float]:
@@ -91,6 +94,7 @@ class GpuClock:
         self._pool = torch.cuda.graph_pool_handle()
 
     def copies(self, size: float) -> int:
+        """As many as fill three L2 caches, at least 1 and at most `MAX_COPIES`."""
         return _copies(size, self._cache_bytes)
 
     def warm_up(self) -> None:
@@ -99,11 +103,13 @@ class GpuClock:
         self.time([lambda: one @ one], time.monotonic() + CLOCKS_SETTLE_S)
 
     def time(self, runs: Sequence[Run], deadline_s: float) -> Timing:
+        """Median of replays of one graph of all runs, over the runs, with the L2 cache flushed between [s]."""
         sample = self._sampler(runs)
         _warm_up(sample)
         return settle(sample, deadline_s=deadline_s, now_s=time.monotonic)
 
     def glance(self, runs: Sequence[Run]) -> float:
+        """Median of `GLANCE` replays of one graph of all runs, over the runs [s]."""
         return _glance(self._sampler(runs))
 
     def _sampler(self, runs: Sequence[Run]) -> Callable[[], float]:

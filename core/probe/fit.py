@@ -129,6 +129,7 @@ class DecodeStep:
 
     @property
     def tokens_per_s(self) -> float:
+        """Tokens all sequences of the batch gain a second [tokens/s]."""
         return self.batch / self.full.seconds
 
 

@@ -33,6 +33,7 @@ class Target:
 
     @property
     def label(self) -> str:
+        """Host and GPU type for people: "node-3, H100"."""
         return f"{self.host or 'any host'}, {self.gpu_type or ('GPU' if self.gpus else 'processor')}"
 
 
@@ -49,6 +50,7 @@ class Row:
 
     @property
     def ended(self) -> bool:
+        """Whether nothing more will come: measured or lost."""
         return self.measurement is not None or bool(self.lost)
 
 

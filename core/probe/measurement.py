@@ -51,10 +51,12 @@ class Point:
 
     @property
     def bytes_per_s(self) -> float:
+        """Achieved bandwidth: bytes moved over the median time [B/s]."""
         return self.bytes / self.timing.median_s
 
     @property
     def flops_per_s(self) -> float:
+        """Achieved rate: FLOPs over the median time [FLOP/s]."""
         return self.flops / self.timing.median_s
 
 
@@ -84,6 +86,7 @@ class Measurement:
 
     @property
     def is_cpu(self) -> bool:
+        """Whether a processor was measured in place of a GPU."""
         return self.device.startswith("CPU")
 
 

@@ -53,6 +53,7 @@ def task_of(item: Mapping[str, Any]) -> Task:
 
 
 def named(task: Task) -> str:
+    """A task for people: quantity, format and shape, as "linear fp8 M=16 K=4096 N=4096"."""
     return f"{task.quantity} {task.format} " + " ".join(f"{name}={value}" for name, value in task.shape.items())
 
 
@@ -72,6 +73,7 @@ class Order:
     remarks: tuple[str, ...] = field(default=())
 
     def to_dict(self) -> dict[str, Any]:
+        """The order in plain values, ready for JSON."""
         return asdict(self)
 
 

@@ -79,6 +79,7 @@ class Telemetry:
 
     @property
     def samples(self) -> tuple[Sample, ...]:
+        """All samples in the order they were taken."""
         return (*self.before, *self.during, *self.after)
 
     def close(self) -> None:

@@ -28,11 +28,13 @@ class Tokens:
 
     @property
     def agrees(self) -> Floats:
+        """1 where variant and reference choose the same token first, else 0 [tokens]."""
         same: Floats = (self.first == self.reference_first).astype(np.float64)
         return same
 
     @property
     def perplexity(self) -> float:
+        """exp of the mean loss over all scored tokens."""
         return float(np.exp(self.loss.mean()))
 
     @property

@@ -30,6 +30,7 @@ class Order:
     memory_bytes: float | None = None   # what a processor's worker may take; None: all there is
 
     def to_dict(self) -> dict[str, Any]:
+        """The order in plain values, ready for JSON."""
         return asdict(self)
 
     @classmethod

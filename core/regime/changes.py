@@ -57,6 +57,7 @@ class Asked:
 
     @property
     def spec(self) -> ModelSpec:
+        """The model that is asked about, as its losses know it."""
         return self.losses.spec
 
     def change(self, label: str, figure: str, note: str = "", **fields: object) -> Change:

@@ -55,6 +55,7 @@ class Service:
     preemptions: int
 
     def holds(self, slo: Slo) -> bool:
+        """Whether the share of requests within the objective is as large as it asks for."""
         return self.within_slo >= slo.share
 
 

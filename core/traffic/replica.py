@@ -50,6 +50,7 @@ class Replica:
 
     @property
     def gpus(self) -> int:
+        """GPUs of the replica's deployment."""
         return self.deployment.gpus
 
 

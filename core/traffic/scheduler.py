@@ -66,6 +66,7 @@ class Outcome:
 
     @property
     def refused(self) -> NDArray[np.bool_]:
+        """Whether each request was refused: it has no latency [requests]."""
         return np.isnan(self.latency_s)
 
     @property
