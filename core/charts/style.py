@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 Spec: TypeAlias = dict[str, Any]
 
 INK: Final = "currentColor"
-BLUE: Final = "#4b6cb9"
+BLUE: Final = "#5978b2"
 ORANGE: Final = "#d9730d"
 TEAL: Final = "#00a97a"
 VIOLET: Final = "#c274ea"
