@@ -49,8 +49,9 @@ def steady(clock: Clock, load: Load) -> Times:
 
     With n requests in flight and O tokens each, every request sees n - 1 other prompts prefilled in its
     life, packed into chunks. Those ahead of its own delay its first token, the rest its decode steps:
-    what waits in one does not wait in the other, however much the requests start in waves. Above the
-    KV capacity a request also waits for a seat.
+    what waits in one does not wait in the other, however much the requests start in waves. A decode step
+    carries one chunk of them; where it has to wait for more, those are steps of their own, which stream
+    the weights again. Above the KV capacity a request also waits for a seat.
     """
     w, r, pair = clock.work, clock.rates, load.pair
     dp, seats = w.dp[pair], capacity(clock, load)
@@ -69,8 +70,11 @@ def steady(clock: Clock, load: Load) -> Times:
         batch = np.maximum(1.0, decoding)
         step = clock.decode(pair, batch, context).seconds
         packed = np.maximum(1.0, np.minimum(batch / answers, w.chunk[pair] / load.input_tokens))
-        added = clock.prefill(pair, packed, load.input_tokens, batch).seconds / packed
-        tpot = step + r.interference[pair] * (others - ahead) / answers * added
+        prefills = (others - ahead) / answers / packed
+        riding = 1 / np.maximum(1.0, prefills * np.maximum(1.0, packed * load.input_tokens / w.chunk[pair]))
+        beside = clock.prefill(pair, packed, load.input_tokens, batch).seconds
+        between = clock.prefill(pair, packed, load.input_tokens).seconds
+        tpot = step + r.interference[pair] * prefills * (riding * beside + (1 - riding) * between)
         turn = ahead / together * clock.prefill(pair, together, load.input_tokens, batch).seconds
         first = r.request_s[pair] + r.wait_steps[pair] * tpot + own + chunks * (step - alone) + turn
         decoding = seated * answers * tpot / (first + answers * tpot)

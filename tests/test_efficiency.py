@@ -68,8 +68,8 @@ def test_every_constant_has_a_unit_a_source_and_a_spread():
 def test_no_constant_belongs_to_a_model_or_a_source():
     """Levels are hardware, formats and engines."""
     levels = {level for term in TERMS for level in term.levels}
-    assert levels <= {"memory", "architecture", "tensor", "gpu", "kernel", "engine", "engine_kernel", "release", "kv",
-                      "link", "sparsity", "parallel"}
+    assert levels <= {"memory", "architecture", "tensor", "gpu", "kernel", "multiplied", "engine", "engine_kernel",
+                      "engine_multiplied", "release", "kv", "link", "sparsity", "parallel"}
 
 
 @pytest.mark.parametrize("gpu", ["GeForce RTX 5090", "MI300X", "L4", "Apple M4 Max (40-core)", "Gaudi3"])

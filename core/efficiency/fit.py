@@ -29,8 +29,8 @@ HUBER: Final = 0.8               # noises beyond which an error counts linearly
 GROUP_POWER: Final = 0.7         # a group of n figures weighs n^0.3
 WEIGHT: Final = 0.5             # of a figure against the priors: figures of one group are not independent
 STEP: Final = 1e-3               # of the numerical derivative [log or logit]
-ROUNDS: Final = 12
-ENOUGH: Final = 1e-3             # relative gain below which the fit stops
+ROUNDS: Final = 25
+ENOUGH: Final = 3e-4             # relative gain below which the fit stops
 LARGE: Final = 40                # figures left out from which the expansion of the loss is refined
 
 

@@ -1,6 +1,7 @@
 """What a deployment is called at each level of the hierarchy of constants."""
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import Final, TypeAlias
 
 from core.formats import Format
@@ -18,6 +19,12 @@ _STACKED_MEMORY: Final = frozenset({          # HBM, by compute capability, or b
 _UNIFIED_MEMORY: Final = frozenset({"7.2", "8.7", "11.0", "12.1", "gfx1151"})   # LPDDR shared with the host
 _ACCELERATORS: Final = frozenset({"Google", "AWS", "Huawei"})                   # vendors of cards with HBM only
 _STACKED_FROM: Final = 1.9e12                 # bandwidth of a card of unknown generation that must be HBM [B/s]
+# Rows from which weights are written to memory unpacked, for a 16-bit matmul, by format and engine ("" is any):
+# bitsandbytes; AutoAWQ, FP16_MATMUL_HEURISTIC_CONDITION of WQLinear_GEMM; ExLlamaV2, MAX_Q_GEMM_ROWS of q_gemm.cu
+_UNPACKED_FROM: Final[Mapping[str, Mapping[str, float]]] = {
+    "bnb-nf4": {"": 2}, "bnb-fp4": {"": 2},
+    "awq-int4": {"hf-eager": 1024}, "gptq-int4": {"hf-eager": 50, "exllama": 50},
+}
 _SIXTEEN_BIT: Final = frozenset({"fp16", "bf16"})
 
 
@@ -58,6 +65,12 @@ def kernel(fmt: Format, gpu: GpuSpec) -> str:
     return f"{width} dequantised" if dequantises else "8-bit" if bits == 8 else width
 
 
+def unpacked_from(deployment: Deployment) -> float:
+    """Rows from which a matmul unpacks its weights to memory and is a 16-bit one; inf where one kernel does both."""
+    by_engine = _UNPACKED_FROM.get(deployment.weights.name, {})
+    return by_engine.get(deployment.engine, by_engine.get("", float("inf")))
+
+
 def release(deployment: Deployment) -> str:
     """Engine with its generation, roughly: the major version, and the minor below 1.0 in steps."""
     engine, version = deployment.engine, deployment.engine_version
@@ -88,13 +101,14 @@ def labels(pairs: Sequence[Pair]) -> Labels:
 
 
 LEVELS: Final = (
-    "memory", "architecture", "tensor", "gpu", "kernel", "engine", "engine_kernel", "release", "kv", "link", "sparsity",
-    "parallel",
+    "memory", "architecture", "tensor", "gpu", "kernel", "multiplied", "engine", "engine_kernel", "engine_multiplied",
+    "release", "kv", "link", "sparsity", "parallel",
 )
 
 
 def _row(spec: ModelSpec, deployment: Deployment) -> tuple[str, ...]:
     gpu, matmul = deployment.gpu, kernel(deployment.weights, deployment.gpu)
+    multiplied = "16-bit" if isfinite(unpacked_from(deployment)) else matmul
     architecture = gpu.compute_capability or gpu.architecture
     return (
         memory(gpu),
@@ -102,8 +116,10 @@ def _row(spec: ModelSpec, deployment: Deployment) -> tuple[str, ...]:
         f"{architecture} {width(deployment.weights, gpu)}",
         gpu.name,
         matmul,
+        multiplied,
         deployment.engine,
         f"{deployment.engine} {matmul}",
+        f"{deployment.engine} {multiplied}",
         release(deployment),
         f"{deployment.kv_cache.bits_per_value:.0f}-bit",
         link(gpu, deployment.tp * deployment.dp),

@@ -47,7 +47,7 @@ TERMS: Final[tuple[Term, ...]] = (
         "matmul_rate", "share of peak", 0.62, 0.2,
         "matrix-unit rate of large matmuls", _TABLES,
         share=True, by="tensor", priors=operators.MATMUL,
-        tensor=0.5, gpu=0.25, kernel=0.75, engine=0.5, engine_kernel=0.55,
+        tensor=0.5, gpu=0.25, multiplied=0.75, engine=0.5, engine_multiplied=0.55,
     ),
     _term(
         "expert_rate", "ratio to dense", 0.70, 0.2,

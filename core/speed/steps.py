@@ -36,7 +36,7 @@ class Matmuls:
     flops: Floats
     memory_s: Floats
     compute_s: Floats
-    serial_s: Floats             # loop over K, quantising activations, writing results
+    serial_s: Floats             # loop over K, quantising activations, unpacking to memory, writing results
 
     @property
     def seconds(self) -> Floats:
@@ -54,8 +54,8 @@ def matmuls(work: Work, rates: Rates, ops: Rows, tokens: Floats) -> Matmuls:
     """Matmuls `ops` [n] at `tokens` [m] -> arrays [n, m], all layers that own the matrix.
 
     Experts: a batch of M tokens touches E(1-(1-k/E)^M) distinct experts, streams those weights and
-    pads the rows of each. Weight-only kernels also unpack every weight they touch. Laws and constants:
-    `core.efficiency.operators`.
+    pads the rows of each. Weight-only kernels also unpack every weight they touch, or from some rows on
+    write it unpacked for a 16-bit matmul. Laws and constants: `core.efficiency.operators`.
     """
     pair = work.pair[ops]
 
@@ -65,18 +65,21 @@ def matmuls(work: Work, rates: Rates, ops: Rows, tokens: Floats) -> Matmuls:
     K, N, count = column(work.inputs[ops]), column(work.outputs[ops]), column(work.count[ops])
     rows, touched = _routed_rows(work, rates, ops, tokens)
     routed = column(work.experts[ops]) > 0
-    dequantises, quantises = column(work.dequantises[ops]), column(work.quantises[ops])
+    quantises, apart = column(work.quantises[ops]), tokens >= column(work.unpacked_from[ops])
+    dequantises = column(work.dequantises[ops]) & ~apart         # in the kernel that multiplies
     part = np.where(dequantises, operators.DEQUANTISING_PADDING,
                     np.where(routed, operators.EXPERT_PADDING, operators.LIBRARY_PADDING))
     weights = touched * K * N
-    stored = column(work.weight_bytes[ops]) + np.where(tokens > 1, column(work.spilt[ops]), 0.0)
-    moved = weights * stored + rows * (K + N) * ACTIVATION_BYTES
+    stored = column(work.weight_bytes[ops])
+    moved = weights * np.where(apart, ACTIVATION_BYTES, stored) + rows * (K + N) * ACTIVATION_BYTES
     bandwidth = column(work.bandwidth[pair])
+    reached = column(rates.weights_bandwidth[pair]) * bandwidth
     rate = column(rates.matmul_rate[pair] * np.where(work.experts[ops] > 0, rates.expert_rate[pair], 1.0))
     per_flop = ((1 / (rate * column(work.peak[ops]))) ** POWER_SHARPNESS
                 + column(work.power_s[ops]) ** POWER_SHARPNESS) ** (1 / POWER_SHARPNESS)
     multiply = 2.0 * padded(rows / touched, part) * weights * per_flop
     unpack = np.where(dequantises, weights / column(work.unpack[pair]), 0.0)
+    unpacked = np.where(apart, weights * (stored + ACTIVATION_BYTES), 0.0)
     loop = np.where(quantises, operators.INNER_S_PER_K_QUANTISED,
                     np.where(dequantises, operators.INNER_S_PER_K_DEQUANTISED, operators.INNER_S_PER_K)) * K
     passes = ACTIVATION_BYTES * rows * np.where(
@@ -84,11 +87,11 @@ def matmuls(work: Work, rates: Rates, ops: Rows, tokens: Floats) -> Matmuls:
         np.where(quantises, operators.QUANTISE_PASSES, 0.0) * K + operators.EPILOGUE_PASSES * N,
     )
     return Matmuls(
-        bytes=count * moved,
+        bytes=count * (moved + unpacked),
         flops=count * 2.0 * rows * K * N,
-        memory_s=count * moved / (column(rates.weights_bandwidth[pair]) * bandwidth),
+        memory_s=count * moved / reached,
         compute_s=count * join(multiply, unpack),
-        serial_s=count * (loop + passes / bandwidth),
+        serial_s=count * (loop + passes / bandwidth + unpacked / reached),
     )
 
 

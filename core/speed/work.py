@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.efficiency import operators
-from core.efficiency.labels import Pair, compute, release, width
+from core.efficiency.labels import Pair, compute, release, unpacked_from, width
 from core.engines import find
 from core.formats import Format
 from core.gpus import GpuSpec
@@ -22,7 +22,6 @@ HEAD_BITS: Final = 16.0                     # lm_head and routers stay in 16 bit
 FP16_ACCUMULATING: Final = frozenset({"tinychat", "exllama", "llamacpp", "autoawq"})
 EAGER: Final = frozenset({"hf-eager"})      # engines that launch every kernel from Python
 WRITES_SCORES: Final = frozenset({"llamacpp"})   # prompt attention through memory: -fa is off by default
-UNPACKS_TO_MEMORY: Final = frozenset({"bnb-nf4", "bnb-fp4"})   # bitsandbytes dequantises first for two rows or more
 LAYER_SPLIT: Final = frozenset({"llamacpp"})   # engines whose pp stages wait for each other
 WITHOUT_WINDOWS: Final = frozenset({"trtllm 0.0", "trtllm 0.10"})   # read all unless max_attention_window is set
 CONTEXTS: Final[Floats] = np.exp2(np.arange(23))   # tokens at which caches are tabulated
@@ -49,7 +48,7 @@ class Work:
     power_s: Floats              # [ops] s/FLOP the board's power allows
     quantises: NDArray[np.bool_]     # [ops] activations are quantised first
     dequantises: NDArray[np.bool_]   # [ops] weights are unpacked in the kernel
-    spilt: Floats                # [ops] bytes a weight moves once more when it is unpacked to memory first
+    unpacked_from: Floats        # [ops] rows from which weights are unpacked to memory first, else inf
     unpack: Floats               # [pairs] weights/s the multiprocessors unpack
     layers: Floats
     units: Floats                # launches of one step, in 16-bit matmul kernels
@@ -111,7 +110,7 @@ def work(pairs: Sequence[Pair]) -> Work:
     widths = np.array([width(d.weights, d.gpu) for d in deployments])
     quantises = narrow & (widths[pair] < HEAD_BITS)
     dequantises = narrow & ~quantises
-    spills = np.array([d.weights.name in UNPACKS_TO_MEMORY for d in deployments])
+    unpacked = np.array([unpacked_from(d) for d in deployments])
     power = np.array([_joules(d, 16) for d in deployments])
     narrow_power = np.array([_joules(d, int(bits)) for d, bits in zip(deployments, widths, strict=True)])
     kv_read, decode_flops, prefill_flops, state = _mixing(pairs)
@@ -132,7 +131,7 @@ def work(pairs: Sequence[Pair]) -> Work:
         peak=peaks[pair, role],
         power_s=np.where(quantises, narrow_power[pair], power[pair]),
         quantises=quantises, dequantises=dequantises,
-        spilt=np.where(dequantises & spills[pair], 2 * ACTIVATION_BYTES, 0.0),
+        unpacked_from=np.where(dequantises, unpacked[pair], np.inf),
         unpack=np.array([_unpack(d.gpu) for d in deployments]),
         layers=shaped("layers"), reductions=shaped("reductions"),
         units=shaped("fixed_units")
