@@ -48,7 +48,7 @@ def steady(clock: Clock, load: Load) -> Times:
     """Continuous batching: every step carries the decodes and a share of other prompts' prefill.
 
     With n requests in flight and O tokens each, every request sees n - 1 other prompts prefilled in its
-    life, packed into chunks. Those ahead of its own delay its first token, the rest its decode steps:
+    life, packed into chunks. Those ahead of its own delay its first token by whole steps, the rest its decode:
     what waits in one does not wait in the other, however much the requests start in waves. A decode step
     carries one chunk of them; where it has to wait for more, those are steps of their own, which stream
     the weights again. Above the KV capacity a request also waits for a seat.
@@ -60,23 +60,27 @@ def steady(clock: Clock, load: Load) -> Times:
     answers = np.maximum(load.output_tokens, 1.0)
     context = load.input_tokens + load.output_tokens / 2
     own = clock.prefill(pair, np.ones_like(seated), load.input_tokens).seconds
-    chunks = np.maximum(1.0, load.input_tokens / w.chunk[pair])
     alone = clock.decode(pair, np.ones_like(seated), context).seconds
     others = seated - 1
     ahead = np.minimum(r.wave[pair] * others ** r.wave_growth[pair], others)
     together = np.maximum(1.0, ahead)
+
+    def steps(prompts: Floats | float) -> Floats:
+        return np.maximum(1.0, prompts * load.input_tokens / w.chunk[pair])
+
     decoding = seated
     for _ in range(ROUNDS):
         batch = np.maximum(1.0, decoding)
         step = clock.decode(pair, batch, context).seconds
         packed = np.maximum(1.0, np.minimum(batch / answers, w.chunk[pair] / load.input_tokens))
         prefills = (others - ahead) / answers / packed
-        riding = 1 / np.maximum(1.0, prefills * np.maximum(1.0, packed * load.input_tokens / w.chunk[pair]))
+        riding = 1 / np.maximum(1.0, prefills * steps(packed))
         beside = clock.prefill(pair, packed, load.input_tokens, batch).seconds
         between = clock.prefill(pair, packed, load.input_tokens).seconds
         tpot = step + r.interference[pair] * prefills * (riding * beside + (1 - riding) * between)
-        turn = ahead / together * clock.prefill(pair, together, load.input_tokens, batch).seconds
-        first = r.request_s[pair] + r.wait_steps[pair] * tpot + own + chunks * (step - alone) + turn
+        waited = clock.prefill(pair, together, load.input_tokens, batch).seconds + steps(together) * step
+        turn = ahead / together * waited
+        first = r.request_s[pair] + r.wait_steps[pair] * tpot + own + steps(1.0) * (step - alone) + turn
         decoding = seated * answers * tpot / (first + answers * tpot)
     latency = first + (answers - 1) * tpot
     waiting = np.where(np.isfinite(asked), np.maximum(0.0, asked - seated), 0.0)
