@@ -106,7 +106,7 @@ def test_a_candidate_says_how_many_tokens_fewer_it_makes(selection, chosen, toke
 ])
 def test_the_choice_says_what_it_makes_of_sixteen_bits(selection, chosen, tokens_per_s, said):
     baseline = replace(choice(selection, 0, 4), output_tokens_per_s=figure(100.0))
-    assert said in sentences.why_chosen(replace(chosen, output_tokens_per_s=figure(tokens_per_s)), baseline)
+    assert f"makes {said}" in sentences.why_chosen(replace(chosen, output_tokens_per_s=figure(tokens_per_s)), baseline)
 
 
 @pytest.mark.parametrize(("tpot_s", "said"), [
