@@ -99,6 +99,13 @@ def test_llama_cpp_spends_more_on_what_queries_and_experts_share(mixture, tensor
     assert tensor_bits(mixture, tensor, 4096, stack) == pytest.approx(bits)
 
 
+def test_a_tied_table_is_held_twice_by_a_pipeline():
+    """Gemma-2-2B, 26 equal layers: the last of two stages has 13, the head of 256,000 x 2,304 and the final norm."""
+    spec, d = deployed("google/gemma-2-2b", "trtllm")
+    one, two = (memory.weight_bytes_per_gpu(spec, replace(d, pp=pp)) for pp in (1, 2))
+    assert 2 * two - one == pytest.approx(2 * (256_000 + 1) * 2304, rel=1e-9)
+
+
 def test_more_ranks_than_experts_share_an_expert():
     """Mixtral-8x7B over 16 ranks: half an expert each, whether or not 16 ways were asked for."""
     spec, whole = deployed("mistralai/Mixtral-8x7B-v0.1", "vllm", tp=16)
