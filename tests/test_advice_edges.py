@@ -1,5 +1,6 @@
 """Figures and words of the advice at the very places where they turn: a grid of chosen numbers, worked by hand."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -7,8 +8,8 @@ import pytest
 
 from core import catalogue, gpus
 from core.advice import Standing, best_over_gpus, fleet, remedies, sentences
-from core.advice.recommend import _knee, _note, _target_beyond, binding_limit
-from core.advice.select import Question, Selection, _pick, cheapest, choice, select
+from core.advice.recommend import _knee, _note, _runner_up, _target_beyond, binding_limit
+from core.advice.select import Question, Selection, _pick, batches, cheapest, choice, is_allowed, select
 from core.formats import FORMATS, KV_FORMATS
 from core.losses import Losses
 from core.speed import Range
@@ -88,7 +89,40 @@ def test_where_nothing_fits_the_least_over_its_memory_is_named(over, room, pick)
     assert found == (Standing.IMPOSSIBLE, pick, 4)
 
 
+@pytest.mark.parametrize(("served", "second"), [((4, 4, 4), 2), ((4, 4, 2), 1)])
+def test_the_runner_up_is_the_fastest_that_serves_as_many(served, second):
+    """100, 90 and 95 tokens/s: the third, unless it serves two requests where four were asked for."""
+    made = replace(selected(grid(tokens_per_s=(100, 90, 95)), Standing.MET, 0, 4), served=np.array(served))
+    best = choice(made, 0, 4)
+    assert _runner_up(made, best).deployment == LAYOUTS[second]
+
+
+@pytest.mark.parametrize(("kv", "basis", "allowed"), [
+    ("fp8", Basis.ESTIMATED, True), ("int4", Basis.ESTIMATED, False), ("int4", Basis.MEASURED, True),
+])
+def test_from_eight_bits_on_a_cache_known_elsewhere_is_taken(selection, kv, basis, allowed):
+    """What is published of caches under 8 bits is of other engines' layouts (ExLlamaV2, QoQ)."""
+    d = replace(LAYOUTS[1], kv_cache=KV_FORMATS[kv])
+    assert is_allowed(selection.question, d, replace(figure(0.02), basis=basis)) is allowed
+
+
+def test_batches_go_beyond_what_is_asked():
+    assert batches(1500)[-2:] == (1500, 2048) and batches(16)[-1] == 1024
+
+
 # What is said of it
+
+
+def test_a_measured_zero_is_no_measurable_loss():
+    assert sentences.loss(replace(figure(0.0), basis=Basis.MEASURED)) == "no measurable loss of quality"
+    assert sentences.loss(figure(0.0)) == "the checkpoint's own quality"
+
+
+def test_replicas_share_the_requests_that_memory_is_needed_for(chosen):
+    """Four requests over two replicas: two full-length caches on each GPU."""
+    two = replace(chosen, deployment=replace(chosen.deployment, dp=2))
+    need = chosen.footprint.taken_bytes(2, ASKED.context_tokens) / 2**30
+    assert sentences._memory(two, ASKED).startswith(f"{need:,.1f} of ")
 
 
 @pytest.mark.parametrize(("tokens_per_s", "note"), [
@@ -106,7 +140,7 @@ def test_a_candidate_says_how_many_tokens_fewer_it_makes(selection, chosen, toke
 ])
 def test_the_choice_says_what_it_makes_of_sixteen_bits(selection, chosen, tokens_per_s, said):
     baseline = replace(choice(selection, 0, 4), output_tokens_per_s=figure(100.0))
-    assert said in sentences.why_chosen(replace(chosen, output_tokens_per_s=figure(tokens_per_s)), baseline)
+    assert f"makes {said}" in sentences.why_chosen(replace(chosen, output_tokens_per_s=figure(tokens_per_s)), baseline)
 
 
 @pytest.mark.parametrize(("tpot_s", "said"), [
@@ -169,6 +203,24 @@ def test_replicas_are_rounded_up(selection, chosen):
     assert found.replicas == 4 and "$10.00 an hour" in found.effect
 
 
+def test_the_longest_shorter_prompt_is_offered_first(selection, monkeypatch):
+    monkeypatch.setattr(remedies, "_met", lambda question: selection)
+    assert remedies._shorter(selection.question).workload.input_tokens == 768       # three quarters of 1,024
+
+
+@pytest.mark.parametrize(("tps", "count"), [((1,), 2), ((1, 2, 4), 8), ((2, 1), 4)])
+def test_more_gpus_are_more_than_were_tried(selection, monkeypatch, tps, count):
+    met = replace(selection, standing=Standing.MET)
+    monkeypatch.setattr(remedies, "select", lambda question: met)
+    assert remedies._more_gpus(replace(selection.question, tps=tps), selection).gpus == count
+
+
+@pytest.mark.parametrize(("most", "offered"), [(0, False), (3, True), (4, False)])
+def test_fewer_requests_are_offered_where_some_are_served(selection, chosen, most, offered):
+    found = remedies._fewer(selection.question, selection, replace(chosen, slo_concurrency=most))
+    assert (found is not None) is offered
+
+
 def test_sensitivity_moves_what_it_says():
     moved = dict(remedies._moves(Workload(1000, 200, 16, tpot_slo_s=0.05)))
     assert moved["Twice the requests"].concurrency == 32 and moved["Half the requests"].concurrency == 8
@@ -195,3 +247,15 @@ def test_offers_are_ranked_by_the_hour_before_the_count(chosen):
 def test_a_late_offer_serves_nobody_within_the_targets(chosen):
     (late,) = best_over_gpus(catalogue.load("meta-llama/Llama-3.1-8B"), Workload(tpot_slo_s=0.0005), among=[H100])
     assert late.standing is Standing.LATE and late.choice.slo_concurrency == 0
+
+
+def test_what_fits_nowhere_names_the_layout_least_over():
+    """Llama-3.1-70B on a 24 GB card: 71 GB of FP8 are some 50 GiB over, 141 GB of BF16 some 110."""
+    (offer,) = best_over_gpus(catalogue.load("meta-llama/Llama-3.1-70B"), ASKED, tps=(1,),
+                              among=[gpus.find("GeForce RTX 4090")])
+    assert 40 < float(re.search(r"by ([0-9.]+) GiB", offer.reason)[1]) < 60
+
+
+def test_an_offer_says_how_much_of_its_cache_is_taken():
+    (offer,) = best_over_gpus(catalogue.load("meta-llama/Llama-3.1-8B"), Workload(), among=[H100])
+    assert offer.choice.occupancy == pytest.approx(16 / offer.choice.memory_concurrency, rel=0.01)

@@ -10,9 +10,9 @@ from core.advice import remedies
 from core.formats import FORMATS, KV_FORMATS
 from core.memory.cache import Group, LayerCache, Layout, flat_sequence_bytes, layer_caches, paged
 from core.memory.footprint import cache_of
-from core.memory.gguf import _more_bits
+from core.memory.gguf import Stack, _more_bits, tensor_bits
 from core.memory.identity import SpecKey
-from core.memory.reserve import sampler_bytes, vllm_activation_bytes
+from core.memory.reserve import graph_bytes, library_bytes, sampler_bytes, vllm_activation_bytes
 from core.memory.settings import settings, sglang_static_fraction
 from core.speed.cases import OperatorCost
 from core.speed.regime import _clock, _merged
@@ -75,7 +75,48 @@ def test_sglang_shares_its_pool_between_kinds_of_layers(model, row, share):
     assert cache_of(spec, d).tokens(40 * GIB) == pytest.approx(40 * GIB * share / row, abs=1)
 
 
+@pytest.mark.parametrize(("engine", "in_flight"), [("hf-eager", 0), ("llamacpp", 1)])
+def test_a_server_keeps_one_token_more_than_a_window(engine, in_flight):
+    """Gemma-3-27B: 10 full layers and 52 that slide over 1,024 tokens, 16 KV heads of 128."""
+    spec, d = deployed("google/gemma-3-27b-it", engine)
+    rows = 10 * 100_000 + 52 * (1024 + in_flight)
+    assert memory.sequence_bytes(spec, d, 100_000.0) == rows * 2 * 16 * 128 * 2
+
+
 # Memory: weights and settings
+
+
+@pytest.mark.parametrize(("mixture", "tensor", "stack", "bits"), [
+    ("Q4_K_M", "attn_v", Stack(32, 4, 8), 8.5),        # Mixtral: eight experts, Q8_0
+    ("Q4_K_M", "attn_k", Stack(32, 4, 8), 8.5),
+    ("Q4_K_M", "attn_k", Stack(32, 4, 0), 4.5),
+    ("Q4_K_M", "attn_output", Stack(32, 4, 8), 5.5),
+    ("Q4_K_M", "attn_v", Stack(80, 8, 0), (6.5625 + 5.5) / 2),      # Llama 70B: Q6_K in half of the layers, else Q5_K
+    ("Q4_K_M", "attn_v", Stack(40, 8, 0), (6.5625 + 4.5) / 2),
+])
+def test_llama_cpp_spends_more_on_what_queries_and_experts_share(mixture, tensor, stack, bits):
+    """llama.cpp `llama_tensor_get_type`: n_expert == 8, and LLM_TYPE_70B by its 80 layers."""
+    assert tensor_bits(mixture, tensor, 4096, stack) == pytest.approx(bits)
+
+
+def test_a_tied_table_is_held_twice_by_a_pipeline():
+    """Gemma-2-2B, 26 equal layers: the last of two stages has 13, the head of 256,000 x 2,304 and the final norm."""
+    spec, d = deployed("google/gemma-2-2b", "trtllm")
+    one, two = (memory.weight_bytes_per_gpu(spec, replace(d, pp=pp)) for pp in (1, 2))
+    assert 2 * two - one == pytest.approx(2 * (256_000 + 1) * 2304, rel=1e-9)
+
+
+def test_more_ranks_than_experts_share_an_expert():
+    """Mixtral-8x7B over 16 ranks: half an expert each, whether or not 16 ways were asked for."""
+    spec, whole = deployed("mistralai/Mixtral-8x7B-v0.1", "vllm", tp=16)
+    assert memory.weight_bytes_per_gpu(spec, replace(whole, ep=16)) == memory.weight_bytes_per_gpu(spec, whole)
+
+
+def test_absorbed_matrices_stand_beside_the_latents_projection():
+    """DeepSeek-V2-Lite: 27 layers of 16 heads, W_UK and W_UV of 128 x 512 each; a rotary table of 163,840 x 64."""
+    spec, d = deployed("deepseek-ai/DeepSeek-V2-Lite", "vllm")
+    added = memory.weight_bytes_per_gpu(spec, d) - memory.weight_bytes_per_gpu(spec, replace(d, engine="trtllm"))
+    assert added == 2 * (27 * 16 * (128 + 128) * 512 + 163_840 * 64)
 
 
 def test_a_vision_tower_stays_16_bit_beside_a_gguf_file():
@@ -107,6 +148,36 @@ def test_sglang_took_a_fraction_by_ranks_once(tp, fraction):
 
 
 # Memory: what an engine keeps
+
+
+@pytest.mark.parametrize(("gpu", "tp", "gib"), [
+    ("H100 SXM5 80GB", 1, 0.20), ("H100 SXM5 80GB", 2, 2.06), ("GeForce RTX 4090", 2, 0.74), ("MI300X", 1, 2.3),
+])
+def test_libraries_take_what_the_logs_leave(gpu, tp, gib):
+    """vLLM 0.19 logs on H100; a pair of RTX cards over PCIe (club-3090); Gemma-4-E2B's log on MI300X."""
+    _, d = deployed("meta-llama/Llama-3.1-8B", "vllm", gpu=gpu, tp=tp)
+    assert library_bytes(d) == pytest.approx(gib * GIB)
+    terms = memory.footprint(*deployed("meta-llama/Llama-3.1-8B", "trtllm", gpu=gpu, tp=tp))
+    assert terms.term("libraries").bytes == pytest.approx(2 * gib * GIB)
+
+
+@pytest.mark.parametrize(("model", "seqs", "mib"), [
+    ("meta-llama/Llama-3.1-8B", 1024, 0.3 * 1024 + 32 * 18),
+    ("meta-llama/Llama-3.1-8B", 256, (0.3 * 1024 + 32 * 18) * 51 / 83),
+    ("Qwen/Qwen3-30B-A3B", 1024, (0.3 * 1024 + 48 * 18) * 1.5),
+])
+def test_graphs_grow_with_layers_sizes_and_experts(model, seqs, mib):
+    """vLLM 0.19 logs, 0.5 to 1.85 GiB: 83 captured sizes up to 1,024 sequences, 51 up to 256."""
+    spec, d = deployed(model, "vllm", max_num_seqs=seqs)
+    assert graph_bytes(SpecKey(spec), settings(spec, d), 1) == pytest.approx(mib * MIB)
+
+
+def test_experts_of_16_bits_leave_a_workspace_and_those_of_mxfp4_none():
+    """Qwen3-30B-A3B, 8,192 tokens to 8 experts: hidden states of 2,048 and an expert's width of 768, 2 B each."""
+    spec, plain = deployed("Qwen/Qwen3-30B-A3B", "vllm")
+    peaks = [vllm_activation_bytes(SpecKey(spec), d, settings(spec, d))
+             for d in (plain, replace(plain, weights=FORMATS["mxfp4"]))]
+    assert peaks[0] - peaks[1] == 8192 * 8 * (2048 + 768) * 2
 
 
 @pytest.mark.parametrize(("minor", "per_logit"), [(19, 12.7 + 2), (21, 4 + 2)])

@@ -124,7 +124,7 @@ class Attention:
         return self._flops(causal_pairs(tokens, self._attended()), causal_pairs(tokens, None))
 
     def state_bytes(self, model_bytes_per_value: float, tp: int) -> float:
-        """None: the cache is all that is kept."""
+        """0: the cache is all that is kept [B]."""
         return 0.0
 
 
@@ -218,7 +218,7 @@ class LatentAttention:
         return per_pair * pairs + self._index_flops(causal_pairs(tokens, None))
 
     def state_bytes(self, model_bytes_per_value: float, tp: int) -> float:
-        """None: the cache is all that is kept."""
+        """0: the cache is all that is kept [B]."""
         return 0.0
 
 
@@ -313,7 +313,7 @@ class CrossAttention:
 
     @property
     def kind(self) -> str:
-        """'cross'."""
+        """Always 'cross'."""
         return "cross"
 
     def _source_bytes(self, kv: KvFormat, tp: int) -> float:
@@ -329,7 +329,7 @@ class CrossAttention:
         return self._source_bytes(kv, tp) + 0 * context
 
     def kv_bytes_per_token(self, kv: KvFormat, tp: int) -> float:
-        """None: the source does not grow."""
+        """0: the source does not grow [B/token]."""
         return 0.0
 
     def decode_flops(self, context: Tokens) -> Tokens:
@@ -341,5 +341,5 @@ class CrossAttention:
         return 4 * self.heads * self.head_dim * self.source_tokens * tokens
 
     def state_bytes(self, model_bytes_per_value: float, tp: int) -> float:
-        """None: the source's keys and values are in the cache."""
+        """0: the source's keys and values are in the cache [B]."""
         return 0.0

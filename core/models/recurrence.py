@@ -26,15 +26,15 @@ class Recurrence:
     group_channels: int = 0     # convolution channels of all groups
 
     def kv_bytes(self, context: Tokens, kv: KvFormat, tp: int) -> Tokens:
-        """None: nothing is kept for each token."""
+        """0: nothing is kept for each token [B]."""
         return 0.0 * context
 
     def kv_bytes_read(self, context: Tokens, kv: KvFormat, tp: int) -> Tokens:
-        """None: `state_bytes` is what a step reads."""
+        """0: `state_bytes` is what a step reads [B]."""
         return 0.0 * context
 
     def kv_bytes_per_token(self, kv: KvFormat, tp: int) -> float:
-        """None: a state does not grow."""
+        """0: a state does not grow [B/token]."""
         return 0.0
 
     def decode_flops(self, context: Tokens) -> Tokens:
