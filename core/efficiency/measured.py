@@ -20,7 +20,7 @@ DOUBT: Final = "doubt"          # in `GpuSpec.measured`: half-width of what was 
 INFERRED: Final = "inferred "   # before a name there: concluded from another kernel's measurement
 # How much narrower a range is where the GPU's own rates are known: error in sample over error on architectures never
 # seen, mean of the ratios at the median and at p90 (core.accuracy).
-KNOWN_RATES: Final[Mapping[str, float]] = {"ttft": 0.84, "tpot": 0.75, "throughput": 0.74}
+KNOWN_RATES: Final[Mapping[str, float]] = {"ttft": 0.82, "tpot": 0.67, "throughput": 0.74}
 # A probe measures kernels alone, as the operator tables do: what an engine adds stays as it was learnt.
 ENGINE_LEVELS: Final = ("engine", "engine_kernel", "engine_multiplied", "release", "sparsity")
 SHARE_RANGE: Final = (0.02, 0.99)
