@@ -59,10 +59,12 @@ class Problem:
 
     @property
     def spreads(self) -> Floats:
+        """Prior deviation of every parameter [m]."""
         return np.array([p.spread for p in self.parameters])
 
     @property
     def terms(self) -> Rows:
+        """Index into TERMS of every parameter [m]."""
         return np.array([p.term for p in self.parameters], np.intp)
 
 

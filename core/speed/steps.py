@@ -40,6 +40,7 @@ class Matmuls:
 
     @property
     def seconds(self) -> Floats:
+        """Both roofs joined, then what adds to them [s]."""
         return join(self.memory_s, self.compute_s) + self.serial_s
 
 
@@ -166,6 +167,7 @@ class Step:
 
     @property
     def seconds(self) -> Floats:
+        """The GPU's time; where the engine launches eagerly, joined with the time its host needs [s]."""
         device = self.memory + self.compute + self.overhead + self.communication
         return join(device, self.host) if self.host.any() else device
 
