@@ -40,7 +40,7 @@ def test_a_window_without_pages_holds_the_token_being_computed():
 
 
 def test_the_fullest_stage_of_a_pipeline_counts():
-    """Llama-3.1-8B over three stages: 32 layers are 10, 11 and 11 (vLLM get_pp_indices), 8 KV heads of 128."""
+    """Llama-3.1-8B over three stages: 32 layers are 11, 11 and 10 (vLLM get_pp_indices), 8 KV heads of 128."""
     spec, d = deployed("meta-llama/Llama-3.1-8B", "vllm", pp=3)
     assert memory.kv_bytes_per_token_per_gpu(spec, d) == 11 * 2 * 8 * 128 * 2
 
