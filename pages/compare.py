@@ -4,13 +4,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
 from core import compare, gpus
-from core.compare import PRICE_KINDS, SPLITS, Field, Picks, Split
+from core.compare import PRICE_KINDS, SPLITS, Board, Field, Picks, Split
 from core.export.comparison import (
     comparison_csv,
     comparison_json,
@@ -81,8 +82,8 @@ def filters() -> tuple[Field, np.ndarray]:
     among = _own_price(compare.priced(everything, kind or "reference"))
     spec = parts.current_model()
     field = _field(
-        spec, among, asked.workload, tuple(engines) or ("vllm",), asked.gpus, tuple(splits) or SPLITS, asked.formats,
-        asked.kv_formats, evidence.measured_losses(spec),
+        asked.workload, spec, among, tuple(engines) or ("vllm",), asked.workload.quality_loss, asked.gpus,
+        tuple(splits) or SPLITS, asked.formats, asked.kv_formats, evidence.measured_losses(spec),
     )
     local = {found.spec.name for found in inputs.local_gpus()}
     shown = [
@@ -115,18 +116,21 @@ def _own_price(among: Sequence[GpuSpec]) -> tuple[GpuSpec, ...]:
     )
 
 
-@st.cache_resource(
-    max_entries=6, ttl="1h", show_spinner="Comparing …", hash_funcs=parts.REPEATED
-)
-def _field(
-    spec: ModelSpec, among: tuple[GpuSpec, ...], workload: Workload, engines: tuple[str, ...], counts: tuple[int, ...],
+@st.cache_resource(max_entries=4, ttl="1h", show_spinner="Comparing …", hash_funcs=parts.REPEATED)
+def _board(
+    spec: ModelSpec, among: tuple[GpuSpec, ...], engines: tuple[str, ...], quality_loss: float, counts: tuple[int, ...],
     splits: tuple[Split, ...], formats: tuple[str, ...] | None, kv_formats: tuple[str, ...] | None,
     measured: tuple[QualityMeasurement, ...],
-) -> Field:
-    return compare.compare(
-        spec, among, workload, engines, counts=counts, splits=splits, formats=formats, kv_formats=kv_formats,
+) -> Board:
+    return compare.board(
+        spec, among, engines, quality_loss, counts=counts, splits=splits, formats=formats, kv_formats=kv_formats,
         measured=measured,
     )
+
+
+@st.cache_resource(max_entries=4, ttl="1h", show_spinner="Comparing …", hash_funcs=parts.REPEATED)
+def _field(workload: Workload, *board: Any) -> Field:
+    return compare.compare(_board(*board), workload)
 
 
 # -- the answer -------------------------------------------------------------------------------------

@@ -25,7 +25,9 @@ def model(name="meta-llama/Llama-3.1-8B"):
 
 
 def field_of(name="meta-llama/Llama-3.1-8B", workload=None, engines=(ENGINE,), among=None, **options):
-    return compare.compare(model(name), among or gpus.catalogue(), workload or Workload(), engines, **options)
+    load = workload or Workload()
+    layouts = compare.board(model(name), among or gpus.catalogue(), engines, load.quality_loss, **options)
+    return compare.compare(layouts, load)
 
 
 @pytest.fixture(scope="module")

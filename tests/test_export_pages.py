@@ -114,7 +114,7 @@ def test_a_hostile_name_is_text_everywhere(answer):
 @pytest.fixture(scope="module")
 def field():
     among = [gpus.find(name) for name in ("H100 SXM5 80GB", "L40S", "L4")]
-    return compare.compare(catalogue.load("meta-llama/Llama-3.1-8B"), among, Workload(), ["vllm"])
+    return compare.compare(compare.board(catalogue.load("meta-llama/Llama-3.1-8B"), among, ["vllm"]), Workload())
 
 
 def test_the_comparison_as_a_page(field):

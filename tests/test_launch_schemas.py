@@ -38,7 +38,7 @@ def planned(engine="vllm", name="meta-llama/Llama-3.1-8B", gpu="H100 SXM5 80GB",
 
 
 def split(engine, name="Qwen/Qwen3-30B-A3B", gpu="H100 SXM5 80GB", **degrees):
-    field = compare.compare(catalogue.load(name), [gpus.find(gpu)], Workload(), [engine])
+    field = compare.compare(compare.board(catalogue.load(name), [gpus.find(gpu)], [engine]), Workload())
     wanted = {"tp": 1, "pp": 1, "dp": 1, "ep": 1} | degrees
     row = next(n for n, d in enumerate(field.deployments) if all(getattr(d, k) == v for k, v in wanted.items()))
     return Order(field.spec, field.workload, compare.choice_of(field, row))

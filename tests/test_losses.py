@@ -99,7 +99,7 @@ def test_the_ranking_and_the_comparison_know_it_too():
     load = Workload(concurrency=1)
     offer, = best_over_gpus(SPEC, load, among=[H100], tps=(1,), measured=measured)
     assert offer.choice.deployment.weights.name == "awq-int4" and offer.choice.quality.basis is Basis.MEASURED
-    field = compare.compare(SPEC, [H100], load, ["vllm"], counts=(1,), measured=measured)
+    field = compare.compare(compare.board(SPEC, [H100], ["vllm"], counts=(1,), measured=measured), load)
     row = next(i for i, d in enumerate(field.deployments)
                if d.weights.name == "awq-int4" and d.kv_cache.name == "bf16")
     table = list(csv.DictReader(io.StringIO(comparison_csv(field, [row], np.full(len(field), True)))))

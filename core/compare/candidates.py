@@ -40,7 +40,7 @@ class Candidates:
 def candidates(
     known_losses: Losses,
     among: Sequence[GpuSpec],
-    workload: Workload,
+    quality_loss: float,
     engines: Sequence[str],
     *,
     counts: Sequence[int],
@@ -58,7 +58,7 @@ def candidates(
             continue
         before, reasons = len(deployments), []
         for engine in engines:
-            question = Question(known_losses, gpu, workload, engine, tuple(counts), formats, kv_formats)
+            question = Question(known_losses, gpu, Workload(quality_loss=quality_loss), engine, tuple(counts), formats, kv_formats)
             found, why = _runnable(question)
             reasons += why
             for whole, loss in found:

@@ -1,15 +1,15 @@
-"""The layouts of a comparison at one load: memory, times, tokens and dollars, a column each."""
+"""The layouts of a comparison, and each at one load: memory, times, tokens and dollars, a column each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core import memory, speed
-from core.compare.candidates import SPLITS, Split, candidates
+from core.compare.candidates import SPLITS, Candidates, Split, candidates
 from core.gpus import GpuSpec
 from core.losses import Losses
 from core.memory import Footprint
@@ -22,6 +22,18 @@ from core.terms import Deployment, Estimate, Mode, Workload
 
 Floats: TypeAlias = NDArray[np.float64]
 Bools: TypeAlias = NDArray[np.bool_]
+DEFAULT_LOSS: Final = Workload().quality_loss
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """Every allowed layout, whatever the load."""
+
+    spec: ModelSpec
+    candidates: Candidates
+    parts: tuple[Deployment, ...]       # what has to be computed once
+    which: NDArray[np.intp]             # [layouts] the part that each is made of
+    footprints: tuple[Footprint, ...]   # [parts]
 
 
 @dataclass(frozen=True)
@@ -93,30 +105,36 @@ class Field:
         return np.asarray(self.usd_per_hour / (self.tokens_per_s * 3600.0) * 1e6)
 
 
-def compare(
+def board(
     spec: ModelSpec,
     among: Sequence[GpuSpec],
-    workload: Workload,
     engines: Sequence[str],
+    quality_loss: float = DEFAULT_LOSS,
     *,
     counts: Sequence[int] = DEFAULT_GPU_COUNTS,
     splits: Sequence[Split] = SPLITS,
     formats: tuple[str, ...] | None = None,
     kv_formats: tuple[str, ...] | None = None,
     measured: Sequence[QualityMeasurement] = (),
-) -> Field:
-    """All layouts of the model under the workload, in one call of the speed model."""
-    losses = Losses(spec, tuple(measured))
-    found = candidates(losses, among, workload, engines, counts=counts, splits=splits, formats=formats,
-                       kv_formats=kv_formats)
+) -> Board:
+    """All layouts of the model within the tolerance for loss of quality, and what each holds in memory."""
+    found = candidates(Losses(spec, tuple(measured)), among, quality_loss, engines, counts=counts, splits=splits,
+                       formats=formats, kv_formats=kv_formats)
     parts, which = _distinct(spec, found.deployments)
-    footprints = tuple(memory.footprint(spec, part) for part in parts)
+    return Board(spec, found, tuple(parts), which, tuple(memory.footprint(spec, part) for part in parts))
+
+
+def compare(layouts: Board, workload: Workload) -> Field:
+    """The layouts under a load, in one call of the speed model."""
+    found, parts, which = layouts.candidates, layouts.parts, layouts.which
     copies = np.array([d.dp for d in found.deployments], float)
     shared = copies / np.array([part.dp for part in parts], float)[which]      # independent copies of a part
-    held = np.array([_held(footprint, part.dp, workload) for footprint, part in zip(footprints, parts, strict=True)])
+    held = np.array([
+        _held(footprint, part.dp, workload) for footprint, part in zip(layouts.footprints, parts, strict=True)
+    ])
     rows = len(found.deployments)
     prediction = speed.predict(Cases(
-        pairs=tuple((spec, part) for part in parts),
+        pairs=tuple((layouts.spec, part) for part in parts),
         which=which,
         static=np.full(rows, workload.mode is Mode.STATIC),
         concurrency=workload.concurrency / shared,
@@ -125,8 +143,8 @@ def compare(
         kv_tokens=np.maximum(held / np.array([part.dp for part in parts], float), 1.0) * workload.context_tokens,
     ))
     return Field(
-        spec=spec, workload=workload, deployments=found.deployments, losses=found.losses,
-        footprints=tuple(footprints[i] for i in which), capacity=held[which] * shared, prediction=prediction,
+        spec=layouts.spec, workload=workload, deployments=found.deployments, losses=found.losses,
+        footprints=tuple(layouts.footprints[i] for i in which), capacity=held[which] * shared, prediction=prediction,
         without=found.without,
     )
 
