@@ -49,6 +49,7 @@ def candidates(
     kv_formats: tuple[str, ...] | None = None,
 ) -> Candidates:
     """All layouts on `counts` GPUs. Announced accelerators are left out: nobody can rent or buy them yet."""
+    accepted = Workload(quality_loss=quality_loss)
     deployments: list[Deployment] = []
     losses: list[Estimate | None] = []
     without: dict[str, str] = {}
@@ -58,7 +59,7 @@ def candidates(
             continue
         before, reasons = len(deployments), []
         for engine in engines:
-            question = Question(known_losses, gpu, Workload(quality_loss=quality_loss), engine, tuple(counts), formats, kv_formats)
+            question = Question(known_losses, gpu, accepted, engine, tuple(counts), formats, kv_formats)
             found, why = _runnable(question)
             reasons += why
             for whole, loss in found:
