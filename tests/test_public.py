@@ -173,7 +173,8 @@ def test_what_is_kept_is_kept_for_all_replicas_and_uploads_pass(replicas):
     request = urllib.request.Request(f"{address}/_stcore/upload_file/s/f", data=b"x" * (20 * MIB), method="PUT")
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(request, timeout=20)
-    assert refused.value.code == 403                    # by the app for want of its token, not by the proxy
+    # By the app for want of its token, at times before the proxy has passed the body on: not by the proxy (413).
+    assert refused.value.code in (403, 502)
 
 
 def test_the_composition_names_what_the_proxy_asks_for():
