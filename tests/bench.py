@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from core import catalogue, estimate, gpus, hub
+from core import catalogue, compare, estimate, gpus, hub
 from core.advice import best_over_gpus, recommend
 from core.sweep import sweep
 from core.terms import Workload
@@ -49,6 +49,9 @@ def main() -> None:
     grid = best_s(lambda: sweep(spec, gpu, workload))
     one = best_s(lambda: recommend(spec, gpu, workload))
     fleet = best_s(lambda: best_over_gpus(spec, workload))
+    layouts = compare.board(spec, gpus.catalogue(), ["vllm"])
+    board = best_s(lambda: compare.board(spec, gpus.catalogue(), ["vllm"]))
+    field = best_s(lambda: compare.compare(layouts, workload))
     with tempfile.TemporaryDirectory() as folder:
         cases, out = Path(folder) / "cases.csv", Path(folder) / "estimates.csv"
         write_cases(cases)
@@ -57,6 +60,8 @@ def main() -> None:
     print(f"recommendation           {one * 1e3:8.0f} ms   target < 300 ms   {grid / one:.1f} x a grid")
     cards = len(gpus.catalogue())
     print(f"best of {cards} GPUs         {fleet * 1e3:8.0f} ms   target < 500 ms   {fleet / grid:.1f} grids")
+    rivals = len(layouts.candidates.deployments)
+    print(f"comparison of {rivals:,}     {(board + field) * 1e3:8.0f} ms   target < 1000 ms  {board / field:.1f} x one load")
     print(f"estimate of {CASES:,} rows  {rows * 1e3:8.0f} ms   target < 5000 ms  {CASES / rows:,.0f} rows/s")
     bench_ui.main()
 

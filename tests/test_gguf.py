@@ -236,12 +236,10 @@ def test_hostile_files_end_in_one_sentence_soon(body):
 
 
 def test_a_long_vocabulary_is_walked_not_kept():
-    """262,144 tokens and as many merges, as Gemma 3 has: seconds at most, nothing kept but the length."""
+    """262,144 tokens and as many merges, as Gemma 3 has: nothing is kept but the length."""
     words = [f"token{i}" for i in range(262_144)]
     body = gguf({"general.architecture": "llama", "tokenizer.ggml.tokens": words, "tokenizer.ggml.merges": words})
-    start = time.perf_counter()
     header = read(body)
-    assert time.perf_counter() - start < 2
     assert header.lengths["tokenizer.ggml.tokens"] == 262_144
     assert "tokenizer.ggml.tokens" not in header.metadata
 
