@@ -61,7 +61,8 @@ def main() -> None:
     cards = len(gpus.catalogue())
     print(f"best of {cards} GPUs         {fleet * 1e3:8.0f} ms   target < 500 ms   {fleet / grid:.1f} grids")
     rivals = len(layouts.candidates.deployments)
-    print(f"comparison of {rivals:,}     {(board + field) * 1e3:8.0f} ms   target < 1000 ms  {board / field:.1f} x one load")
+    both = (board + field) * 1e3
+    print(f"comparison of {rivals:,}     {both:8.0f} ms   target < 1000 ms  {board / field:.1f} x one load")
     print(f"estimate of {CASES:,} rows  {rows * 1e3:8.0f} ms   target < 5000 ms  {CASES / rows:,.0f} rows/s")
     bench_ui.main()
 
