@@ -40,7 +40,7 @@ def ask(spec: ModelSpec) -> None:
     command = f"python -m core probe --model {spec.name} --out probe.json"
     if not devices.is_allowed():
         st.info(OFF, icon=":material/developer_board_off:")
-        st.code(command, language="bash")
+        st.code(command, language="bash", wrap_lines=True)
         return
     here = {device.name: device.label for device in devices.devices()}
     with st.container(border=True, key="ask"):
@@ -57,7 +57,7 @@ def ask(spec: ModelSpec) -> None:
             f"Shapes of {figures.plain(spec.name)} with random weights; nothing is downloaded, clocks and power limits "
             "are left alone. The same without a browser:"
         )
-        st.code(command, language="bash")
+        st.code(command, language="bash", wrap_lines=True)
         missing = devices.missing_libraries()
         if len(here) == 1:
             st.caption("No NVIDIA GPU is seen here. A processor's figures are a trial and move no plan.")

@@ -4,8 +4,10 @@ from typing import Final
 
 import numpy as np
 
-from core.charts.style import CYCLE, GREY, INK, Spec, figure, rows, tooltip
+from core.charts.style import CYCLE, GREY, INK, Spec, decades, figure, rows, tooltip
 from core.track_record import Points
+
+STEPS: Final = (1, 2, 5)         # ticks of a decade
 
 MOST_POINTS: Final = 10_000          # more make a browser slow
 NAMED: Final = 5                     # kinds with a colour of their own; the others share grey
@@ -30,7 +32,8 @@ def predicted_against_measured(points: Points, kind: str, *, scale: float, unit:
         weights=points.weights[shown].tolist(), engine=points.engine[shown].tolist(),
         source=points.source[shown].tolist(),
     )
-    at = {"x": _axis("x", f"Published, {unit}", low, high), "y": _axis("y", f"Estimated, {unit}", low, high)}
+    at = {"x": decades("x", f"Published, {unit}", low, high, STEPS),
+          "y": decades("y", f"Estimated, {unit}", low, high, STEPS)}
     tips = tooltip(
         Published="x|,.3~r", Estimated="y|,.3~r", Model="model", GPU="gpu", Weights="weights", Engine="engine",
         Source="source",
@@ -54,22 +57,6 @@ def colours(names: list[str]) -> dict[str, str]:
     kinds, counts = np.unique(np.array(names), return_counts=True)
     common = [str(kinds[i]) for i in np.argsort(-counts, kind="stable")[:NAMED]]
     return dict(zip(common, CYCLE, strict=False))
-
-
-def _axis(field: str, title: str, low: float, high: float) -> Spec:
-    """A logarithmic axis ticked at 1, 2 and 5 of every decade, without grid."""
-    powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
-    ticks = [step * 10.0**power for power in powers for step in (1, 2, 5) if low <= step * 10.0**power <= high]
-    return {
-        "field": field,
-        "type": "quantitative",
-        "scale": {"type": "log", "domain": [low, high], "nice": False},
-        "axis": {
-            "title": title, "values": ticks, "grid": False, "tickOpacity": 0.4, "domainOpacity": 0.4,
-            "labelOverlap": "greedy",
-            "labelExpr": "datum.value >= 1 ? format(datum.value, ',d') : format(datum.value, '~g')",
-        },
-    }
 
 
 def _line(low: float, high: float, times: float, at: Spec) -> Spec:

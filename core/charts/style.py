@@ -83,15 +83,17 @@ def doubling(field: str, title: str, values: Sequence[int], *, last: float | Non
     }
 
 
-def decades(field: str, title: str, low: float, high: float) -> Spec:
-    """A logarithmic axis with a tick a decade and no grid."""
-    ticks = [10.0**power for power in range(ceil(log10(low)), floor(log10(high)) + 1)]
+def decades(field: str, title: str, low: float, high: float, steps: Sequence[int] = (1,)) -> Spec:
+    """A logarithmic axis ticked at `steps` of every decade, without grid."""
+    powers = range(floor(log10(low)), ceil(log10(high)) + 1)
+    ticks = [step * 10.0**power for power in powers for step in steps if low <= step * 10.0**power <= high]
     return {
         "field": field,
         "type": "quantitative",
         "scale": {"type": "log", "domain": [low, high], "nice": False},
         "axis": {
             "title": title, "values": ticks, "grid": False, "tickOpacity": 0.4, "domainOpacity": 0.4,
+            "labelOverlap": "greedy",
             "labelExpr": "datum.value >= 1 ? format(datum.value, ',d') : format(datum.value, '~g')",
         },
     }

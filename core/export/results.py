@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from core.errors import InputError
 from core.terms import Mode
@@ -235,13 +235,13 @@ def _inside(document: object, *keys: str) -> Mapping[str, Any]:
 def _number(document: Mapping[str, Any], key: str) -> float:
     """A positive number of an object, else 0."""
     value = document.get(key)
-    return float(value) if _is_figure(value) else 0.0      # type: ignore[arg-type]
+    return float(value) if _is_figure(value) else 0.0
 
 
 def _first(document: Mapping[str, Any], *keys: str) -> float:
     return next((value for key in keys if (value := _number(document, key))), 0.0)
 
 
-def _is_figure(value: object) -> bool:
+def _is_figure(value: object) -> TypeGuard[float]:
     """Whether it is a positive number within what a double holds."""
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e300

@@ -29,7 +29,7 @@ class Bench:
     clock: Clock
     compile_s: float                                            # seconds left for libraries that compile
     torch_alone: bool = False                                   # no kernels but torch's own
-    passed_over: dict[tuple[str, str], str] = field(default_factory=dict)     # (library, format) -> reason
+    passed_over: dict[tuple[str, str], str] = field(default_factory=dict)     # (package, format) -> reason
     _compiled: set[str] = field(default_factory=set)
     _fastest: dict[tuple[str, ...], Candidate] = field(default_factory=dict)
 
@@ -60,7 +60,7 @@ class Bench:
                 first = self._checked(one)
                 seconds[self._glance(first, one, size) if len(every) > 1 else 0.0] = one
             except Exception as error:      # a library may raise anything: it is passed over, unless the GPU is lost
-                _log.debug("%s refuses %s", one.library, fmt, exc_info=True)
+                _log.debug("%s refuses %s", one.package, fmt, exc_info=True)
                 reason = why(error)
                 if reason.startswith(FAULT):
                     raise
@@ -68,14 +68,14 @@ class Bench:
                 if isinstance(error, Absent):
                     continue
                 missing = False
-                self.passed_over.setdefault((one.library, fmt), reason)
+                self.passed_over.setdefault((one.package, fmt), reason)
         if not seconds:
             raise (Absent if missing else Refused)("; ".join(dict.fromkeys(reasons)))
         return seconds[min(seconds)]
 
     def _checked(self, one: Candidate) -> Kernel:
         """A copy whose result is what it should be; what compiles is timed."""
-        if self.torch_alone and one.library != TORCH:
+        if self.torch_alone and one.package != TORCH:
             raise Absent("left out after a fault of the GPU")
         new = bool(one.compiles) and one.compiles not in self._compiled
         if new and self.compile_s <= 0:

@@ -48,8 +48,26 @@ class Clock(Protocol):
         ...
 
 
-class ProcessorClock:
-    """A steady counter around each run."""
+class _Sampling:
+    """Times whatever a clock samples."""
+
+    def time(self, runs: Sequence[Run], deadline_s: float) -> Timing:
+        """Median of what the clock samples of the runs, after a warm-up [s]."""
+        sample = self._sampler(runs)
+        _warm_up(sample)
+        return settle(sample, deadline_s=deadline_s, now_s=time.monotonic)
+
+    def glance(self, runs: Sequence[Run]) -> float:
+        """Median of `GLANCE` samples of the runs [s]."""
+        return _glance(self._sampler(runs))
+
+    def _sampler(self, runs: Sequence[Run]) -> Callable[[], float]:
+        """One more sample of the runs a call [s]."""
+        raise NotImplementedError
+
+
+class ProcessorClock(_Sampling):
+    """A steady counter around each run, the runs in turn."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -57,16 +75,6 @@ class ProcessorClock:
     def copies(self, size: float) -> int:
         """As many as fill three caches of 32 MiB, at least 1 and at most `PROCESSOR_COPIES`."""
         return min(PROCESSOR_COPIES, _copies(size, PROCESSOR_CACHE_BYTES))
-
-    def time(self, runs: Sequence[Run], deadline_s: float) -> Timing:
-        """Median of runs in turn, after a warm-up [s]."""
-        sample = self._sampler(runs)
-        _warm_up(sample)
-        return settle(sample, deadline_s=deadline_s, now_s=time.monotonic)
-
-    def glance(self, runs: Sequence[Run]) -> float:
-        """Median of `GLANCE` runs in turn [s]."""
-        return _glance(self._sampler(runs))
 
     def _sampler(self, runs: Sequence[Run]) -> Callable[[], float]:
         turns = cycle(runs)
@@ -80,8 +88,8 @@ class ProcessorClock:
         return sample
 
 
-class GpuClock:
-    """Events around a CUDA graph of all copies."""
+class GpuClock(_Sampling):
+    """Events around a replayed CUDA graph of all runs, over the runs, with the L2 cache flushed between."""
 
     def __init__(self, device: torch.device) -> None:
         import torch
@@ -101,16 +109,6 @@ class GpuClock:
         """Multiplies until the time of a product shows no trend: the clocks have risen from idle, and are at rest."""
         one = self._torch.randn((WARM_UP_SIZE, WARM_UP_SIZE), device=self.device, dtype=self._torch.float16)
         self.time([lambda: one @ one], time.monotonic() + CLOCKS_SETTLE_S)
-
-    def time(self, runs: Sequence[Run], deadline_s: float) -> Timing:
-        """Median of replays of one graph of all runs, over the runs, with the L2 cache flushed between [s]."""
-        sample = self._sampler(runs)
-        _warm_up(sample)
-        return settle(sample, deadline_s=deadline_s, now_s=time.monotonic)
-
-    def glance(self, runs: Sequence[Run]) -> float:
-        """Median of `GLANCE` replays of one graph of all runs, over the runs [s]."""
-        return _glance(self._sampler(runs))
 
     def _sampler(self, runs: Sequence[Run]) -> Callable[[], float]:
         replay = self._graph(runs)

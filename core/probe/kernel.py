@@ -39,7 +39,7 @@ class Kernel:
 class Candidate:
     """A way to compute something that may be the fastest."""
 
-    library: str
+    package: str
     make: Callable[[], Kernel]      # one copy on fresh random data
     compiles: str = ""              # for seconds, when it is first used: what for, where it compiles at all
 

@@ -26,7 +26,7 @@ Maker = Callable[["torch.Tensor", int, int], Kernel]    # x [M, K], K, N -> one 
 class _Way:
     """A kernel for a format."""
 
-    library: str
+    package: str
     make: Maker
     compiles: bool = False
 
@@ -43,7 +43,7 @@ def candidates(fmt: str, M: int, K: int, N: int, device: torch.device) -> tuple[
         return make(torch.randn((M, K), device=device, dtype=torch.bfloat16), K, N)
 
     unit = f"{fmt} {humming.compiled_together(M, K, N)}"
-    return tuple(Candidate(way.library, partial(made, way.make), unit if way.compiles else "") for way in found)
+    return tuple(Candidate(way.package, partial(made, way.make), unit if way.compiles else "") for way in found)
 
 
 def _sixteen(x: torch.Tensor, K: int, N: int) -> Kernel:

@@ -43,8 +43,8 @@ def main() -> int:
     lost = _measure([task_of(item) for item in order["tasks"]], bench, deadline_s, out)
     if lost is None:
         return FAULT
-    for (library, fmt), reason in bench.passed_over.items():
-        say(out, passed_over=f"{library} for {fmt}: {reason}.")
+    for (package, fmt), reason in bench.passed_over.items():
+        say(out, passed_over=f"{package} for {fmt}: {reason}.")
     if lost:
         say(out, lost=f"{lost} points were not reached before the deadline.")
     say(out, done=True)
