@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -81,10 +81,10 @@ def filters() -> tuple[Field, np.ndarray]:
         )
     among = _own_price(compare.priced(everything, kind or "reference"))
     spec = parts.current_model()
-    field = _field(
-        asked.workload, spec, among, tuple(engines) or ("vllm",), asked.workload.quality_loss, asked.gpus,
-        tuple(splits) or SPLITS, asked.formats, asked.kv_formats, evidence.measured_losses(spec),
-    )
+    field = _field(Rivals(
+        spec, among, tuple(engines) or ("vllm",), asked.workload.quality_loss, asked.gpus, tuple(splits) or SPLITS,
+        asked.formats, asked.kv_formats, evidence.measured_losses(spec),
+    ), asked.workload)
     local = {found.spec.name for found in inputs.local_gpus()}
     shown = [
         (not vendors or d.gpu.vendor in vendors) and (not only or d.gpu.name in only)
@@ -116,21 +116,28 @@ def _own_price(among: Sequence[GpuSpec]) -> tuple[GpuSpec, ...]:
     )
 
 
-@st.cache_resource(max_entries=4, ttl="1h", show_spinner="Comparing …", hash_funcs=parts.REPEATED)
-def _board(
-    spec: ModelSpec, among: tuple[GpuSpec, ...], engines: tuple[str, ...], quality_loss: float, counts: tuple[int, ...],
-    splits: tuple[Split, ...], formats: tuple[str, ...] | None, kv_formats: tuple[str, ...] | None,
-    measured: tuple[QualityMeasurement, ...],
-) -> Board:
-    return compare.board(
-        spec, among, engines, quality_loss, counts=counts, splits=splits, formats=formats, kv_formats=kv_formats,
-        measured=measured,
-    )
+class Rivals(NamedTuple):
+    """Which layouts stand against each other, whatever the load."""
+
+    spec: ModelSpec
+    among: tuple[GpuSpec, ...]
+    engines: tuple[str, ...]
+    quality_loss: float
+    counts: tuple[int, ...]
+    splits: tuple[Split, ...]
+    formats: tuple[str, ...] | None
+    kv_formats: tuple[str, ...] | None
+    measured: tuple[QualityMeasurement, ...]
 
 
 @st.cache_resource(max_entries=4, ttl="1h", show_spinner="Comparing …", hash_funcs=parts.REPEATED)
-def _field(workload: Workload, *board: Any) -> Field:
-    return compare.compare(_board(*board), workload)
+def _board(rivals: Rivals) -> Board:
+    return compare.board(**rivals._asdict())
+
+
+@st.cache_resource(max_entries=4, ttl="1h", show_spinner="Comparing …", hash_funcs=parts.REPEATED)
+def _field(rivals: Rivals, workload: Workload) -> Field:
+    return compare.compare(_board(rivals), workload)
 
 
 # -- the answer -------------------------------------------------------------------------------------

@@ -14,6 +14,11 @@ from pages import evidence, figures, parts, probe_cluster, probe_result, shelf, 
 
 LINK = "job"
 INSTALL = "pip install -r requirements-probe.txt"
+WHAT = (
+    "A probe takes about a minute: bandwidth, matrices in every format, decode attention and whole layers in the "
+    "shapes of the model. What it finds replaces the estimates of that GPU in every plan, with its spread and the "
+    "kernels used."
+)
 OFF = (
     "Measuring is off on this server: it has no NVIDIA GPU, or its administrator keeps it off. Measure on your GPU "
     "machine with the command below and open the file here."
@@ -40,6 +45,7 @@ def ask(spec: ModelSpec) -> None:
     command = f"python -m core probe --model {spec.name} --out probe.json"
     if not devices.is_allowed():
         st.info(OFF, icon=":material/developer_board_off:")
+        st.caption(WHAT)
         st.code(command, language="bash", wrap_lines=True)
         return
     here = {device.name: device.label for device in devices.devices()}

@@ -17,6 +17,7 @@ from core.traffic import Effect, Fleet, Hour, Part, Question, RatePoint, Split
 from pages import figures, parts
 from pages import traffic_answer as shown
 from pages import traffic_load as asked
+from pages import traffic_study as study
 
 LANE = "traffic"
 
@@ -93,21 +94,21 @@ def gathered(plan: Plan, question: Question, fleet: Fleet, found: Sequence[Part]
 def results(plan: Plan, found: Answer, job: Job, by_day: bool) -> None:
     """Everything found so far."""
     question, fleet = found.question, found.fleet
-    shown.curves(question, found.points, fleet)
+    study.curves(question, found.points, fleet)
     left, right = st.columns(2)
     with left:
-        shown.cost_curve(plan, question, found.points)
+        study.cost_curve(plan, question, found.points)
     if found.hours:
         with right:
-            shown.autoscaling(plan, question, found.hours, fleet.needed, by_day)
+            study.autoscaling(plan, question, found.hours, fleet.needed, by_day)
     if found.splits:
         left, right = st.columns(2)
         with left:
-            shown.disaggregation(found.splits)
+            study.disaggregation(found.splits)
         with right:
-            shown.effects(found.effects, question.options, job.ended)
+            study.effects(found.effects, question.options, job.ended)
     if job.state is State.DONE:
-        shown.tried(fleet)
+        study.tried(fleet)
         shown.take_away(found)
 
 
@@ -146,7 +147,7 @@ def answer(plan: Plan, question: Question, job: Job | None, *, by_day: bool) -> 
         if job and whole and len(job.parts) > len(traffic.FACTORS):
             results(plan, gathered(plan, question, whole, list(job.parts)), job, by_day)
         else:       # a picture redrawn for every point would keep the browser busy
-            shown.curves(question, quick_points, quick)
+            study.curves(question, quick_points, quick)
             if not running:
                 shown.take_away(gathered(plan, question, quick, quick_points))
 

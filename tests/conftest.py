@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -30,6 +30,27 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def wait_for(condition: Callable[[], object], limit_s: float = 60.0) -> None:
+    """Returns once it holds; fails when it takes longer."""
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
+
+
+def workers(module: str) -> list[int]:
+    """Process ids of the workers of that module which this process started."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if module.encode() in (folder / "cmdline").read_bytes() \
+                    and f"PPid:\t{os.getpid()}\n" in (folder / "status").read_text():
+                found.append(int(folder.name))
+        except OSError:
+            continue
+    return found
 
 
 class Served(NamedTuple):

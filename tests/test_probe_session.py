@@ -19,7 +19,9 @@ from core.probe.measurement import Quantity, from_json, to_json
 from core.probe.order import Task, _all_reduces, order
 from core.probe.session import probe
 from core.units import GIB
+from tests.conftest import wait_for, workers
 
+WORKER = "core.probe.worker"
 SPEC = catalogue.load("Qwen/Qwen3-0.6B")
 MOE = catalogue.load("Qwen/Qwen3-30B-A3B")
 
@@ -39,19 +41,6 @@ def endless(seconds=60.0):
     """More points than there is time for."""
     one = Task(Quantity.COPY, "bytes", {"size": 2**20}, 2.0**21)
     return replace(order(SPEC, "cpu", seconds, 8 * GIB), tasks=(one,) * 5000)
-
-
-def workers():
-    """Process ids of the workers this process started."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if b"core.probe.worker" in (folder / "cmdline").read_bytes() \
-                    and f"PPid:\t{os.getpid()}\n" in (folder / "status").read_text():
-                found.append(int(folder.name))
-        except OSError:
-            continue
-    return found
 
 
 def ranks():
@@ -127,31 +116,24 @@ def test_nothing_measured_is_an_error():
         probe(small(Quantity.COPY, tasks=(impossible,)), silent)
 
 
-def wait_for(condition, limit_s=60.0):
-    end = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.05)
-
-
 def test_cancelling_kills_the_worker_at_once():
     jobs = Jobs()
     job = jobs.submit("gpu", "me", "probe", lambda job: probe(endless(), job.report))
     wait_for(lambda: job.parts)
-    assert workers()
+    assert workers(WORKER)
     asked = time.monotonic()
     job.cancel()
     wait_for(lambda: job.ended)
     assert job.state is State.CANCELLED
     assert time.monotonic() - asked < 5.0         # 0.1 s on a quiet machine
-    assert not workers()
+    assert not workers(WORKER)
 
 
 def test_a_killed_worker_is_one_sentence():
     def kill():
-        wait_for(workers)
+        wait_for(lambda: workers(WORKER))
         time.sleep(0.3)
-        os.kill(workers()[0], signal.SIGKILL)
+        os.kill(workers(WORKER)[0], signal.SIGKILL)
 
     killer = threading.Thread(target=kill)
     killer.start()
@@ -159,7 +141,7 @@ def test_a_killed_worker_is_one_sentence():
         probe(endless(), silent)
     killer.join()
     assert "\n" not in str(raised.value)
-    assert not workers()
+    assert not workers(WORKER)
 
 
 def test_a_probe_out_of_time_keeps_what_it_has():
@@ -174,7 +156,7 @@ def test_a_worker_that_hangs_is_stopped(monkeypatch):
     monkeypatch.setattr("core.probe.session.GRACE_S", -59.9)
     with pytest.raises(ProbeError, match="was stopped before its first point"):
         probe(endless(), silent)
-    assert not workers()
+    assert not workers(WORKER)
 
 
 def test_what_was_measured_before_a_hang_is_kept(monkeypatch):
@@ -186,7 +168,7 @@ def test_what_was_measured_before_a_hang_is_kept(monkeypatch):
     found = probe(endless(), lose_patience)
     assert found.points
     assert "was stopped there" in found.lost[-1]
-    assert not workers()
+    assert not workers(WORKER)
 
 
 @pytest.mark.parametrize(("probing", "public", "allowed"), [

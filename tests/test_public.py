@@ -5,7 +5,6 @@ import re
 import shutil
 import signal
 import subprocess
-import time
 import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +15,7 @@ from playwright.sync_api import expect
 
 from core.units import MIB
 from tests.bench_ui import resident_mb
-from tests.conftest import ROOT, free_port, serve, wait_until_healthy
+from tests.conftest import ROOT, free_port, serve, wait_for, wait_until_healthy
 from tests.test_browser_plan import changed, verdict
 from tests.visitor import Visitor, finish
 
@@ -104,13 +103,6 @@ def in_front_of(ports, folder):
         proxy.wait(timeout=10)
 
 
-def await_that(condition, limit_s=20.0):
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
-
-
 @pytest.fixture
 def replicas(tmp_path):
     """Two replicas that share a secret and a store, with their logs, and nginx in front."""
@@ -145,7 +137,7 @@ def test_a_replica_dies_and_the_page_goes_on_with_its_inputs(page, replicas):
     home, other = sorted(logs, key=lambda app: -sessions(logs[app]))
     assert sessions(logs[home]) == 2 and sessions(logs[other]) == 0
     os.kill(home.pid, signal.SIGKILL)
-    await_that(lambda: sessions(logs[other]))
+    wait_for(lambda: sessions(logs[other]), limit_s=20.0)
     expect(page.get_by_role("spinbutton", name="Prompt tokens")).to_have_value("4096")
     expect(page.get_by_role("spinbutton", name="Requests in flight")).to_have_value("48")
     page.wait_for_function("text => document.querySelector('.st-key-verdict')?.innerText === text", arg=second)

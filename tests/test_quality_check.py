@@ -15,10 +15,11 @@ from core.jobs import Jobs, State
 from core.quality import Order, check, is_allowed
 from core.quality_measured import from_json
 from core.units import MIB
-from tests.conftest import NO_HUB
+from tests.conftest import NO_HUB, wait_for, workers
 from tests.hub_server import HubServer, Repo
 from tests.small_model import smollm2, tiny
 
+WORKER = "core.quality.worker"
 DATA = Path(__file__).parent / "data"
 PROSE = tuple((DATA / "prose.txt").read_text(encoding="utf-8").split("\n---\n"))
 
@@ -43,19 +44,6 @@ def order(model, *variants, **changes):
 
 def silent(share, note, score):
     """No progress is shown."""
-
-
-def workers():
-    """Process ids of the workers this process started."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if b"core.quality.worker" in (process / "cmdline").read_bytes() \
-                    and f"PPid:\t{os.getpid()}\n" in (process / "status").read_text():
-                found.append(int(process.name))
-        except OSError:
-            continue
-    return found
 
 
 def test_a_real_model_strays_in_the_published_order():
@@ -120,13 +108,6 @@ def test_a_variant_that_cannot_be_made_is_lost_alone(tmp_path):
     assert "own continuations of held-out prompts" in found.calibration and found.prompts == 6
 
 
-def wait_for(condition, limit_s=60.0):
-    end = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.05)
-
-
 def test_cancelling_ends_it_at_once_and_leaves_nothing(folder, tmp_path):
     jobs = Jobs()
     asked = order(folder, "awq-g32", save=str(tmp_path / "out"), sequences=64, sequence_tokens=256)
@@ -137,7 +118,7 @@ def test_cancelling_ends_it_at_once_and_leaves_nothing(folder, tmp_path):
     job.cancel()
     wait_for(lambda: job.ended)
     assert job.state is State.CANCELLED and time.monotonic() - began < 5.0
-    assert not workers() and list((tmp_path / "out").iterdir()) == []
+    assert not workers(WORKER) and list((tmp_path / "out").iterdir()) == []
 
 
 def test_out_of_memory_is_one_sentence(tmp_path):
@@ -145,14 +126,14 @@ def test_out_of_memory_is_one_sentence(tmp_path):
     large = tiny(tmp_path, vocab_size=200_000)
     with pytest.raises(QualityError, match="not enough memory") as raised:
         check(order(large, "int8-rtn-g32", memory_bytes=400.0 * MIB), silent)
-    assert "\n" not in str(raised.value) and not workers()
+    assert "\n" not in str(raised.value) and not workers(WORKER)
 
 
 def test_a_worker_killed_half_way_keeps_what_was_scored(folder):
     """The system's memory killer strikes after the first variant."""
     def strike(share, note, score):
         if score is not None and score.variant == "int8-rtn-g32":
-            os.kill(workers()[0], signal.SIGKILL)
+            os.kill(workers(WORKER)[0], signal.SIGKILL)
 
     found = check(order(folder, "int8-rtn-g32", "awq-g32", "int4-rtn-g32", sequences=64), strike)
     assert [score.variant for score in found.scores] == ["bf16", "int8-rtn-g32"]
@@ -161,7 +142,11 @@ def test_a_worker_killed_half_way_keeps_what_was_scored(folder):
 
 
 def test_a_worker_killed_at_once_is_one_sentence(folder):
-    killer = threading.Thread(target=lambda: (wait_for(workers), os.kill(workers()[0], signal.SIGKILL)))
+    def kill():
+        wait_for(lambda: workers(WORKER))
+        os.kill(workers(WORKER)[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
     killer.start()
     with pytest.raises(QualityError, match="killed by the system after 0 variants") as raised:
         check(order(folder, "int8-rtn-g32"), silent)

@@ -4,10 +4,8 @@ from typing import Final
 
 import numpy as np
 
-from core.charts.style import CYCLE, GREY, INK, Spec, decades, figure, rows, tooltip
+from core.charts.style import CYCLE, GREY, INK, STEPS, Spec, decades, figure, rows, tooltip
 from core.track_record import Points
-
-STEPS: Final = (1, 2, 5)         # ticks of a decade
 
 MOST_POINTS: Final = 10_000          # more make a browser slow
 NAMED: Final = 5                     # kinds with a colour of their own; the others share grey

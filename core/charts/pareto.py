@@ -2,16 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, floor, log10
+from math import log10
 
-from core.charts.style import BLUE, GREY, INK, ORANGE, Spec, figure, one, rows, tooltip, vertical_rule
+from core.charts.style import BLUE, GREY, INK, ORANGE, STEPS, Spec, decades, figure, one, rows, tooltip, vertical_rule
 
 HEIGHT = 380
 X_TITLE = "Tokens/s for each user"
 Y_TITLE = "Tokens/s for each $ an hour"
 APART = 0.055            # of the axis: labels nearer than this would touch
-NAME_ROOM = 2.5          # the axis runs on for the names at its end
-STEPS = (1, 2, 5)
+NAME_ROOM = 3.5          # the axis runs on for the names at its end
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +101,5 @@ def _names(best: Sequence[Offer], x: Spec, y: Spec) -> list[Spec]:
 
 
 def _logarithmic(field: str, title: str, values: Sequence[float], room: float = 1.25) -> Spec:
-    """A logarithmic axis without grid, ticked at 1, 2 and 5; `room` is how far it runs on, as a factor."""
-    low, high = min(values) / 1.15, max(values) * room
-    decades = range(floor(log10(low)), ceil(log10(high)) + 1)
-    ticks = [step * 10.0**decade for decade in decades for step in STEPS if low <= step * 10.0**decade <= high]
-    return {
-        "field": field, "type": "quantitative",
-        "scale": {"type": "log", "domain": [low, high], "nice": False},
-        "axis": {"title": title, "values": ticks, "grid": False, "format": "~g", "labelOverlap": "greedy",
-                 "tickOpacity": 0.4, "domainOpacity": 0.4},
-    }
+    """A logarithmic axis around the values; `room` is how far it runs on, as a factor."""
+    return decades(field, title, min(values) / 1.15, max(values) * room, STEPS)

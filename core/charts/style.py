@@ -60,6 +60,9 @@ def quantity(field: str, title: str | None, **more: Any) -> Spec:
     return {"field": field, "type": "quantitative", "axis": axis | more.pop("axis", {}), **more}
 
 
+STEPS: Final = (1, 2, 5)         # ticks of a decade where one is too few
+
+
 def doubling(field: str, title: str, values: Sequence[int], *, last: float | None = None) -> Spec:
     """A base-2 logarithmic axis without grid, ticked at every power of four that was asked for.
 
