@@ -30,18 +30,18 @@ def quantise(model: PreTrainedModel, bits: int) -> str:
 def _int8(linear: Linear) -> Module:
     import bitsandbytes as bnb
 
-    made = bnb.nn.Linear8bitLt(
+    made: Module = bnb.nn.Linear8bitLt(
         linear.in_features, linear.out_features, linear.bias is not None, has_fp16_weights=False, threshold=OUTLIERS
     )
     made.weight = bnb.nn.Int8Params(linear.weight.data.cpu(), requires_grad=False, has_fp16_weights=False)
     made.bias = linear.bias
-    return made  # type: ignore[no-any-return]
+    return made
 
 
 def _nf4(linear: Linear) -> Module:
     import bitsandbytes as bnb
 
-    made = bnb.nn.Linear4bit(
+    made: Module = bnb.nn.Linear4bit(
         linear.in_features, linear.out_features, linear.bias is not None, linear.weight.dtype,
         compress_statistics=False, quant_type="nf4",
     )
@@ -49,4 +49,4 @@ def _nf4(linear: Linear) -> Module:
         linear.weight.data.cpu(), requires_grad=False, quant_type="nf4", blocksize=BLOCK, compress_statistics=False,
     )
     made.bias = linear.bias
-    return made  # type: ignore[no-any-return]
+    return made

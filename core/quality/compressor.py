@@ -82,11 +82,11 @@ def _awq() -> Any:
     if torch.accelerator.is_available():
         return AWQModifier()
 
-    class Pageable(IntermediatesCache):  # type: ignore[misc]
+    class Pageable(IntermediatesCache):  # type: ignore[misc]  # llm-compressor is untyped to mypy, see pyproject
         def pin_memory(self, batch_index: int, input_names: list[str] | None = None) -> None:
             """Nothing is pinned: the activations are used where they are."""
 
-    class PageableAWQModifier(AWQModifier):  # type: ignore[misc]
+    class PageableAWQModifier(AWQModifier):  # type: ignore[misc]  # as above
         def _setup_activation_cache_hooks(self) -> None:
             super()._setup_activation_cache_hooks()
             for parent in self._parent_args_cache:

@@ -111,9 +111,10 @@ def figures(cases: Cases, estimate: Prediction, sensitivity: Sensitivity) -> Fig
 def posterior(error: Floats, asked: Figures, known: Figures) -> tuple[Floats, Floats]:
     """Expected log error of `asked` given that of `known`, and the part of its deviation that stays."""
     noise = np.array(nearness.NOISE) ** 2
-    weights = np.linalg.solve(covariance(known, known) + np.diag(noise[known.metric]), covariance(known, asked)).T
+    between = covariance(asked, known)
+    weights = np.linalg.solve(covariance(known, known) + np.diag(noise[known.metric]), between.T).T
     total = nearness.TERM**2 * (asked.slopes**2).sum(axis=1) + asked.parts**2 @ _own_variance()
-    explained = (weights * covariance(asked, known)).sum(axis=1)
+    explained = (weights * between).sum(axis=1)
     remaining = np.maximum(total - explained, noise[asked.metric])
     return np.asarray(weights @ error), np.sqrt(np.minimum(remaining / total, 1.0))
 

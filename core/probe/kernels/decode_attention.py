@@ -87,8 +87,8 @@ def _kernels() -> tuple[Any, Any]:
         tl.store(part + at[:, None] * SIZE + d[None, :], sums / total[:, None], mask=in_row[:, None] & in_d[None, :])
         tl.store(weight + at, top + tl.log2(total), mask=in_row)
 
-    @triton.jit(do_not_specialize=("parts",))  # type: ignore[untyped-decorator]
-    def merge(  # type: ignore[no-untyped-def]
+    @triton.jit(do_not_specialize=("parts",))  # type: ignore[untyped-decorator]  # as above
+    def merge(  # type: ignore[no-untyped-def]  # as above
         part, weight, out, parts,
         GROUP: tl.constexpr, SIZE: tl.constexpr, WIDE: tl.constexpr, PARTS: tl.constexpr,
     ):
