@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from playwright.sync_api import expect
 from streamlit.testing.v1 import AppTest
 
 from core import gpus
@@ -80,8 +81,8 @@ def test_a_deep_link_a_row_and_files_in_a_real_browser(page):
     with serve() as app:
         page.goto(f"{app.url}/compare?users=32&vendors=NVIDIA")
         page.wait_for_selector(f"{VERDICT} h2")
-        assert "Cheapest that meets the targets" in page.inner_text(VERDICT)
-        assert "32 requests" in page.inner_text(VERDICT)
+        expect(page.locator(VERDICT)).to_contain_text("Cheapest that meets the targets")
+        expect(page.locator(VERDICT)).to_contain_text("32 requests")
         page.wait_for_selector("[data-testid=stVegaLiteChart] svg")
         before = page.inner_text(".st-key-picked")
         page.get_by_role("button", name="Open in Plan").last.wait_for()
@@ -100,7 +101,7 @@ def test_a_deep_link_a_row_and_files_in_a_real_browser(page):
         page.locator(".st-key-picked").get_by_role("button", name="Open in Plan").click()
         page.wait_for_selector(".st-key-verdict h2")
         gpu = picked.split("×")[1].split(",")[0].split("\n")[0].strip()
-        assert gpu in page.inner_text(".st-key-verdict")
+        expect(page.locator(".st-key-verdict")).to_contain_text(gpu)
         page.wait_for_function("() => location.search.includes('gpu=')")
         with page.expect_download() as caught:
             page.get_by_role("button", name="Report to print, HTML").click()

@@ -1,6 +1,7 @@
 """The Traffic page in a real Chromium: a deep link to a fresh server, an upload, a run, a reload, a cancellation."""
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.conftest import serve
 
@@ -29,8 +30,8 @@ def test_a_deep_link_is_answered_by_a_server_nobody_has_visited(chromium):
         page = chromium.new_page()
         page.goto(f"{fresh.url}/traffic?rate=90&lengths=agents&gpu=H200+SXM+141GB")
         page.wait_for_selector(VERDICT)
-        assert "90.0 requests/s" in page.inner_text(VERDICT)
-        assert page.get_by_role("spinbutton", name="Requests per second").input_value() == "90.00"
+        expect(page.locator(VERDICT)).to_contain_text("90.0 requests/s")
+        expect(page.get_by_role("spinbutton", name="Requests per second")).to_have_value("90.00")
         assert page.locator("[data-testid=stException]").count() == 0
         page.close()
 
@@ -42,14 +43,14 @@ def test_an_uploaded_trace_is_simulated_and_found_again_after_a_reload(page, app
     page.wait_for_selector("text=Line 3 of the trace")
     page.set_input_files("input[type=file]", trace)
     page.wait_for_selector(VERDICT)
-    assert "2.00 requests/s" in page.inner_text(VERDICT)
+    expect(page.locator(VERDICT)).to_contain_text("2.00 requests/s")
     page.wait_for_selector("text=have been sorted")
     page.get_by_role("button", name="Simulate all 600 requests").click()
     page.wait_for_selector(DONE, timeout=60_000)
     assert "job=" in page.url
     page.reload()
     page.wait_for_selector(DONE)
-    assert "2.00 requests/s" in page.inner_text(VERDICT)
+    expect(page.locator(VERDICT)).to_contain_text("2.00 requests/s")
 
 
 def test_a_simulation_can_be_cancelled(page, app_url):
