@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Final
 
 from core.probe.bench import Bench
 from core.probe.kernel import Candidate, Kernel, corners, ends
+from core.probe.kernels import programs_at_once
 from core.probe.measurement import FALLBACK
 
 if TYPE_CHECKING:
     import torch
 
-PROGRAMS_PER_SM: Final = 4      # enough reads in flight to fill the memory's queues
 NARROW: Final = "fp8"
 
 
 def decode_attention(shape: Mapping[str, int], kv: str, bench: Bench) -> Kernel:
     """One token of each sequence over its cache, the query heads of a group as rows: the cache is read once."""
-    ways = [Candidate("torch", partial(_torch, shape, kv, bench.device))]
+    ways = [Candidate("torch", partial(_torch, shape, kv, bench.device), is_spare=kv == NARROW)]
     if bench.device.type == "cuda":
         ways.append(Candidate("triton", partial(_triton, shape, kv, bench.device)))
     values = shape["batch"] * shape["context"] * shape["kv_heads"] * shape["head_dim"] * 2
@@ -64,14 +64,12 @@ def _torch(shape: Mapping[str, int], kv: str, device: torch.device) -> Kernel:
 
 def _triton(shape: Mapping[str, int], kv: str, device: torch.device) -> Kernel:
     """Our own; for a cache of 8 bits it stands in for an engine's, which no library gives without its engine."""
-    import torch
     import triton
 
     from core.probe.kernels.decode_attention import attention_in_parts
 
     q, k, v = _operands(shape, kv, device)
-    programs = PROGRAMS_PER_SM * torch.cuda.get_device_properties(device).multi_processor_count
-    parts = max(1, programs // (q.shape[0] * q.shape[1]))
+    parts = max(1, programs_at_once(device) // (q.shape[0] * q.shape[1]))
     name = f"sweetspot decode_attention, triton {triton.__version__}{FALLBACK if kv == NARROW else ''}"
     return Kernel(lambda: attention_in_parts(q, k, v, parts), name, lambda: _expected(q, k, v))
 

@@ -7,6 +7,7 @@ weights not to stay in the cache from one to the next.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from itertools import cycle
@@ -25,6 +26,7 @@ MAX_COPIES: Final = 64
 CLOCKS_SETTLE_S: Final = 2.0         # at most, before the first point
 WARM_UP_SIZE: Final = 4096
 GLANCE: Final = 5                   # samples that choose between kernels
+GRAPH_S: Final = 5e-4               # at least, of one graph: its launch and the two events cost some microseconds
 PROCESSOR_COPIES: Final = 4         # making random data takes a processor longer than measuring it
 PROCESSOR_CACHE_BYTES: Final = 32 * 2**20
 Run = Callable[[], object]
@@ -39,8 +41,12 @@ class Clock(Protocol):
         """Copies of `size` bytes that keep each other out of the cache."""
         ...
 
-    def time(self, runs: Sequence[Run], deadline_s: float) -> Timing:
-        """Seconds of one run, by the stopping rule or until `deadline_s` of `time.monotonic`."""
+    def time(self, runs: Sequence[Run], deadline_s: float, *, again: bool = True) -> Timing:
+        """Seconds of one run, by the stopping rule or until `deadline_s` of `time.monotonic`.
+
+        Short runs are made several times `again` between two readings, which copies that keep each other
+        out of the cache allow.
+        """
         ...
 
     def glance(self, runs: Sequence[Run]) -> float:
@@ -51,17 +57,17 @@ class Clock(Protocol):
 class _Sampling:
     """Times whatever a clock samples."""
 
-    def time(self, runs: Sequence[Run], deadline_s: float) -> Timing:
+    def time(self, runs: Sequence[Run], deadline_s: float, *, again: bool = True) -> Timing:
         """Median of what the clock samples of the runs, after a warm-up [s]."""
-        sample = self._sampler(runs)
+        sample = self._sampler(runs, again)
         _warm_up(sample)
         return settle(sample, deadline_s=deadline_s, now_s=time.monotonic)
 
     def glance(self, runs: Sequence[Run]) -> float:
         """Median of `GLANCE` samples of the runs [s]."""
-        return _glance(self._sampler(runs))
+        return _glance(self._sampler(runs, again=True))
 
-    def _sampler(self, runs: Sequence[Run]) -> Callable[[], float]:
+    def _sampler(self, runs: Sequence[Run], again: bool) -> Callable[[], float]:
         """One more sample of the runs a call [s]."""
         raise NotImplementedError
 
@@ -76,7 +82,7 @@ class ProcessorClock(_Sampling):
         """As many as fill three caches of 32 MiB, at least 1 and at most `PROCESSOR_COPIES`."""
         return min(PROCESSOR_COPIES, _copies(size, PROCESSOR_CACHE_BYTES))
 
-    def _sampler(self, runs: Sequence[Run]) -> Callable[[], float]:
+    def _sampler(self, runs: Sequence[Run], again: bool) -> Callable[[], float]:
         turns = cycle(runs)
 
         def sample() -> float:
@@ -99,7 +105,6 @@ class GpuClock(_Sampling):
         self._cache_bytes = torch.cuda.get_device_properties(device).L2_cache_size
         self._flush = torch.empty(FLUSH_OVER_CACHE * self._cache_bytes, dtype=torch.int8, device=device)
         self._start, self._end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]  # torch's stub has no annotations
-        self._pool = torch.cuda.graph_pool_handle()
 
     def copies(self, size: float) -> int:
         """As many as fill three L2 caches, at least 1 and at most `MAX_COPIES`."""
@@ -110,7 +115,15 @@ class GpuClock(_Sampling):
         one = self._torch.randn((WARM_UP_SIZE, WARM_UP_SIZE), device=self.device, dtype=self._torch.float16)
         self.time([lambda: one @ one], time.monotonic() + CLOCKS_SETTLE_S)
 
-    def _sampler(self, runs: Sequence[Run]) -> Callable[[], float]:
+    def _sampler(self, runs: Sequence[Run], again: bool) -> Callable[[], float]:
+        """A graph too short for what surrounds it is made again of the runs several times over."""
+        once = self._replayed(runs)
+        if not again:
+            return once
+        rounds = math.ceil(GRAPH_S / (_glance(once) * len(runs)))
+        return once if rounds == 1 else self._replayed([*runs] * rounds)
+
+    def _replayed(self, runs: Sequence[Run]) -> Callable[[], float]:
         replay = self._graph(runs)
         cuda = self._torch.cuda
 
@@ -135,7 +148,7 @@ class GpuClock(_Sampling):
         cuda.current_stream().wait_stream(side)
         cuda.synchronize(self.device)
         graph = cuda.CUDAGraph()
-        with cuda.graph(graph, pool=self._pool):
+        with cuda.graph(graph):
             for run in runs:
                 run()
         return graph.replay  # type: ignore[no-any-return]  # torch's stub has no annotations

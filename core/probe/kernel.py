@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -41,7 +41,8 @@ class Candidate:
 
     package: str
     make: Callable[[], Kernel]      # one copy on fresh random data
-    compiles: str = ""              # for seconds, when it is first used: what for, where it compiles at all
+    compiles: Hashable = None       # for seconds, when it is first used: what for, where it compiles at all
+    is_spare: bool = False          # only where no other works
 
 
 def ends(tensor: torch.Tensor, count: int, dim: int) -> torch.Tensor:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from core.probe.kernel import COLUMNS, Candidate, Kernel, Refused, ends, product
-from core.probe.kernels import bitsandbytes, humming
+from core.probe.kernels import bitsandbytes, humming, programs_at_once
 from core.probe.kernels.random import Packed, packed
 from core.probe.measurement import FALLBACK
 from core.probe.order import GROUP
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 INT_MM_ROWS: Final = 32         # torch._int_mm on CUDA wants more than 16 rows
 SCALED_MM_ROWS: Final = 16
 INNER_K_TILES: Final = 8        # tinygemm's packing: K is a multiple of 16 times this
+LAYOUTS: Final = {"int8": ("gptq", 8), "awq-int4": ("awq", 4), "gptq-int4": ("gptq", 4)}    # of weights; bits
 Maker = Callable[["torch.Tensor", int, int], Kernel]    # x [M, K], K, N -> one copy on fresh weights
 
 
@@ -29,6 +30,7 @@ class _Way:
     package: str
     make: Maker
     compiles: bool = False
+    is_spare: bool = False
 
 
 def candidates(fmt: str, M: int, K: int, N: int, device: torch.device) -> tuple[Candidate, ...]:
@@ -42,8 +44,16 @@ def candidates(fmt: str, M: int, K: int, N: int, device: torch.device) -> tuple[
     def made(make: Maker) -> Kernel:
         return make(torch.randn((M, K), device=device, dtype=torch.bfloat16), K, N)
 
-    unit = f"{fmt} {humming.compiled_together(M, K, N)}"
-    return tuple(Candidate(way.package, partial(made, way.make), unit if way.compiles else "") for way in found)
+    compiled = compiled_for(fmt, M, K, N)
+    return tuple(
+        Candidate(way.package, partial(made, way.make), compiled if way.compiles else None, way.is_spare)
+        for way in found
+    )
+
+
+def compiled_for(fmt: str, M: int, K: int, N: int) -> humming.Product | None:
+    """What is compiled for the product of x [M, K] and weights [K, N]; None in a format for which nothing is."""
+    return humming.Product(*LAYOUTS[fmt], K, N, M) if fmt in LAYOUTS else None
 
 
 def _sixteen(x: torch.Tensor, K: int, N: int) -> Kernel:
@@ -141,12 +151,15 @@ def _triton(x: torch.Tensor, weights: Packed) -> Kernel:
     """Our own kernel."""
     import triton
 
-    from core.probe.kernels.weight_only import weight_only_matmul
+    from core.probe.kernels.weight_only import programs, weight_only_matmul
+
+    awq = weights.layout == "awq"
+    parts = max(1, programs_at_once(x.device) // programs(len(x), weights.shape[1], awq))
 
     def run() -> torch.Tensor:
         return weight_only_matmul(
-            x, weights.qweight, weights.qzeros, weights.scales, bits=weights.bits, group=weights.group,
-            awq=weights.layout == "awq",
+            x, weights.qweight, weights.qzeros, weights.scales, bits=weights.bits, group=weights.group, awq=awq,
+            parts=parts,
         )
 
     name = f"sweetspot weight_only, triton {triton.__version__}{FALLBACK}"
@@ -154,10 +167,10 @@ def _triton(x: torch.Tensor, weights: Packed) -> Kernel:
 
 
 def _both(layout: str, bits: int) -> tuple[_Way, ...]:
-    """The library's kernel and ours, on the same layout."""
+    """The library's kernel, and ours on the same layout where it is missing."""
     return (
         _Way(humming.PACKAGE, _packed_by(humming.dense, layout, bits), compiles=True),
-        _Way("triton", _packed_by(_triton, layout, bits)),
+        _Way("triton", _packed_by(_triton, layout, bits), is_spare=True),
     )
 
 
@@ -170,8 +183,7 @@ _BITSANDBYTES: Final = {
 }
 _ON_GPU: Final[dict[str, tuple[_Way, ...]]] = {
     "bf16": _TORCH_BF16, "w8a8-int8": _TORCH_W8A8, "int4": _TINYGEMM,
-    "fp8": (_Way("torch", _fp8), _Way(humming.PACKAGE, humming.fp8, compiles=True)),
-    "int8": _both("gptq", 8), "awq-int4": _both("awq", 4), "gptq-int4": _both("gptq", 4), **_BITSANDBYTES,
+    "fp8": (_Way("torch", _fp8),), **{fmt: _both(*layout) for fmt, layout in LAYOUTS.items()}, **_BITSANDBYTES,
 }
 _ON_PROCESSOR: Final[dict[str, tuple[_Way, ...]]] = {
     "bf16": _TORCH_BF16, "w8a8-int8": _TORCH_W8A8, "int4": _TINYGEMM, "int8": (_Way("torch", _int8_weights),),

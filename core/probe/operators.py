@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from core.probe import linears
 from core.probe.attention import causal_attention, decode_attention
 from core.probe.bench import Bench
 from core.probe.kernel import COLUMNS, Candidate, Kernel, ends, grouped_product
@@ -25,12 +26,29 @@ def kernel(task: Task, bench: Bench) -> Kernel:
     return _MAKERS[task.quantity](task, bench)
 
 
+def compiled_for(task: Task) -> Iterator[humming.Product]:
+    """What has to be compiled before a task's kernels run."""
+    s, matrices, rows = task.shape, task.matrices, task.shape.get("batch", 0)
+    if task.quantity is Quantity.LINEAR:
+        matrices, rows = ((s["K"], s["N"], 0, 0),), s["M"]
+    elif task.quantity is Quantity.EXPERTS:
+        matrices, rows = ((s["K"], s["N"], s["experts"], s["experts_per_token"]),), s["M"]
+    elif task.quantity is not Quantity.BLOCK:
+        return
+    for K, N, experts, per_token in matrices:
+        of_format = _compiled_for_experts(task.format, rows, K, N, experts, per_token) if experts \
+            else linears.compiled_for(task.format, rows, K, N)
+        if of_format:
+            yield of_format
+
+
 def _copy(task: Task, bench: Bench) -> Kernel:
+    """Reads every number and writes it negated, as `copy_` may be left to an engine that is slower than the memory."""
     import torch
 
-    source = torch.randint(-128, 127, (task.shape["size"],), device=bench.device, dtype=torch.int8)
+    source = torch.randn(task.shape["size"] // 4, device=bench.device)
     target = torch.empty_like(source)
-    return Kernel(lambda: target.copy_(source), f"torch {torch.__version__} copy_")
+    return Kernel(lambda: torch.neg(source, out=target), f"torch {torch.__version__} neg")
 
 
 def _read(task: Task, bench: Bench) -> Kernel:
@@ -61,8 +79,13 @@ def _experts(task: Task, bench: Bench) -> Kernel:
 def _grouped(fmt: str, M: int, K: int, N: int, experts: int, per_token: int, bench: Bench) -> Kernel:
     """Tokens sorted by expert, each sent to `per_token` random ones."""
     way = partial(_grouped_copy, fmt, M, K, N, experts, per_token, bench.device)
-    one = Candidate("torch", way) if fmt == "bf16" else Candidate(humming.PACKAGE, way, f"experts {M} {K} {N}")
+    compiled = _compiled_for_experts(fmt, M, K, N, experts, per_token)
+    one = Candidate(humming.PACKAGE if compiled else "torch", way, compiled)
     return bench.fastest(("experts", fmt, f"{M} {K} {N} {experts} {per_token}"), [one], 0.0)
+
+
+def _compiled_for_experts(fmt: str, M: int, K: int, N: int, experts: int, per_token: int) -> humming.Product | None:
+    return None if fmt == "bf16" else humming.Product(*linears.LAYOUTS[fmt], K, N, M * per_token, experts)
 
 
 def _grouped_copy(fmt: str, M: int, K: int, N: int, experts: int, per_token: int, device: torch.device) -> Kernel:
@@ -73,7 +96,7 @@ def _grouped_copy(fmt: str, M: int, K: int, N: int, experts: int, per_token: int
     chosen = torch.rand((M, experts)).argsort(dim=1)[:, :per_token].flatten()
     running_sum = torch.bincount(chosen, minlength=experts).cumsum(0).to(device=device, dtype=torch.int32)
     if fmt != "bf16":
-        return humming.grouped(x, packed("gptq", 4, K, N, GROUP, device, experts), running_sum)
+        return humming.grouped(x, packed(*linears.LAYOUTS[fmt], K, N, GROUP, device, experts), running_sum)
     weights = torch.randn((experts, K, N), device=device, dtype=torch.bfloat16)
     return Kernel(
         lambda: grouped_mm(x, weights, offs=running_sum), f"torch {torch.__version__} grouped_mm",

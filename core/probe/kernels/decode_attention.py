@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 TILE: Final = 64                # tokens read together
 SMALLEST_ROWS: Final = 16       # tl.dot multiplies no fewer
+WARPS: Final = 4
+STAGES: Final = 3               # tiles read ahead
 tl: Any = None                  # triton.language once a kernel is asked for: the jit looks it up here
 
 
@@ -38,6 +40,7 @@ def attention_in_parts(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, parts:
     read[(pairs, parts)](
         q, k, v, part, weight, context, tokens, log2_scale, parts,
         GROUP=group, ROWS=max(SMALLEST_ROWS, triton.next_power_of_2(group)), SIZE=size, WIDE=wide, TILE=TILE,
+        num_warps=WARPS, num_stages=STAGES,
     )
     merge[(pairs * group,)](
         part, weight, out, parts, GROUP=group, SIZE=size, WIDE=wide, PARTS=triton.next_power_of_2(parts),
@@ -65,6 +68,8 @@ def _kernels() -> tuple[Any, Any]:
         query = tl.load(
             q + (pair * GROUP + row[:, None]) * SIZE + d[None, :], mask=in_row[:, None] & in_d[None, :], other=0.0
         )
+        if k.dtype.element_ty.primitive_bitwidth == 8:
+            query = query.to(tl.float16)        # one instruction widens two 8-bit floats to this, to bf16 it takes six
         top = tl.full((ROWS,), float("-inf"), tl.float32)
         total = tl.zeros((ROWS,), tl.float32)
         sums = tl.zeros((ROWS, WIDE), tl.float32)

@@ -5,26 +5,39 @@ Reads AWQ and GPTQ layouts as checkpoints store them, dense and for experts; nee
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from core.probe.kernel import COLUMNS, Absent, Kernel, Refused, ends, grouped_product, product
+from core.probe.kernel import Absent, Kernel, Refused, grouped_product, product
+from core.probe.kernels.random import Packed, packed
+from core.probe.order import GROUP
 
 if TYPE_CHECKING:
     import torch
 
-    from core.probe.kernels.random import Packed
-
 PACKAGE: Final = "humming-kernels"
 K_MULTIPLE: Final = 128
 N_MULTIPLE: Final = 64
-MANY_CORES: Final = 12
-ROWS: Final = tuple(2**power for power in range(12))
-DENSE: Final = "dense"                  # names of its kinds of product
-GROUPED: Final = "grouped_contiguous"
+GROUPED: Final = {"gemm_type": "grouped_contiguous"}     # rows sorted by expert
+CORE_S: Final = 4.0                     # of one core, for one kernel
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """What one kernel multiplies: `rows` of activations by weights [K, N], of so many `experts` where that is given."""
+
+    layout: str
+    bits: int
+    K: int
+    N: int
+    rows: int
+    experts: int | None = None
 
 
 def _name(what: str) -> str:
@@ -37,7 +50,7 @@ def _name(what: str) -> str:
 def dense(x: torch.Tensor, weights: Packed) -> Kernel:
     """x [M, K] times weights in the AWQ or GPTQ layout."""
     layer = _layer(weights)
-    tuning = _tuning(layer, len(x), DENSE)
+    tuning = _tuning(layer, len(x), {})
     return Kernel(
         lambda: layer(x, tuning_config=tuning), _name(f"W{weights.bits}A16 {weights.layout}"),
         lambda: product(x, weights.columns()),
@@ -53,34 +66,12 @@ def grouped(x: torch.Tensor, weights: Packed, running_sum: torch.Tensor) -> Kern
     starts = torch.nn.functional.pad(running_sum, (1, 0)).long()
 
     def run() -> torch.Tensor:
-        out: torch.Tensor = layer(x, tuning_config=tuning, compute_config={"gemm_type": GROUPED}, expert_layout=starts)
+        out: torch.Tensor = layer(x, tuning_config=tuning, compute_config=GROUPED, expert_layout=starts)
         return out
 
     return Kernel(
         run, _name(f"W{weights.bits}A16 {weights.layout} experts"),
         lambda: grouped_product(x, running_sum, weights.columns),
-    )
-
-
-def fp8(x: torch.Tensor, K: int, N: int) -> Kernel:
-    """Both operands in e4m3, one scale a row of x and a column of the weights; x is quantised before the clock runs."""
-    import torch
-
-    name = _name("W8A8 fp8")
-    _multiples(K, N)
-    from humming.forward import may_process_input
-
-    weights = torch.randn((N, K), device=x.device, dtype=torch.bfloat16).to(torch.float8_e4m3fn)
-    layer = _made(K, N, {"dtype": "float8e4m3"}, None, {"dtype": "float8e4m3"}, x.device)
-    layer.load_from_tensors({
-        "weight": weights.view(torch.int32), "weight_scale": torch.ones((N, 1), device=x.device, dtype=torch.bfloat16),
-    })
-    layer.transform()
-    tuning = _tuning(layer, len(x), DENSE)
-    narrow, _, scales = may_process_input(layer.humming_config, x)
-    return Kernel(
-        lambda: layer(narrow, input_scale=scales, tuning_config=tuning), name,
-        lambda: product(x, ends(weights.to(torch.bfloat16), COLUMNS, 0).t()),
     )
 
 
@@ -90,24 +81,20 @@ def _layer(weights: Packed, experts: int | None = None) -> Any:
     K, N = weights.shape
     _multiples(K, N)
     config: dict[str, Any] = {"quant_method": weights.layout, "bits": weights.bits, "group_size": weights.group}
-    layer = _made(K, N, config, experts, None, weights.qweight.device)
+    layer = _made(K, N, config, experts, weights.qweight.device)
     layer.load_from_tensors({"qweight": weights.qweight, "qzeros": weights.qzeros, "scales": weights.scales})
     layer.transform()
     return layer
 
 
-def _made(
-    K: int, N: int, weights: dict[str, Any], experts: int | None, activations: dict[str, Any] | None,
-    device: torch.device,
-) -> Any:
+def _made(K: int, N: int, weights: dict[str, Any], experts: int | None, device: torch.device) -> Any:
     import torch
     from humming.layer import HummingLayer
 
     _let_the_compiler_find_itself()
     with device:        # its parameters are made without naming one
         return HummingLayer(
-            shape_n=N, shape_k=K, weight_config=weights, input_config=activations, num_experts=experts,
-            torch_dtype=torch.bfloat16,
+            shape_n=N, shape_k=K, weight_config=weights, num_experts=experts, torch_dtype=torch.bfloat16
         )
 
 
@@ -120,29 +107,46 @@ def _let_the_compiler_find_itself() -> None:
     os.environ["LD_LIBRARY_PATH"] = f"{folder}:{path}" if path else folder
 
 
-def _tuning(layer: Any, rows: int, kind: str) -> list[list[Any]]:
+def _tuning(layer: Any, rows: int, kind: dict[str, str]) -> list[list[Any]]:
     """The library's own choice for this many rows: [more rows than, rows, how], compiled when it is first used.
 
-    One takes about two seconds of one core. With cores to spare those for every power of two are compiled
-    together; without being told, the library compiles ninety.
+    Without being told, the library compiles ninety.
     """
     from humming.tune import get_heuristics_config
 
-    wanted = ROWS if kind == DENSE and _together(rows) else (rows,)
-    below = (0, *wanted[:-1])
-    return [
-        [low, high, get_heuristics_config(layer.humming_config, shape_m=high, gemm_type=kind)]
-        for low, high in zip(below, wanted, strict=True)
-    ]
+    return [[0, rows, get_heuristics_config(layer.humming_config, shape_m=rows, **kind)]]
 
 
-def compiled_together(rows: int, K: int, N: int) -> str:
-    """A name for what is compiled at once with the kernel for this shape."""
-    return f"{K} {N}" if _together(rows) else f"{rows} {K} {N}"
+def compile_ahead(products: Sequence[Product], seconds: float, device: torch.device) -> list[Product]:
+    """Compiles for the first of the products, a kernel a core, as many as `seconds` allow; which those were.
+
+    Products of several sizes may share a kernel. Raises whatever the library raises.
+    """
+    from humming.kernel.humming import HummingKernel
+
+    room = int((os.cpu_count() or 1) * seconds / CORE_S)
+    kernels: dict[str, dict[str, Any]] = {}
+    done = []
+    for one in products:
+        kernel = _kernel(one, device)
+        if str(kernel) in kernels or len(kernels) < room:
+            kernels[str(kernel)] = kernel
+            done.append(one)
+    HummingKernel.compile_many([(HummingKernel, kernel) for kernel in kernels.values()], device.index)
+    return done
 
 
-def _together(rows: int) -> bool:
-    return rows in ROWS and (os.cpu_count() or 1) >= MANY_CORES
+def _kernel(one: Product, device: torch.device) -> dict[str, Any]:
+    """What the library compiles for a product, in its own words."""
+    from humming.kernel.humming import HummingKernel
+
+    layer = _layer(packed(one.layout, one.bits, one.K, one.N, GROUP, device, one.experts), one.experts)
+    kind = GROUPED if one.experts else {}
+    asked = (json.dumps(kind), json.dumps(_tuning(layer, one.rows, kind)))
+    of_layer, of_kind, tuned = HummingKernel._resolve_configs(layer.humming_config.to_str(), *asked, device.index)
+    kernel: dict[str, Any] = of_layer | of_kind | tuned[0][-1]
+    kernel.pop("num_sms", None)     # told when it is launched
+    return kernel
 
 
 def _multiples(K: int, N: int) -> None:

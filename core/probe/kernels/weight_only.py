@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 SMALLEST_TILE_K: Final = 16     # tl.dot multiplies no narrower tiles
 LARGEST_TILE_K: Final = 64
+WARPS: Final = 4
+STAGES: Final = 4               # tiles read ahead
 tl: Any = None                  # triton.language once a kernel is asked for: the jit looks it up here
 
 
@@ -31,27 +33,40 @@ def tile_k(group: int) -> int:
 
 def weight_only_matmul(
     x: torch.Tensor, qweight: torch.Tensor, qzeros: torch.Tensor, scales: torch.Tensor, *,
-    bits: int, group: int, awq: bool,
+    bits: int, group: int, awq: bool, parts: int = 1,
 ) -> torch.Tensor:
     """x [M, K] times the packed weights -> [M, N] in the type of x; accumulated in 32 bits.
 
-    `group` rows of K share a scale; the last group may be short. N is a multiple of 32/bits.
+    `group` rows of K share a scale; the last group may be short. N is a multiple of 32/bits. K is read in
+    up to `parts` parts by programs of their own, whose sums are then added.
     """
     import torch
     import triton
 
     M, K = x.shape
     N = scales.shape[1]
-    tile_m = 16 if M <= 16 else 32 if M <= 32 else 64
-    tile_n = 32 if M <= 16 else 64
-    y = torch.empty((M, N), dtype=x.dtype, device=x.device)
-    grid = (triton.cdiv(M, tile_m), triton.cdiv(N, tile_n))
-    _kernel()[grid](
-        x, qweight, qzeros, scales, y, M, N, K,
-        GROUP=group, BITS=bits, PER_WORD=WORD_BITS // bits, AWQ=awq,
-        TILE_M=tile_m, TILE_N=tile_n, TILE_K=tile_k(group),
+    along_k = tile_k(group)
+    tile_m, tile_n = _tile(M, awq)
+    rows = triton.cdiv(K, parts * along_k) * along_k
+    parts = triton.cdiv(K, rows)
+    y = torch.empty((parts, M, N), dtype=x.dtype if parts == 1 else torch.float32, device=x.device)
+    _kernel()[triton.cdiv(M, tile_m), triton.cdiv(N, tile_n), parts](
+        x, qweight, qzeros, scales, y, M, N, K, rows,
+        GROUP=group, BITS=bits, PER_WORD=WORD_BITS // bits, AWQ=awq, TILE_M=tile_m, TILE_N=tile_n, TILE_K=along_k,
+        num_warps=WARPS, num_stages=STAGES,
     )
-    return y
+    return y[0] if parts == 1 else y.sum(0).to(x.dtype)
+
+
+def programs(M: int, N: int, awq: bool) -> int:
+    """Programs that one part of K takes."""
+    tile_m, tile_n = _tile(M, awq)
+    return -(-M // tile_m) * -(-N // tile_n)
+
+
+def _tile(M: int, awq: bool) -> tuple[int, int]:
+    """Rows and columns of a program: wide where rows of words are short."""
+    return min(64, max(16, 1 << (M - 1).bit_length())), 128 if awq else 64
 
 
 @cache
@@ -65,37 +80,43 @@ def _kernel() -> Any:
 
     @triton.jit(do_not_specialize=("M",))  # type: ignore[untyped-decorator]  # triton ships no types, and its compiler
     def weight_only(  # type: ignore[no-untyped-def]  # reads these as pointers and constants
-        x, qweight, qzeros, scales, y, M, N, K,
+        x, qweight, qzeros, scales, y, M, N, K, rows,
         GROUP: tl.constexpr, BITS: tl.constexpr, PER_WORD: tl.constexpr, AWQ: tl.constexpr,
         TILE_M: tl.constexpr, TILE_N: tl.constexpr, TILE_K: tl.constexpr,
     ):
         m = tl.program_id(0) * TILE_M + tl.arange(0, TILE_M)
         n = tl.program_id(1) * TILE_N + tl.arange(0, TILE_N)
-        in_m, in_n = m < M, n < N
+        along_n = tl.program_id(1) * (TILE_N // PER_WORD) + tl.arange(0, TILE_N // PER_WORD)     # words
+        words = N // PER_WORD
+        in_m, in_n, in_words = m < M, n < N, along_n < words
         mask: tl.constexpr = (1 << BITS) - 1
-        place = n % PER_WORD
+        place = tl.arange(0, PER_WORD)
         if AWQ:
             place = place // 2 + (place % 2) * 4        # columns 0 2 4 6 1 3 5 7 in nibbles 0..7
+        shift = place * BITS
         total = tl.zeros((TILE_M, TILE_N), dtype=tl.float32)
-        for start in range(0, K, TILE_K):
+        first = tl.program_id(2) * rows
+        for start in range(first, tl.minimum(first + rows, K), TILE_K):
             k = start + tl.arange(0, TILE_K)
-            in_k = k < K
             row = start // GROUP                        # a tile never straddles two groups
+            a = tl.load(x + m[:, None] * K + k[None, :], mask=in_m[:, None] & (k < K)[None, :], other=0.0)
             scale = tl.load(scales + row * N + n, mask=in_n, other=0.0)
-            zero = tl.load(qzeros + row * (N // PER_WORD) + n // PER_WORD, mask=in_n, other=0)
-            zero = (zero >> (place * BITS)) & mask
+            word = tl.load(qzeros + row * words + along_n, mask=in_words, other=0)
+            zero = tl.reshape((word[:, None] >> shift[None, :]) & mask, (TILE_N,))
             if AWQ:
-                words = qweight + k[:, None] * (N // PER_WORD) + n[None, :] // PER_WORD
-                shift = place[None, :] * BITS
+                word = tl.load(
+                    qweight + k[:, None] * words + along_n[None, :], mask=(k < K)[:, None] & in_words[None, :], other=0
+                )
+                quantised = (word[:, :, None] >> shift[None, None, :]) & mask
             else:
                 zero = (zero + 1) & mask                # stored one too small
-                words = qweight + (k[:, None] // PER_WORD) * N + n[None, :]
-                shift = (k[:, None] % PER_WORD) * BITS
-            word = tl.load(words, mask=in_k[:, None] & in_n[None, :], other=0)
-            quantised = (word >> shift) & mask
-            weight = ((quantised - zero[None, :]).to(tl.float32) * scale[None, :].to(tl.float32)).to(x.dtype.element_ty)
-            a = tl.load(x + m[:, None] * K + k[None, :], mask=in_m[:, None] & in_k[None, :], other=0.0)
-            total = tl.dot(a, weight, total)
-        tl.store(y + m[:, None] * N + n[None, :], total.to(y.dtype.element_ty), mask=in_m[:, None] & in_n[None, :])
+                along_k = start // PER_WORD + tl.arange(0, TILE_K // PER_WORD)
+                inside = (along_k < K // PER_WORD)[:, None] & in_n[None, :]
+                word = tl.load(qweight + along_k[:, None] * N + n[None, :], mask=inside, other=0)
+                quantised = (word[:, None, :] >> shift[None, :, None]) & mask
+            weight = tl.reshape(quantised, (TILE_K, TILE_N)) - zero[None, :]        # exact in 16 bits
+            total += tl.dot(a, weight.to(a.dtype)) * scale[None, :].to(tl.float32)
+        place_of = (tl.program_id(2) * M + m[:, None]) * N + n[None, :]
+        tl.store(y + place_of, total.to(y.dtype.element_ty), mask=in_m[:, None] & in_n[None, :])
 
     return weight_only
