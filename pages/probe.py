@@ -8,6 +8,7 @@ from core.models import ModelSpec
 from core.probe import devices, override
 from core.probe.measurement import Measurement, Point, from_json, to_json
 from core.probe.order import order
+from core.probe.recorded import recorded
 from core.probe.session import probe
 from core.worker import free_memory_bytes
 from pages import evidence, figures, parts, probe_cluster, probe_result, shelf, tasks
@@ -71,6 +72,14 @@ def ask(spec: ModelSpec) -> None:
             st.caption(f"Kernels of {' and '.join(missing)}, often faster, are measured too after `{INSTALL}`.")
 
 
+def open_recorded() -> None:
+    """A run of a real GPU that ships with the planner, kept as if its file had been opened."""
+    runs = recorded()
+    left, right = st.columns([4, 1], vertical_alignment="bottom")
+    name = left.selectbox("Recorded run of a real GPU", list(runs), key="recorded_run")
+    right.button("Open", key="open_recorded", width="stretch", on_click=evidence.keep_measurement, args=(runs[name],))
+
+
 def page() -> None:
     """Measure, then what was measured last or opened."""
     spec = parts.current_model()
@@ -80,10 +89,11 @@ def page() -> None:
     with st.container(key="import"):
         shelf.open_file("Open a measurement", "import_probe", "The JSON file of a probe on another machine.",
                         lambda text: evidence.keep_measurement(from_json(text)))
+        open_recorded()
     items = evidence.measurements()
     shown = now or (items[0][1] if items else None)
     if shown is None:
-        st.caption("No recorded run of a real GPU ships with this version: measure yours, or open a file.")
+        st.caption("Nothing is measured yet: measure your GPU, open a file, or open a recorded run.")
     else:
         probe_result.result(shown, spec)
     if items:

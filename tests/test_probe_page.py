@@ -71,7 +71,7 @@ def test_without_a_gpu_it_is_off_and_says_how_to_go_on(app):
     assert not app.exception
     assert "Measuring is off" in app.info[0].value
     assert any("core probe --model" in code.value for code in app.code)
-    assert any("No recorded run" in caption.value for caption in app.caption)
+    assert any("Nothing is measured" in caption.value for caption in app.caption)
     assert not [button for button in app.button if button.key == "measure"]
 
 
@@ -95,6 +95,16 @@ def test_a_file_is_opened_shown_and_used_in_the_plan(app):
     assert any("come from your probe" in markdown.value for markdown in app.markdown)
 
 
+def test_a_recorded_run_is_opened_and_used(app):
+    on_probe(app)
+    next(one for one in app.selectbox if one.key == "recorded_run").select_index(0).run()
+    next(one for one in app.button if one.key == "open_recorded").click().run()
+    assert not app.exception and not app.error
+    assert any("NVIDIA H100" in header.value for header in app.header)
+    app.switch_page("plan.py").run()
+    assert any("come from your probe" in markdown.value for markdown in app.markdown)
+
+
 def test_a_measurement_put_aside_leaves_the_plan_alone(app):
     app.run()
     before = next(m.value for m in app.metric if m.label.startswith("TPOT"))
@@ -111,4 +121,4 @@ def test_a_hostile_file_is_one_sentence_and_nothing_is_kept(app, text):
     upload(app, text)
     assert not app.exception
     assert len(app.error) == 1 and "\n" not in app.error[0].value
-    assert any("No recorded run" in caption.value for caption in app.caption)
+    assert any("Nothing is measured" in caption.value for caption in app.caption)
