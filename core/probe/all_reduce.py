@@ -45,6 +45,7 @@ def main() -> int:
         device = torch.device("cuda", rank)
         torch.cuda.set_device(device)
     dist.init_process_group("gloo" if device.type == "cpu" else "nccl")
+    deadline_s = _slowest(deadline_s, device)       # a rank that stopped before another would leave it waiting
     for task in (task_of(item) for item in order["tasks"]):
         try:
             line: dict[str, Any] = {"point": asdict(_point(task, device, deadline_s))}
@@ -110,17 +111,21 @@ def _one_shot(size: int, device: torch.device) -> Kernel:
 
 def _timed(sample: Callable[[], float], device: torch.device, deadline_s: float) -> Timing:
     """By the stopping rule; samples and clock are the slowest rank's, so that all ranks stop together."""
+    for _ in range(WARM_UP):
+        sample()
+    return settle(
+        lambda: _slowest(sample(), device), deadline_s=deadline_s, now_s=lambda: _slowest(time.monotonic(), device)
+    )
+
+
+def _slowest(value: float, device: torch.device) -> float:
+    """The largest of all ranks' values."""
     import torch
     import torch.distributed as dist
 
-    def slowest(value: float) -> float:
-        shared = torch.tensor([value], device=device, dtype=torch.float64)
-        dist.all_reduce(shared, dist.ReduceOp.MAX)
-        return float(shared)
-
-    for _ in range(WARM_UP):
-        sample()
-    return settle(lambda: slowest(sample()), deadline_s=deadline_s, now_s=lambda: slowest(time.monotonic()))
+    shared = torch.tensor([value], device=device, dtype=torch.float64)
+    dist.all_reduce(shared, dist.ReduceOp.MAX)
+    return float(shared)
 
 
 def _counter(way: Kernel) -> Callable[[], float]:
