@@ -21,11 +21,11 @@ def compiled(kernel, capability, constants, **arguments):
     return triton.compile(source, target=GPUTarget("cuda", capability, 32)).asm["cubin"]
 
 capability, narrow = int(sys.argv[1]), sys.argv[2]
-tiles = dict(GROUP=128, TILE_M=16, TILE_N=32, TILE_K=64)
+tiles = dict(GROUP=128, TILE_M=16, TILE_N=128, TILE_K=64)
 for bits, awq in ((4, True), (4, False), (8, False)):
     assert compiled(
         weight_only._kernel(), capability, tiles | dict(BITS=bits, PER_WORD=32 // bits, AWQ=awq),
-        x="*bf16", qweight="*i32", qzeros="*i32", scales="*fp16", y="*bf16", M="i32", N="i32", K="i32",
+        x="*bf16", qweight="*i32", qzeros="*i32", scales="*fp16", y="*bf16", M="i32", N="i32", K="i32", rows="i32",
     )
 read, merge = decode_attention._kernels()
 shape = dict(GROUP=4, SIZE=128, WIDE=128)
