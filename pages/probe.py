@@ -77,7 +77,9 @@ def open_recorded() -> None:
     runs = recorded()
     left, right = st.columns([4, 1], vertical_alignment="bottom")
     name = left.selectbox("Recorded run of a real GPU", list(runs), key="recorded_run")
-    right.button("Open this run", key="open_recorded", width="stretch", on_click=evidence.keep_measurement, args=(runs[name],))
+    right.button(
+        "Open this run", key="open_recorded", width="stretch", on_click=evidence.keep_measurement, args=(runs[name],)
+    )
 
 
 def page() -> None:
