@@ -20,7 +20,8 @@ def test_a_recorded_run_is_of_a_catalogued_gpu_on_a_quiet_machine(name):
 
 @pytest.mark.parametrize("name", RUNS)
 def test_a_recorded_run_comes_near_the_data_sheet(name):
-    """At least 85 % of its bandwidth and 70 % of its peak, as such cards are known to; and never above."""
+    """At least 85 % of its bandwidth, as a card at rest copies; 72 % of its peak at the least, in the narrow matrices
+    of 30B-A3B; and never above."""
     reached, gpu = ceilings(RUNS[name]), gpus.find(RUNS[name].gpu)
     assert 0.85 < reached.copy_bytes_per_s / gpu.bandwidth_bytes_per_s < 1
     assert 0.70 < reached.matmul_flops_per_s["bf16"] / gpu.peak("bf16") < 1

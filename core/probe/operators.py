@@ -43,7 +43,10 @@ def compiled_for(task: Task) -> Iterator[humming.Product]:
 
 
 def _copy(task: Task, bench: Bench) -> Kernel:
-    """Reads every number and writes it negated, as `copy_` may be left to an engine that is slower than the memory."""
+    """Reads every number and writes it negated: a lone `copy_` of 1 GiB is left to an engine slower than the memory.
+
+    2.8 TB/s where the memory does 4.2 (H200, torch 2.11, 2026-11-26).
+    """
     import torch
 
     source = torch.randn(task.shape["size"] // 4, device=bench.device)

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
 TILE: Final = 64                # tokens read together
 SMALLEST_ROWS: Final = 16       # tl.dot multiplies no fewer
-WARPS: Final = 4
-STAGES: Final = 3               # tiles read ahead
 tl: Any = None                  # triton.language once a kernel is asked for: the jit looks it up here
 
 
@@ -40,7 +38,6 @@ def attention_in_parts(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, parts:
     read[(pairs, parts)](
         q, k, v, part, weight, context, tokens, log2_scale, parts,
         GROUP=group, ROWS=max(SMALLEST_ROWS, triton.next_power_of_2(group)), SIZE=size, WIDE=wide, TILE=TILE,
-        num_warps=WARPS, num_stages=STAGES,
     )
     merge[(pairs * group,)](
         part, weight, out, parts, GROUP=group, SIZE=size, WIDE=wide, PARTS=triton.next_power_of_2(parts),

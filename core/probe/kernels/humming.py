@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -25,7 +25,7 @@ PACKAGE: Final = "humming-kernels"
 K_MULTIPLE: Final = 128
 N_MULTIPLE: Final = 64
 GROUPED: Final = {"gemm_type": "grouped_contiguous"}     # rows sorted by expert
-CORE_S: Final = 4.0                     # of one core, for one kernel
+CORE_S: Final = 4.0                     # of one core, for one kernel (measured on an H200's host, 2026-11-26)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def _name(what: str) -> str:
 def dense(x: torch.Tensor, weights: Packed) -> Kernel:
     """x [M, K] times weights in the AWQ or GPTQ layout."""
     layer = _layer(weights)
-    tuning = _tuning(layer, len(x), {})
+    tuning = _tuning(layer.humming_config, len(x), {})
     return Kernel(
         lambda: layer(x, tuning_config=tuning), _name(f"W{weights.bits}A16 {weights.layout}"),
         lambda: product(x, weights.columns()),
@@ -62,7 +62,7 @@ def grouped(x: torch.Tensor, weights: Packed, running_sum: torch.Tensor) -> Kern
     import torch
 
     layer = _layer(weights, experts=len(running_sum))
-    tuning = _tuning(layer, len(x), GROUPED)
+    tuning = _tuning(layer.humming_config, len(x), GROUPED)
     starts = torch.nn.functional.pad(running_sum, (1, 0)).long()
 
     def run() -> torch.Tensor:
@@ -107,14 +107,14 @@ def _let_the_compiler_find_itself() -> None:
     os.environ["LD_LIBRARY_PATH"] = f"{folder}:{path}" if path else folder
 
 
-def _tuning(layer: Any, rows: int, kind: dict[str, str]) -> list[list[Any]]:
+def _tuning(config: Any, rows: int, kind: dict[str, str]) -> list[list[Any]]:
     """The library's own choice for this many rows: [more rows than, rows, how], compiled when it is first used.
 
     Without being told, the library compiles ninety.
     """
     from humming.tune import get_heuristics_config
 
-    return [[0, rows, get_heuristics_config(layer.humming_config, shape_m=rows, **kind)]]
+    return [[0, rows, get_heuristics_config(config, shape_m=rows, **kind)]]
 
 
 def compile_ahead(products: Sequence[Product], seconds: float, device: torch.device) -> list[Product]:
@@ -125,10 +125,15 @@ def compile_ahead(products: Sequence[Product], seconds: float, device: torch.dev
     from humming.kernel.humming import HummingKernel
 
     room = int((os.cpu_count() or 1) * seconds / CORE_S)
+    configs: dict[Product, Any] = {}        # a matrix is packed once, for however many rows
     kernels: dict[str, dict[str, Any]] = {}
     done = []
     for one in products:
-        kernel = _kernel(one, device)
+        matrix = replace(one, rows=0)
+        if matrix not in configs:
+            weights = packed(one.layout, one.bits, one.K, one.N, GROUP, device, one.experts)
+            configs[matrix] = _layer(weights, one.experts).humming_config
+        kernel = _kernel(one, configs[matrix], device)
         if str(kernel) in kernels or len(kernels) < room:
             kernels[str(kernel)] = kernel
             done.append(one)
@@ -136,14 +141,13 @@ def compile_ahead(products: Sequence[Product], seconds: float, device: torch.dev
     return done
 
 
-def _kernel(one: Product, device: torch.device) -> dict[str, Any]:
-    """What the library compiles for a product, in its own words."""
+def _kernel(one: Product, config: Any, device: torch.device) -> dict[str, Any]:
+    """What the library compiles for a product of a layer with this configuration, in its own words."""
     from humming.kernel.humming import HummingKernel
 
-    layer = _layer(packed(one.layout, one.bits, one.K, one.N, GROUP, device, one.experts), one.experts)
     kind = GROUPED if one.experts else {}
-    asked = (json.dumps(kind), json.dumps(_tuning(layer, one.rows, kind)))
-    of_layer, of_kind, tuned = HummingKernel._resolve_configs(layer.humming_config.to_str(), *asked, device.index)
+    asked = (json.dumps(kind), json.dumps(_tuning(config, one.rows, kind)))
+    of_layer, of_kind, tuned = HummingKernel._resolve_configs(config.to_str(), *asked, device.index)
     kernel: dict[str, Any] = of_layer | of_kind | tuned[0][-1]
     kernel.pop("num_sms", None)     # told when it is launched
     return kernel

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
 SMALLEST_TILE_K: Final = 16     # tl.dot multiplies no narrower tiles
 LARGEST_TILE_K: Final = 64
-WARPS: Final = 4
-STAGES: Final = 4               # tiles read ahead
+STAGES: Final = 4               # tiles read ahead; one more than Triton does unasked, for its words are few bytes
 tl: Any = None                  # triton.language once a kernel is asked for: the jit looks it up here
 
 
@@ -53,7 +52,7 @@ def weight_only_matmul(
     _kernel()[triton.cdiv(M, tile_m), triton.cdiv(N, tile_n), parts](
         x, qweight, qzeros, scales, y, M, N, K, rows,
         GROUP=group, BITS=bits, PER_WORD=WORD_BITS // bits, AWQ=awq, TILE_M=tile_m, TILE_N=tile_n, TILE_K=along_k,
-        num_warps=WARPS, num_stages=STAGES,
+        num_stages=STAGES,
     )
     return y[0] if parts == 1 else y.sum(0).to(x.dtype)
 
