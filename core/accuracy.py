@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
-from core import track_record
+from core import one_anchor, track_record
 from core.efficiency import fit, spread
 from core.efficiency.published import METRICS, Published, published
 from core.speed.cases import Floats, Rows
@@ -19,6 +19,7 @@ from core.track_record import Errors, Points, TrackRecord
 
 LABELS: Final[Mapping[str, str]] = {"ttft": "TTFT", "tpot": "TPOT", "throughput": "Throughput"}
 BLOCKS: Final = 10               # parts the architectures on GPUs are dealt to when ranges are tested
+ANCHORS: Final = {"any layout": False, "same layout": True}     # where the one measured case comes from
 LEAST: Final = 5                 # figures a table cell needs
 TIE: Final = 1e-9                # estimates this near are one choice
 
@@ -34,6 +35,7 @@ class Accuracy:
     regret_over_formats: float           # mean throughput lost by picking the estimated best format
     regret_over_layouts: float
     coverage: Mapping[str, float]        # metric -> cases of unseen groups inside their 80 % range
+    anchored: Mapping[str, Mapping[str, Errors]]     # any layout, same layout -> metric -> with one case measured
 
 
 def accuracy(data: Published | None = None) -> Accuracy:
@@ -47,7 +49,14 @@ def accuracy(data: Published | None = None) -> Accuracy:
         regret(table, unseen, formats, layout),
         regret(table, unseen, layout, formats),
         coverage(table, unseen, fit.row_kinds(model, at.theta)),
+        {name: anchored(model, at.theta, unseen, layout=same) for name, same in ANCHORS.items()},
     )
+
+
+def anchored(model: fit.Model, theta: Floats, unseen: Estimates, *, layout: bool) -> Mapping[str, Errors]:
+    """Errors of each metric where one case of the same model, GPU, engine and format was measured."""
+    found = one_anchor.errors(model, theta, unseen, layout=layout)
+    return {metric: track_record.errors(error) for metric, error in found.items()}
 
 
 def formats(d: Deployment) -> tuple[object, ...]:
@@ -150,6 +159,9 @@ def table(found: Accuracy) -> str:
     lines.append("")
     lines.append(f"Throughput lost by following the estimate: {found.regret_over_formats:.1%} over formats, "
                  f"{found.regret_over_layouts:.1%} over layouts.")
+    for where, errors in found.anchored.items():
+        left = ", ".join(f"{LABELS[metric]} {one.median:.1%} / {one.p90:.0%}" for metric, one in errors.items())
+        lines.append(f"With one case of the same model, GPU, engine and format measured ({where}), the others: {left}.")
     return "\n".join(lines)
 
 
@@ -175,7 +187,7 @@ def main() -> None:
     """Print the tables and keep the points."""
     found = accuracy()
     lost = {"formats": found.regret_over_formats, "layouts": found.regret_over_layouts}
-    track_record.write(replace(found.record, coverage=found.coverage, regret=lost))
+    track_record.write(replace(found.record, coverage=found.coverage, regret=lost, anchored=found.anchored))
     print("\n\n".join([table(found), *(breakdown(found.record, kind) for kind in track_record.KINDS)]))
 
 

@@ -48,10 +48,11 @@ def steady(clock: Clock, load: Load) -> Times:
     """Continuous batching: every step carries the decodes and a share of other prompts' prefill.
 
     With n requests in flight and O tokens each, every request sees n - 1 other prompts prefilled in its
-    life, packed into chunks. Those ahead of its own delay its first token by whole steps, the rest its decode:
-    what waits in one does not wait in the other, however much the requests start in waves. A decode step
-    carries one chunk of them; where it has to wait for more, those are steps of their own, which stream
-    the weights again. Above the KV capacity a request also waits for a seat.
+    life. Those ahead of its own delay its first token, each by as long as its own prefill; the rest, packed
+    into chunks, its decode: what waits in one does not wait in the other. Ahead are a share of all, for a
+    benchmark's first requests start together, and those that happen to arrive with it, whose number grows
+    slowly. A decode step carries one chunk of the rest; where it has to wait for more, those are steps of
+    their own, which stream the weights again. Above the KV capacity a request also waits for a seat.
     """
     w, r, pair = clock.work, clock.rates, load.pair
     dp, seats = w.dp[pair], capacity(clock, load)
@@ -62,8 +63,7 @@ def steady(clock: Clock, load: Load) -> Times:
     own = clock.prefill(pair, np.ones_like(seated), load.input_tokens).seconds
     alone = clock.decode(pair, np.ones_like(seated), context).seconds
     others = seated - 1
-    ahead = np.minimum(r.wave[pair] * others ** r.wave_growth[pair], others)
-    together = np.maximum(1.0, ahead)
+    ahead = np.minimum(r.start[pair] * others + r.wave[pair] * np.log1p(others), others)
 
     def steps(prompts: Floats | float) -> Floats:
         return np.maximum(1.0, prompts * load.input_tokens / w.chunk[pair])
@@ -78,9 +78,7 @@ def steady(clock: Clock, load: Load) -> Times:
         beside = clock.prefill(pair, packed, load.input_tokens, batch).seconds
         between = clock.prefill(pair, packed, load.input_tokens).seconds
         tpot = step + r.interference[pair] * prefills * (riding * beside + (1 - riding) * between)
-        waited = clock.prefill(pair, together, load.input_tokens, batch).seconds + steps(together) * step
-        turn = ahead / together * waited
-        first = r.request_s[pair] + r.wait_steps[pair] * tpot + own + steps(1.0) * (step - alone) + turn
+        first = r.request_s[pair] + r.wait_steps[pair] * tpot + (1 + ahead) * own + steps(1.0) * (step - alone)
         decoding = seated * answers * tpot / (first + answers * tpot)
     latency = first + (answers - 1) * tpot
     waiting = np.where(np.isfinite(asked), np.maximum(0.0, asked - seated), 0.0)

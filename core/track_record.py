@@ -66,6 +66,8 @@ class TrackRecord:
     published_sha256: str        # of the table the estimates were made against
     coverage: Mapping[str, float] = field(default_factory=dict)   # metric -> unseen cases inside their 80 % range
     regret: Mapping[str, float] = field(default_factory=dict)     # formats, layouts -> throughput lost by the pick
+    # any layout, same layout -> metric -> unseen errors where one case of that model, GPU, engine, format was measured
+    anchored: Mapping[str, Mapping[str, Errors]] = field(default_factory=dict)
 
     def errors(self, metric: str, *, in_sample: bool = False) -> Errors:
         """Over all cases of a metric."""
@@ -122,6 +124,11 @@ def write(record: TrackRecord, path: Path = PATH) -> None:
             "published_sha256": record.published_sha256, "format_ratio": round(record.format_ratio, 4),
             "coverage": {metric: round(share, 3) for metric, share in record.coverage.items()},
             "regret": {what: round(share, 4) for what, share in record.regret.items()},
+            "anchored": {
+                where: {metric: [found.cases, *(round(share, 4) for share in (found.median, found.p90, found.bias))]
+                        for metric, found in by_metric.items()}
+                for where, by_metric in record.anchored.items()
+            },
         }
         file.write(f"# {json.dumps(head)}\n")
         out = csv.writer(file, lineterminator="\n")
@@ -144,6 +151,8 @@ def read(path: Path = PATH) -> TrackRecord:
         {metric: _points(metric, {name: column[table["metric"] == metric] for name, column in table.items()})
          for metric in METRICS},
         float(head["format_ratio"]), str(head["published_sha256"]), head.get("coverage", {}), head.get("regret", {}),
+        {where: {metric: Errors(*found) for metric, found in by_metric.items()}
+         for where, by_metric in head.get("anchored", {}).items()},
     )
 
 

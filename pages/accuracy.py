@@ -36,6 +36,12 @@ def headline(record: TrackRecord) -> None:
             f"{100 * record.regret['formats']:.1f} % of throughput over formats and "
             f"{100 * record.regret['layouts']:.1f} % over layouts against the best that was published."
         )
+        one = record.anchored["same layout"]
+        left = ", ".join(f"{name} {100 * one[metric].median:.0f} %" for metric, name in METRICS.items())
+        st.markdown(
+            "A measurement goes far: with one published case of the same model, GPU, engine, format and layout known, "
+            f"half of the others are within {left}."
+        )
     with st.grid(3, min_column_width=220, gap="small"):
         for metric, name in METRICS.items():
             unseen, seen = record.errors(metric), record.errors(metric, in_sample=True)

@@ -31,7 +31,7 @@ LAYERS = [
     ("speed", "serving"),                   # serving is speed's steady state, seen as one module from outside
     ("efficiency.published",),              # fitting runs the whole model against published figures
     ("efficiency.fit",),
-    ("traffic", "curves", "quality_measured", "quality_prior", "track_record"),
+    ("traffic", "curves", "quality_measured", "quality_prior", "track_record", "one_anchor"),
     ("sweep", "accuracy", "losses"),     # what a format costs: measured, else as published
     ("advice", "regime"),
     ("charts", "compare"),

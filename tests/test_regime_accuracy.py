@@ -19,7 +19,8 @@ def points(metric, measured, predicted, weights=None):
 
 def record():
     table = {metric: points(metric, [1.0, 2.0, 4.0], [1.1, 1.8, 6.0]) for metric in METRICS}
-    return TrackRecord(table, 0.2, "0" * 64, {"tpot": 0.8}, {"formats": 0.03})
+    anchored = {"any layout": {"tpot": track_record.Errors(12, 0.07, 0.2, -0.01)}}
+    return TrackRecord(table, 0.2, "0" * 64, {"tpot": 0.8}, {"formats": 0.03}, anchored)
 
 
 def test_errors_by_hand():
@@ -53,6 +54,7 @@ def test_what_is_written_is_read(tmp_path):
     again = track_record.read(path)
     assert again.format_ratio == 0.2 and again.published_sha256 == "0" * 64
     assert again.coverage == {"tpot": 0.8} and again.regret == {"formats": 0.03}
+    assert again.anchored == {"any layout": {"tpot": track_record.Errors(12, 0.07, 0.2, -0.01)}}
     for metric in METRICS:
         assert again.points[metric].predicted == pytest.approx(record().points[metric].predicted)
         assert list(again.points[metric].gpu) == ["H100", "A100", "H100"]

@@ -50,8 +50,8 @@ def test_what_waits_for_a_first_token_does_not_wait_again():
     """
     timer = clocked()
     apart, waves = (
-        serving.steady(replace(timer, rates=replace(timer.rates, wave=np.array([wave]), wave_growth=np.array([0.99]))),
-                       load_of(64.0, 2048, 128.0)) for wave in (0.01, 0.5)
+        serving.steady(replace(timer, rates=replace(timer.rates, start=np.array([start]))),
+                       load_of(64.0, 2048, 128.0)) for start in (0.0, 0.5)
     )
     assert waves.ttft_s[0] > 3 * apart.ttft_s[0]
     assert waves.tpot_s[0] < 0.9 * apart.tpot_s[0]

@@ -32,8 +32,8 @@ class Rates:
     pipeline_share: NDArray[np.float64]
     request_s: NDArray[np.float64]
     wait_steps: NDArray[np.float64]
+    start: NDArray[np.float64]
     wave: NDArray[np.float64]
-    wave_growth: NDArray[np.float64]
     interference: NDArray[np.float64]
     fill: NDArray[np.float64]
 
