@@ -37,7 +37,7 @@ def headline(record: TrackRecord) -> None:
             f"{100 * record.regret['layouts']:.1f} % over layouts against the best that was published."
         )
         one = record.anchored["same layout"]
-        left = ", ".join(f"{name} {100 * one[metric].median:.0f} %" for metric, name in METRICS.items())
+        left = ", ".join(f"{100 * one[metric].median:.0f} % ({name})" for metric, name in METRICS.items())
         st.markdown(
             "A measurement goes far: with one published case of the same model, GPU, engine, format and layout known, "
             f"half of the others are within {left}."
