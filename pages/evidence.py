@@ -30,8 +30,14 @@ def keep_quality(check: QualityMeasurement, prompts: str = "") -> None:
     _keep(Kind.QUALITY, name, quality_measured.to_json(check))
 
 
-def _keep(kind: Kind, name: str, body: str) -> None:
-    keeping.store().save(kind, " ".join(name.split())[:200], json.loads(body))
+def _keep(kind: Kind, name: str, text: str) -> None:
+    """Keeps what was measured as the newest and in use; opened again, it is kept once."""
+    body = json.loads(text)
+    before = (item for item in keeping.all_or_none(kind) if {**item.body, "in_use": True} == {**body, "in_use": True})
+    if (same := next(before, None)) is None:
+        keeping.store().save(kind, " ".join(name.split())[:200], body)
+    else:
+        keeping.store().replace(same, body)
     keeping.changed()
 
 
