@@ -54,9 +54,9 @@ def main() -> int:
 
 
 def _compile_ahead(tasks: Sequence[Task], bench: Bench) -> None:
-    from core.probe.operators import compiled_for
+    from core.probe.operators import products
 
-    bench.compile_ahead(list(dict.fromkeys(product for task in tasks for product in compiled_for(task))))
+    bench.compile_ahead(list(dict.fromkeys(product for task in tasks for product in products(task))))
 
 
 def _measure(tasks: Sequence[Task], bench: Bench, deadline_s: float, out: TextIO) -> int | None:
