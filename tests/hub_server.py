@@ -3,7 +3,7 @@
     with HubServer({"org/model": Repo(config, shards={"model.safetensors": tensors})}) as hub:
         resolve("org/model", endpoint=hub.url)
 
-Answers, headers and error codes as huggingface_hub 2.4 expects them. `python -m tests.hub_server` serves
+Answers, headers and error codes as huggingface_hub 1.33 expects them. `python -m tests.hub_server` serves
 two small models and prints the address.
 """
 
