@@ -273,6 +273,17 @@ def llama_tensors(config: Mapping[str, object], dtype: str = "BF16") -> dict[str
     return {name: (dtype, shape) for name, shape in found.items()}
 
 
+def sharded(shards: int = 60, experts: int = 64, *, one_answer: bool = True) -> Repo:
+    """60 shards of a 60-layer mixture: 193 tensors each, 11,580 in all."""
+    layers = {f"model-{i + 1:05d}-of-{shards:05d}.safetensors": {
+        f"model.layers.{i}.mlp.experts.{e}.{name}.weight": ("BF16", [64, 64])
+        for e in range(experts) for name in ("gate_proj", "up_proj", "down_proj")} | {
+        f"model.layers.{i}.input_layernorm.weight": ("BF16", [64])} for i in range(shards)}
+    config = llama(layers=shards, model_type="mixtral", num_local_experts=experts, num_experts_per_tok=2,
+                   intermediate_size=64)
+    return Repo(config, layers, one_answer=one_answer)
+
+
 def demo() -> HubServer:
     """Two models: a small open one and a gated one that the token hf_demo opens."""
     config = llama(2048, 16)

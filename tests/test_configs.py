@@ -342,7 +342,7 @@ def test_any_damage_is_answered_or_refused(model: str, data: st.DataObject) -> N
         assert str(error) and "\n" not in str(error)
     else:
         assert spec.total_params > 0
-    assert time.perf_counter() - start < 2
+    assert time.perf_counter() - start < 10      # milliseconds, unless a number of layers is believed
 
 
 def test_towers_are_counted_or_named() -> None:
