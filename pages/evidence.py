@@ -12,6 +12,7 @@ from core.gpus import GpuSpec
 from core.models import ModelSpec
 from core.probe.measurement import Measurement, from_json, to_json
 from core.probe.override import applies, with_measured
+from core.probe.recorded import is_recorded
 from core.quality_measured import QualityMeasurement
 from core.store import Kind, Saved
 from pages import keeping
@@ -30,8 +31,14 @@ def keep_quality(check: QualityMeasurement, prompts: str = "") -> None:
     _keep(Kind.QUALITY, name, quality_measured.to_json(check))
 
 
-def _keep(kind: Kind, name: str, body: str) -> None:
-    keeping.store().save(kind, " ".join(name.split())[:200], json.loads(body))
+def _keep(kind: Kind, name: str, text: str) -> None:
+    """Keeps what was measured as the newest and in use; opened again, it is kept once."""
+    body = json.loads(text)
+    before = (item for item in keeping.all_or_none(kind) if {**item.body, "in_use": True} == {**body, "in_use": True})
+    if (same := next(before, None)) is None:
+        keeping.store().save(kind, " ".join(name.split())[:200], body)
+    else:
+        keeping.store().replace(same, body)
     keeping.changed()
 
 
@@ -77,10 +84,20 @@ def use_measurement(item: Saved) -> None:
 
 def with_probe(gpu: GpuSpec) -> GpuSpec:
     """The GPU with the newest probe of it that is in use."""
-    for item, measurement in measurements():
-        if in_use(item) and applies(measurement, gpu):
-            return with_measured(gpu, measurement)
-    return gpu
+    measurement = _probe_of(gpu)
+    return gpu if measurement is None else with_measured(gpu, measurement)
+
+
+def probe_name(gpu: GpuSpec) -> str:
+    """What the probe behind a GPU's figures is called: the visitor's, or a recorded one by its card and date."""
+    measurement = _probe_of(gpu)
+    if measurement is None or not is_recorded(measurement):
+        return "your probe"
+    return f"the recorded run on {measurement.device}, {measurement.date[:10]}"
+
+
+def _probe_of(gpu: GpuSpec) -> Measurement | None:
+    return next((one for item, one in measurements() if in_use(item) and applies(one, gpu)), None)
 
 
 def measured_losses(spec: ModelSpec) -> tuple[QualityMeasurement, ...]:

@@ -191,7 +191,8 @@ def measured(plan: advice.Plan, choice: advice.Choice) -> None:
     load = replace(plan.workload, concurrency=choice.concurrency)
     here, without = override.tpot_without(plan.spec, choice.deployment, load, choice.footprint.kv_tokens)
     st.markdown(
-        f"{figures.badge(Basis.MEASURED)} Bandwidth and rates of this GPU come from your probe: "
+        f"{figures.badge(Basis.MEASURED)} Bandwidth and rates of this GPU come from "
+        f"{figures.plain(evidence.probe_name(plan.gpu))}: "
         f"TPOT {figures.ms(here)}, {figures.ms(without)} estimated without it ({here / without - 1:+.0%})."
     )
 

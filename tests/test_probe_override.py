@@ -80,7 +80,7 @@ def test_a_measured_matmul_rate_replaces_estimate_and_power_limit():
     M, N, K = 4096, 28672, 4096
     one = point(Quantity.MATMUL, "bf16", 2.0 * M * N * K / (0.5 * peak), flops=2.0 * M * N * K, M=M, N=N, K=K)
     slow = with_measured(GPU, measurement(one))
-    assert slow.measured == {"matmul_rate 16": pytest.approx(0.5), "doubt": 0.001}
+    assert slow.measured == {"matmul_rate 16": pytest.approx(0.5), "doubt": 0.001, "doubt matmul_rate 16": 0.001}
     deployments = [Deployment(gpu=g, weights=FORMATS["bf16"], kv_cache=KV_FORMATS["bf16"]) for g in (GPU, slow)]
     cases = speed.Cases(tuple((SPEC, d) for d in deployments), np.array([0, 1]), np.array([True, True]), np.ones(2),
                         np.full(2, 8192.0), np.ones(2), np.full(2, np.inf))
@@ -112,6 +112,21 @@ def test_what_was_inferred_narrows_nothing():
 def test_a_machine_that_was_not_quiet_leaves_doubt():
     loud = measurement(weights(0.8), conditions=Conditions(False, ("Others used it.",)))
     assert ranges(with_measured(GPU, loud))[1] > ranges(with_measured(GPU, measurement(weights(0.8))))[1]
+
+
+def test_a_card_that_slows_when_warm_leaves_doubt_in_the_prompt_alone():
+    """778 TFLOPS cool, 682 warm, 690 at the end (H100 SXM): the middle counts, 12 % below the best; TPOT is bytes."""
+    def multiplied(*teraflops):
+        return [point(Quantity.MATMUL, "bf16", 1e-3, flops=rate * 1e9, M=4096, N=28672, K=4096) for rate in teraflops]
+
+    steady, slowing = (
+        with_measured(GPU, measurement(weights(0.8), *multiplied(*rates))) for rates in ([690], [778, 682, 690])
+    )
+    assert slowing.measured["matmul_rate 16"] == steady.measured["matmul_rate 16"]
+    assert slowing.measured["doubt matmul_rate 16"] == pytest.approx(np.log(778 / 690), rel=1e-3)
+    (ttft, tpot, _), (wider, same, _) = ranges(steady), ranges(slowing)
+    assert 0.6 < (wider**2 - ttft**2) ** 0.5 / np.log(778 / 690) < 1      # the part of a prompt's time that is matmuls
+    assert same == pytest.approx(tpot, rel=0.01)
 
 
 def test_all_reduces_move_plans_over_as_many_gpus():

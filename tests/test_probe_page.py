@@ -6,6 +6,7 @@ import pytest
 
 from core import gpus
 from core.probe.measurement import Conditions, Measurement, Point, Quantity, to_json
+from core.probe.recorded import recorded
 from core.probe.timing import Stop, Timing
 
 GPU = gpus.find(gpus.DEFAULT_GPU)
@@ -95,14 +96,49 @@ def test_a_file_is_opened_shown_and_used_in_the_plan(app):
     assert any("come from your probe" in markdown.value for markdown in app.markdown)
 
 
-def test_a_recorded_run_is_opened_and_used(app):
+def open_recorded(app, index):
+    next(one for one in app.selectbox if one.key == "recorded_run").select_index(index).run()
+    return next(one for one in app.button if one.key == "open_recorded").click().run()
+
+
+def kept(app):
+    """Names on the shelf, newest first, and whether plans use them."""
+    names = [markdown.value.split("**")[1] for markdown in app.markdown if markdown.value.startswith("**NVIDIA")]
+    return list(zip(names, [toggle.value for toggle in app.toggle], strict=True))
+
+
+def test_a_recorded_run_is_opened_used_and_called_what_it_is(app):
     on_probe(app)
-    next(one for one in app.selectbox if one.key == "recorded_run").select_index(0).run()
-    next(one for one in app.button if one.key == "open_recorded").click().run()
+    open_recorded(app, 0)
     assert not app.exception and not app.error
     assert any("NVIDIA H100" in header.value for header in app.header)
+    for page in ("plan.py", "regime.py"):
+        app.switch_page(page).run()
+        said = [markdown.value for markdown in app.markdown if "Bandwidth and rates" in markdown.value]
+        assert len(said) == 1
+        assert "come from the recorded run on NVIDIA H100 80GB HBM3, 2026-11-26: TPOT" in said[0]
+
+
+def test_the_file_of_a_recorded_run_is_no_probe_of_one_s_own(app):
+    on_probe(app)
+    upload(app, to_json(next(iter(recorded().values()))))
     app.switch_page("plan.py").run()
-    assert any("come from your probe" in markdown.value for markdown in app.markdown)
+    assert any("come from the recorded run" in markdown.value for markdown in app.markdown)
+
+
+def test_a_run_opened_again_is_kept_once_and_is_the_one_in_use(app):
+    on_probe(app)
+    for index in (0, 1):
+        open_recorded(app, index)
+    assert kept(app) == [
+        ("NVIDIA H100 80GB HBM3, Qwen3-30B-A3B", True), ("NVIDIA H100 80GB HBM3, Llama-3.1-8B", True),
+    ]
+    app.toggle[1].set_value(False).run()
+    assert [used for _, used in kept(app)] == [False, True]
+    open_recorded(app, 0)
+    assert kept(app) == [
+        ("NVIDIA H100 80GB HBM3, Llama-3.1-8B", True), ("NVIDIA H100 80GB HBM3, Qwen3-30B-A3B", True),
+    ]
 
 
 def test_a_measurement_put_aside_leaves_the_plan_alone(app):

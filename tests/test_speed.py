@@ -1,6 +1,5 @@
 """Speed: the textbook example, the speed of light, and how times must move with load and hardware."""
 
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -288,21 +287,3 @@ def test_no_odd_deployment_gets_an_absurd_answer(odd):
     for figure in (found.ttft_s, found.tpot_s, found.output_tokens_per_s_per_gpu):
         assert np.all(np.isfinite(figure.value) & (figure.low > 0) & (figure.low < figure.value))
         assert np.all((figure.value < figure.high) & (figure.high / figure.low < 60))
-
-
-def test_the_whole_grid_of_a_model_is_quick():
-    """150 deployments x 80 loads; the aim is 40 ms on an idle core, a loaded runner gets five times that."""
-    pairs = tuple((model(), deployment(gpu, weights, tp=tp)) for gpu in (H100, "L40S", "A100 SXM4 80GB")
-                  for weights in ("fp16", "fp8", "awq-int4", "gptq-int8", "nvfp4") for tp in (1, 2, 4, 8))
-    pairs = (pairs * 3)[:150]
-    which, batch, context = (x.ravel() for x in np.meshgrid(
-        np.arange(150), 2.0 ** np.arange(10), 2.0 ** np.arange(9, 17), indexing="ij"))
-    cases = speed.Cases(pairs, which.astype(np.intp), np.zeros(len(which), bool), batch, context * 0.75,
-                        context * 0.25, np.full(150, 1e7))
-    best = np.inf
-    for _ in range(5):
-        start = time.perf_counter()
-        speed.predict(cases)
-        best = min(best, time.perf_counter() - start)
-    assert len(which) == 12_000
-    assert best < 0.2

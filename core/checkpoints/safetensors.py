@@ -12,7 +12,7 @@ from core.checkpoints.tensors import BITS, MAX_TENSORS, Span, Tensors, refuse_ov
 from core.errors import CheckpointInvalid
 
 LENGTH_BYTES: Final = 8
-MAX_HEADER_BYTES: Final = 25_000_000   # huggingface_hub 2.4 SAFETENSORS_MAX_HEADER_LENGTH
+MAX_HEADER_BYTES: Final = 25_000_000   # huggingface_hub 1.33 SAFETENSORS_MAX_HEADER_LENGTH
 _MAX_DIMENSIONS: Final = 16
 _KEYS: Final = {"dtype", "shape", "data_offsets"}
 

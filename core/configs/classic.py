@@ -3,12 +3,13 @@
 Source: each family's code in transformers 5.23.0; ChatGLM3: zai-org/chatglm3-6b modeling_chatglm.py.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from core.configs import blocks
 from core.configs.keys import Keys
+from core.configs.patterns import local_layers
 from core.configs.stack import assemble
 from core.models import Attention, Layer, Linear, ModelSpec, Part
 
@@ -17,7 +18,7 @@ Parts = tuple[Part, ...]
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """What every family here is made from: `n` equal layers of full attention."""
+    """What every family here is made from: `n` layers, equal but for a window."""
 
     hidden: int
     heads: int
@@ -55,11 +56,15 @@ def _stack(
     head_bias: bool = False,
     embedding: int | None = None,
     head_inputs: int | None = None,
+    windows: Sequence[int | None] | None = None,
 ) -> ModelSpec:
-    """Equal layers with `small` parameters beside their matrices, and `other` outside of them."""
-    layer = Layer(1, (Attention(shape.heads, shape.kv_heads, shape.dim, shape.dim),), linears, small)
+    """Layers of full attention, or with a window each, `small` parameters beside their matrices, `other` outside."""
+    layers = [
+        Layer(1, (Attention(shape.heads, shape.kv_heads, shape.dim, shape.dim, window),), linears, small)
+        for window in windows or [None] * shape.n
+    ]
     return assemble(
-        name, keys, [layer] * shape.n, hidden=shape.hidden, other=other, tied=tied, head_bias=head_bias,
+        name, keys, layers, hidden=shape.hidden, other=other, tied=tied, head_bias=head_bias,
         embedding=embedding, head_inputs=head_inputs,
     )
 
@@ -97,12 +102,16 @@ def read_gptj(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpe
 
 
 def read_gpt_neo(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpec:
-    """GPT-Neo: learnt positions; biases in the MLP and the output projection, none on queries, keys and values."""
-    s = _shape(keys)
+    """GPT-Neo: learnt positions; biases in the MLP and the output projection, none on queries, keys and values.
+
+    Local layers see a window; that transformers masks the tokens before it and keeps them is its own affair.
+    """
+    s, window = _shape(keys), keys.size("window_size")
     mlp = blocks.mlp(s.hidden, keys.size_or(4 * s.hidden, "intermediate_size"), bias=True)
     return _stack(
         name, keys, s, s.attention(o_bias=True) + mlp, small=s.norms(2),
         other=s.norms(1) + _positions(keys, s.hidden),
+        windows=[window if local else None for local in local_layers(keys, s.n)],
     )
 
 

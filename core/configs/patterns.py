@@ -1,6 +1,7 @@
 """Which layer does what: sliding windows and mixture-of-experts layers, in every way configs say it."""
 
 from collections.abc import Sequence
+from itertools import cycle, islice
 
 from core.configs.keys import MAX_COUNT, Keys
 from core.configs.stack import max_context
@@ -38,6 +39,25 @@ def layer_types(keys: Keys, n: int) -> list[str] | None:
     if types is not None and len(types) < n:
         raise keys.fail("layer_types", len(types), f"a list of {n} entries, one a layer")
     return None if types is None else types[:n]
+
+
+def local_layers(keys: Keys, n: int) -> list[bool]:
+    """GPT-Neo's `attention_types`: kinds and how often they repeat; global and local in turn unless told."""
+    periods = keys.values.get("attention_types")
+    if periods is None:
+        return [i % 2 == 1 for i in range(n)]
+    kinds: list[object] = []
+    for period in periods if isinstance(periods, list) else [periods]:
+        match period:
+            case [list(some), int(times)]:
+                kinds += islice(cycle(some), min(n + 1, max(0, times) * len(some)))
+            case _:
+                raise keys.fail("attention_types", period, "pairs of a list of kinds and how often it repeats")
+        if len(kinds) > n:
+            break
+    if len(kinds) != n:
+        raise keys.fail("attention_types", len(kinds), f"{n} entries when repeated, one a layer")
+    return [kind in SLIDING for kind in kinds]
 
 
 def windows(keys: Keys, n: int, *, every: int | None = None, gate: bool = False) -> list[int | None]:

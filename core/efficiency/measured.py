@@ -16,7 +16,7 @@ from core.efficiency.terms import TERMS, Term
 MEASURED_TERMS: Final = (
     "weights_bandwidth", "matmul_rate", "kv_bandwidth", "kernel_s", "link_rate", "link_latency_s",
 )
-DOUBT: Final = "doubt"          # in `GpuSpec.measured`: half-width of what was measured [log]
+DOUBT: Final = "doubt"          # in `GpuSpec.measured`: half-width of what was measured [log]; before a name: of that
 INFERRED: Final = "inferred "   # before a name there: concluded from another kernel's measurement
 # How much narrower a range is where the GPU's own rates are known: error in sample over error on architectures never
 # seen, mean of the ratios at the median and at p90 (core.accuracy).
@@ -66,21 +66,20 @@ def measured_key(term: str, pair: Pair, named: Labels, row: int) -> str:
     return f"{term} {kind}".strip()
 
 
-def known_parts(pairs: Sequence[Pair], named: Labels) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Whether a probe found the rate that memory time, and the one that compute time, rests on [pairs]."""
-    def each(term: str) -> NDArray[np.bool_]:
-        return np.array([
-            measured_key(term, pair, named, i) in pair[1].gpu.measured for i, pair in enumerate(pairs)
-        ], dtype=np.bool_)
-
-    return each("weights_bandwidth"), each("matmul_rate")
+def known_parts(pairs: Sequence[Pair], named: Labels, term: str) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Whether a probe found the rate that a term is, and the half-width of what it found [log]; arrays [pairs]."""
+    keys = [measured_key(term, pair, named, i) for i, pair in enumerate(pairs)]
+    found = [deployment.gpu.measured for _, deployment in pairs]
+    known = np.array([key in one for key, one in zip(keys, found, strict=True)], dtype=np.bool_)
+    doubt = [one.get(f"{DOUBT} {key}", one.get(DOUBT, 0.0)) for key, one in zip(keys, found, strict=True)]
+    return known, np.array(doubt)
 
 
 def narrowed(
     metric: str, width: NDArray[np.float64], known: NDArray[np.float64], doubt: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Half-widths [log] where the share `known` of the time rests on what a probe measured, to `doubt`."""
-    return np.asarray(np.hypot(width * (1 - (1 - KNOWN_RATES[metric]) * known), doubt * known))
+    """Half-widths [log] where the share `known` of the time rests on what a probe measured, the whole to `doubt`."""
+    return np.asarray(np.hypot(width * (1 - (1 - KNOWN_RATES[metric]) * known), doubt))
 
 
 def _with_measured(

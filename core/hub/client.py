@@ -2,7 +2,7 @@
 
 huggingface_hub supplies the connection pool, the headers and the reading of rate limits; its own calls
 are not used because `model_info` and `list_models` wait for ever, `list_models` sleeps through five
-retries, and a file is read whole whatever its size (huggingface_hub 2.4, measured). Here every
+retries of a further page, and a file is read whole whatever its size (huggingface_hub 1.33). Here every
 request has a time-out, a deadline, a size and at most one retry. The token goes into one header of one
 request, nowhere else.
 """
@@ -153,7 +153,7 @@ def _file_bytes(response: "Response", ranged: bool) -> int | None:
 def refusal(response: "Response", subject: str, with_token: bool) -> Exception:
     """The error that a 4xx or 5xx answer stands for.
 
-    Codes: huggingface_hub 2.4 `hf_raise_for_status`. 401 is also what the Hub says of a repository
+    Codes: huggingface_hub 1.33 `hf_raise_for_status`. 401 is also what the Hub says of a repository
     that does not exist when nobody is signed in.
     """
     status, code = response.status_code, response.headers.get("x-error-code", "")

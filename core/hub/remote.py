@@ -16,7 +16,7 @@ from core.models import ModelSpec
 
 RESOLVE_S: Final = 25.0        # for all requests of one model together
 _SEARCH_MAX_BYTES: Final = 4_000_000
-# org/name, org/name:QUANT or org/name/file.gguf; huggingface_hub 2.4 validate_repo_id
+# org/name, org/name:QUANT or org/name/file.gguf; huggingface_hub 1.33 validate_repo_id
 _ID: Final = re.compile(
     r"((?:[\w.-]{1,96}/)?[\w.-]{1,96})(?::([\w.-]{1,60})|/(.{1,200}\.gguf))?", re.ASCII | re.IGNORECASE
 )

@@ -41,8 +41,10 @@ class Clock(Protocol):
         """Copies of `size` bytes that keep each other out of the cache."""
         ...
 
-    def time(self, runs: Sequence[Run], deadline_s: float, *, again: bool = True) -> Timing:
-        """Seconds of one run, by the stopping rule or until `deadline_s` of `time.monotonic`.
+    def time(
+        self, runs: Sequence[Run], deadline_s: float, *, again: bool = True, warm_up_s: float = WARM_UP_S,
+    ) -> Timing:
+        """Seconds of one run after a warm-up, by the stopping rule or until `deadline_s` of `time.monotonic`.
 
         Short runs are made several times `again` between two readings, which copies that keep each other
         out of the cache allow.
@@ -57,10 +59,12 @@ class Clock(Protocol):
 class _Sampling:
     """Times whatever a clock samples."""
 
-    def time(self, runs: Sequence[Run], deadline_s: float, *, again: bool = True) -> Timing:
+    def time(
+        self, runs: Sequence[Run], deadline_s: float, *, again: bool = True, warm_up_s: float = WARM_UP_S,
+    ) -> Timing:
         """Median of what the clock samples of the runs, after a warm-up [s]."""
         sample = self._sampler(runs, again)
-        _warm_up(sample)
+        _warm_up(sample, warm_up_s)
         return settle(sample, deadline_s=deadline_s, now_s=time.monotonic)
 
     def glance(self, runs: Sequence[Run]) -> float:
@@ -158,8 +162,8 @@ def _copies(size: float, cache: int) -> int:
     return min(MAX_COPIES, max(1, int(-(-COLD_OVER_CACHE * cache // max(size, 1.0)))))
 
 
-def _warm_up(sample: Callable[[], float]) -> None:
-    end = time.monotonic() + WARM_UP_S
+def _warm_up(sample: Callable[[], float], seconds: float) -> None:
+    end = time.monotonic() + seconds
     sample()
     while time.monotonic() < end:
         sample()

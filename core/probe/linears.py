@@ -51,9 +51,12 @@ def candidates(fmt: str, M: int, K: int, N: int, device: torch.device) -> tuple[
     )
 
 
-def compiled_for(fmt: str, M: int, K: int, N: int) -> humming.Product | None:
-    """What is compiled for the product of x [M, K] and weights [K, N]; None in a format for which nothing is."""
-    return humming.Product(*LAYOUTS[fmt], K, N, M) if fmt in LAYOUTS else None
+def compiled_for(fmt: str, M: int, K: int, N: int, experts: int | None = None) -> humming.Product | None:
+    """What is compiled for the product of x [M, K] and weights [K, N], of so many `experts` where that is given.
+
+    None in a format for which nothing is.
+    """
+    return humming.Product(*LAYOUTS[fmt], K, N, M, experts) if fmt in LAYOUTS else None
 
 
 def _sixteen(x: torch.Tensor, K: int, N: int) -> Kernel:

@@ -26,7 +26,7 @@ def kernel(task: Task, bench: Bench) -> Kernel:
     return _MAKERS[task.quantity](task, bench)
 
 
-def compiled_for(task: Task) -> Iterator[humming.Product]:
+def products(task: Task) -> Iterator[humming.Product]:
     """What has to be compiled before a task's kernels run."""
     s, matrices, rows = task.shape, task.matrices, task.shape.get("batch", 0)
     if task.quantity is Quantity.LINEAR:
@@ -36,10 +36,9 @@ def compiled_for(task: Task) -> Iterator[humming.Product]:
     elif task.quantity is not Quantity.BLOCK:
         return
     for K, N, experts, per_token in matrices:
-        of_format = _compiled_for_experts(task.format, rows, K, N, experts, per_token) if experts \
-            else linears.compiled_for(task.format, rows, K, N)
-        if of_format:
-            yield of_format
+        compiled = linears.compiled_for(task.format, rows * max(1, per_token), K, N, experts or None)
+        if compiled:
+            yield compiled
 
 
 def _copy(task: Task, bench: Bench) -> Kernel:
@@ -82,13 +81,9 @@ def _experts(task: Task, bench: Bench) -> Kernel:
 def _grouped(fmt: str, M: int, K: int, N: int, experts: int, per_token: int, bench: Bench) -> Kernel:
     """Tokens sorted by expert, each sent to `per_token` random ones."""
     way = partial(_grouped_copy, fmt, M, K, N, experts, per_token, bench.device)
-    compiled = _compiled_for_experts(fmt, M, K, N, experts, per_token)
+    compiled = linears.compiled_for(fmt, M * per_token, K, N, experts)
     one = Candidate(humming.PACKAGE if compiled else "torch", way, compiled)
     return bench.fastest(("experts", fmt, f"{M} {K} {N} {experts} {per_token}"), [one], 0.0)
-
-
-def _compiled_for_experts(fmt: str, M: int, K: int, N: int, experts: int, per_token: int) -> humming.Product | None:
-    return None if fmt == "bf16" else humming.Product(*linears.LAYOUTS[fmt], K, N, M * per_token, experts)
 
 
 def _grouped_copy(fmt: str, M: int, K: int, N: int, experts: int, per_token: int, device: torch.device) -> Kernel:

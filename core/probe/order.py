@@ -40,7 +40,7 @@ class Task:
     flops: float = 0.0
     matrices: tuple[tuple[int, int, int, int], ...] = ()    # of a block: (K, N, experts, experts a token)
     rank: int = 0                       # 0 is measured first; the highest go when time is short
-    closing: bool = False               # measured last, in any case
+    closing: bool = False               # measured once more when the card is warm, in any case
 
 
 def task_of(item: Mapping[str, Any]) -> Task:
@@ -117,13 +117,14 @@ CPU: Final = Extent(
 KEY_ROWS: Final = frozenset({1, 8, 64, 256, 2048})     # of a linear: enough to see where a format stops paying
 LARGE_ROWS: Final = 4096            # of a matmul that is as fast as it gets
 REDUCED: Final = tuple(2**power for power in range(14, 27, 3))      # bytes summed over GPUs
+CLOSING: Final = frozenset({Quantity.COPY, Quantity.READ, Quantity.MATMUL})     # what a warm card may be slower at
 ALL_REDUCE_S: Final = 15.0          # for starting as many processes as GPUs, and their points
 
 
 def order(
     spec: ModelSpec, device: str, seconds: float, free_bytes: float | None = None, ranks: int = 1,
 ) -> Order:
-    """Everything to measure for a model's shapes on `device`, by rank: what matters most first, bandwidth again last.
+    """Everything to measure for a model's shapes on `device`, by rank: what matters most first, ceilings again last.
 
     `free_bytes` is the memory a processor's machine has to spare; `ranks` GPUs of the host sum results
     when there are several. Raises ProbeError for a model without matrices to measure.
@@ -150,7 +151,7 @@ def order(
     if extent is CPU:
         remarks += ("FP8 and the AWQ and GPTQ layouts are measured on GPUs only.",)
     limit = None if free_bytes is None else max(GIB, CPU_SHARE * free_bytes)
-    closing = tuple(replace(task, closing=True) for task in _streams(extent.sizes[-1:]))
+    closing = tuple(replace(task, closing=True) for task in tasks if task.quantity in CLOSING and task.rank == 0)
     return Order(
         spec.name, device, seconds - (ALL_REDUCE_S if ranks > 1 else 0.0),
         (*sorted(tasks, key=lambda task: task.rank), *closing), spec.n_layers, ranks, _all_reduces(ranks),

@@ -51,11 +51,12 @@ def with_measured(gpu: GpuSpec, measurement: Measurement) -> GpuSpec:
     """
     if not applies(measurement, gpu):
         return gpu
-    found = _shares(_engine_kernels(measurement), gpu)
+    reached = _engine_kernels(measurement)
+    found = _shares(reached, gpu)
     if not found:
         return gpu
     note = f"Measured on {measurement.date[:10]}: {', '.join(sorted(found))}."
-    measured = _inferred(found, gpu) | found | {DOUBT: _doubt(measurement)}
+    measured = _inferred(found, gpu) | found | _doubts(reached, gpu, measurement)
     return replace(gpu, measured=measured, notes=f"{gpu.notes} {note}".strip())
 
 
@@ -80,10 +81,8 @@ def _shares(found: Ceilings, gpu: GpuSpec) -> dict[str, float]:
         if name in FORMATS:
             key = f"weights_bandwidth {kernel(FORMATS[name], gpu)}"
             out[key] = max(out.get(key, 0.0), rate / bandwidth)
-    for dtype, bits in OPERAND_BITS.items():
-        reached, peak = found.matmul_flops_per_s.get(dtype), gpu.flops.get(dtype)
-        if reached and peak:
-            out[f"matmul_rate {bits}"] = reached / peak
+    for key, dtype in _multiplied(found, gpu).items():
+        out[key] = found.matmul_flops_per_s[dtype] / gpu.flops[dtype]
     for name, rate in found.kv_bytes_per_s.items():
         out[f"kv_bandwidth {KV_FORMATS[name].bits_per_value:.0f}-bit"] = rate / bandwidth
     if found.launch_s:
@@ -96,10 +95,21 @@ def _shares(found: Ceilings, gpu: GpuSpec) -> dict[str, float]:
     return out
 
 
-def _doubt(measurement: Measurement) -> float:
-    """Half-width of what was measured [log]: its own spread, and what a machine that was not quiet adds."""
+def _multiplied(found: Ceilings, gpu: GpuSpec) -> dict[str, str]:
+    """The dtype whose matmuls speak for each width of operands, by the name of its rate in `GpuSpec.measured`."""
+    known = found.matmul_flops_per_s.keys() & {dtype for dtype, peak in gpu.flops.items() if peak}
+    return {f"matmul_rate {bits}": dtype for dtype, bits in OPERAND_BITS.items() if dtype in known}
+
+
+def _doubts(found: Ceilings, gpu: GpuSpec, measurement: Measurement) -> dict[str, float]:
+    """Half-widths for `GpuSpec.measured` [log]: the timings' own spread, what a machine that was not quiet adds, and
+    for matmuls how far a cool card's rate lies from a warm one's."""
     spread = float(np.median([point.timing.relative_ci for point in measurement.points]))
-    return spread if measurement.conditions.quiet else float(np.hypot(spread, NOT_QUIET))
+    of_all = spread if measurement.conditions.quiet else float(np.hypot(spread, NOT_QUIET))
+    return {DOUBT: of_all} | {
+        f"{DOUBT} {key}": float(np.hypot(of_all, found.matmul_doubt[dtype]))
+        for key, dtype in _multiplied(found, gpu).items()
+    }
 
 
 def differences(spec: ModelSpec, gpu: GpuSpec, measurement: Measurement) -> tuple[Difference, ...]:

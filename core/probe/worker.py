@@ -18,6 +18,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from core.probe.bench import COMPILE_SHARE, Bench
+from core.probe.clock import WARM_UP_S, Clock, GpuClock, ProcessorClock
 from core.probe.kernel import FAULT as CUDA_FAULT
 from core.probe.kernel import Absent, why
 from core.probe.measurement import Point, Quantity
@@ -27,11 +28,10 @@ from core.worker import limit_memory, processor_name, say, told
 if TYPE_CHECKING:
     import torch
 
-    from core.probe.clock import Clock
-
 FAULT: Final = 3                # exit code after a CUDA fault: this process can use the GPU no more
 LONGEST_POINT_S: Final = 1.5
-CLOSING_S: Final = 1.0          # kept for each point that closes a probe
+CLOSING_S: Final = 0.5          # kept for each point that closes a probe
+SUSTAINED_S: Final = 0.25       # of load before such a point: at its power limit an H100 SXM slowed within 0.15 s
 
 
 def main() -> int:
@@ -54,9 +54,9 @@ def main() -> int:
 
 
 def _compile_ahead(tasks: Sequence[Task], bench: Bench) -> None:
-    from core.probe.operators import compiled_for
+    from core.probe.operators import products
 
-    bench.compile_ahead(list(dict.fromkeys(product for task in tasks for product in compiled_for(task))))
+    bench.compile_ahead(list(dict.fromkeys(product for task in tasks for product in products(task))))
 
 
 def _measure(tasks: Sequence[Task], bench: Bench, deadline_s: float, out: TextIO) -> int | None:
@@ -81,7 +81,6 @@ def _prepare(order: Mapping[str, Any], out: TextIO) -> Clock:
     """Imports torch, bounds the memory and tells what device this is."""
     import torch
 
-    from core.probe.clock import GpuClock, ProcessorClock
     from core.probe.order import CPU_THREADS
 
     torch.manual_seed(0)
@@ -134,7 +133,8 @@ def _point(task: Task, bench: Bench, deadline_s: float) -> Point:
     first, whole = kernel(task, bench), task.quantity in (Quantity.BLOCK, Quantity.PREFILL)
     copies = 1 if whole else bench.clock.copies(task.bytes)
     kernels = [first, *(kernel(task, bench) for _ in range(copies - 1))]
-    timing = bench.clock.time([one.run for one in kernels], deadline_s, again=not whole)
+    warm_up_s = SUSTAINED_S if task.closing else WARM_UP_S
+    timing = bench.clock.time([one.run for one in kernels], deadline_s, again=not whole, warm_up_s=warm_up_s)
     return Point(task.quantity, task.format, first.name, task.shape, timing, task.bytes, task.flops)
 
 

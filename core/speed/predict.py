@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from core import serving
 from core.efficiency import TERMS, Constants, Labels, labels, load, rates_of, spread
 from core.efficiency.labels import compute
-from core.efficiency.measured import DOUBT, known_parts, narrowed
+from core.efficiency.measured import known_parts, narrowed
 from core.speed.anchors import Anchors, anchored
 from core.speed.cases import Cases, Floats, Prediction, Range, Rows, Times
 from core.speed.steps import Clock, Step, clock
@@ -93,11 +93,16 @@ def measured_widths(
     """The same, narrower by the share of a phase's time that rests on rates a probe of the GPU found."""
     if not any(deployment.gpu.measured for _, deployment in cases.pairs):
         return widths
-    doubt = np.array([deployment.gpu.measured.get(DOUBT, 0.0) for _, deployment in cases.pairs])[cases.which]
-    memory, compute = (known[cases.which] for known in known_parts(cases.pairs, names))
-    shares = [(memory * step.memory + compute * step.compute) / step.seconds for step in (prefill, decode)]
-    of_metric = {"ttft": shares[0], "tpot": shares[1], "throughput": shares[1]}
-    return {metric: narrowed(metric, width, of_metric[metric], doubt) for metric, width in widths.items()}
+    memory, of_memory, compute, of_compute = (
+        column[cases.which] for term in ("weights_bandwidth", "matmul_rate")
+        for column in known_parts(cases.pairs, names, term)
+    )
+    known, doubt = {}, {}
+    for metric, step in (("ttft", prefill), ("tpot", decode), ("throughput", decode)):
+        parts = memory * step.memory / step.seconds, compute * step.compute / step.seconds
+        known[metric] = parts[0] + parts[1]
+        doubt[metric] = of_memory * parts[0] + of_compute * parts[1]
+    return {metric: narrowed(metric, width, known[metric], doubt[metric]) for metric, width in widths.items()}
 
 
 def load_kinds(cases: Cases, times: Times) -> Rows:
