@@ -291,6 +291,18 @@ def test_absurd_values_end_in_one_sentence_that_names_the_key(key: str, value: o
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("model, key, value", [
+    ("meta-llama/Llama-4-Maverick-17B-128E-Instruct", "no_rope_layers", [0]),
+    ("class-default/xlstm", "ffn_round_up_to_multiple_of", 0),
+])
+def test_a_value_of_one_family_that_cannot_be_is_named(model: str, key: str, value: object) -> None:
+    config = json.loads(CONFIGS[model])
+    inner = config.get("text_config", config)
+    inner[key] = value
+    with pytest.raises(ConfigInvalid, match=key):
+        read_config(config, name="x")
+
+
 @pytest.mark.parametrize("key", ["hidden_size", "model_type"])
 def test_missing_keys_are_named(key: str) -> None:
     config = {k: v for k, v in LLAMA.items() if k != key}

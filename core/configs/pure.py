@@ -104,7 +104,7 @@ def read_xlstm(name: str, keys: Keys, top: Keys | None = None, parts: Parts = ()
     hidden, heads = keys.size("hidden_size", "embedding_dim"), keys.size("num_heads", high=2**16)
     qk = int(hidden * keys.number(0.5, "qk_dim_factor", high=64))
     v = int(hidden * keys.number(1.0, "v_dim_factor", high=64))
-    multiple = keys.size_or(64, "ffn_round_up_to_multiple_of")
+    multiple = keys.size_or(64, "ffn_round_up_to_multiple_of", low=1)
     inner = ceil(keys.number(2.667, "ffn_proj_factor", high=64) * hidden / multiple) * multiple
     bias = keys.flag("use_bias")
     linears = (

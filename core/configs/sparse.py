@@ -234,6 +234,8 @@ def read_llama4(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelS
     if types is not None:
         chunked = [kind == "chunked_attention" for kind in types]
     elif rotary:
+        if len(rotary) < n:
+            raise keys.fail("no_rope_layers", len(rotary), f"a list of {n} entries, one a layer")
         chunked = [bool(flag) for flag in rotary[:n]]
     else:
         chunked = [(i + 1) % 4 != 0 for i in range(n)]
