@@ -59,6 +59,21 @@ def test_what_waits_for_a_first_token_does_not_wait_again():
     assert latency[1] == pytest.approx(latency[0], rel=0.1)
 
 
+def test_prompts_that_happen_to_come_together_grow_by_the_e_fold():
+    """vLLM 0.19, MiniMax-M2.5 on four B300, 1,024 + 1,024 tokens: 52 ms at 4 requests, 71 at 16, 129 at 64: neither
+    flat nor a line. Every e-fold of the requests puts `wave` more prompts ahead, each as long as one's own."""
+    timer = clocked()
+    own_s = timer.prefill(np.zeros(1, np.intp), np.ones(1), np.array([2048.0])).seconds[0]
+
+    def ttft(wave: float, requests: float) -> float:
+        rates = replace(timer.rates, wave=np.array([wave]), start=np.zeros(1), wait_steps=np.zeros(1))
+        return float(serving.steady(replace(timer, rates=rates), load_of(requests, 2048, 512.0)).ttft_s[0])
+
+    for requests in (4.0, 64.0):
+        added_s = ttft(0.5, requests) - ttft(0.0, requests)
+        assert added_s == pytest.approx(0.5 * np.log(requests) * own_s, rel=0.02)
+
+
 def test_one_request_alone_is_a_static_batch_of_one_behind_a_server():
     timer = clocked()
     served, static = serving.steady(timer, load_of(1.0)), serving.static(timer, load_of(1.0))
