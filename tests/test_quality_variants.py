@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import bitsandbytes
 import pytest
 import torch
 from compressed_tensors.quantization import QuantizationArgs
@@ -12,7 +13,9 @@ from core import catalogue
 from core.errors import InputError, QualityError
 from core.formats import FORMATS, KV_FORMATS
 from core.quality import VARIANTS, budget, chosen, estimate_cost, refusal
+from core.quality.bnb import _nf4
 from core.quality.kv import _fp8, _int8
+from core.quality.products import fast_products
 from core.quality.rtn import rounded
 from core.units import GIB, MIB
 
@@ -42,6 +45,33 @@ def test_no_weight_moves_more_than_half_a_level():
     assert (moved <= level * 1.0001).all() and (moved > level * 0.4).all()     # the zero point rounds too
     assert (rounded(torch.tensor([[0.0, 1.5, -1.5, 0.0]]), 4, 4)[0, [0, 3]] == 0).all()
     assert torch.equal(rounded(torch.zeros(2, 8), 4, 8), torch.zeros(2, 8))
+
+
+@pytest.mark.parametrize("shape", [(64, 128), (48, 80)])
+def test_nf4_is_what_the_layer_of_bitsandbytes_multiplies_by(shape):
+    torch.manual_seed(3)
+    plain = torch.nn.Linear(shape[1], shape[0], bias=False).bfloat16()
+    layer = bitsandbytes.nn.Linear4bit(*shape[::-1], False, torch.bfloat16, compress_statistics=False, quant_type="nf4")
+    layer.weight = bitsandbytes.nn.Params4bit(
+        plain.weight.data.clone(), requires_grad=False, quant_type="nf4", blocksize=64, compress_statistics=False)
+    x = torch.randn(7, shape[1], dtype=torch.bfloat16)
+    with torch.inference_mode():
+        theirs, exact = layer.to("cpu")(x), plain(x)
+        assert torch.equal(_nf4(plain)(x), theirs) and not torch.equal(exact, theirs)
+
+
+def test_fast_products_are_rounded_once(monkeypatch):
+    """As torch's own kernel, which also adds up in 32 bits: within the rounding of the last of 8 bits."""
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    torch.manual_seed(4)
+    x, linear = torch.randn(5, 256, dtype=torch.bfloat16), torch.nn.Linear(256, 64).bfloat16()
+    with torch.inference_mode():
+        slow = linear(x)
+        with fast_products("cpu"):
+            fast, wide, product = linear(x), linear.float()(x.float()), x @ x.T
+    assert fast.dtype == product.dtype == torch.bfloat16 and wide.dtype == torch.float32
+    assert torch.equal(fast, wide.bfloat16()) and torch.equal(product, (x.float() @ x.float().T).bfloat16())
+    assert torch.allclose(fast.float(), slow.float(), rtol=2**-7, atol=0)
 
 
 def test_a_cache_in_8_bits_keeps_what_8_bits_hold():

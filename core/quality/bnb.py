@@ -39,14 +39,9 @@ def _int8(linear: Linear) -> Module:
 
 
 def _nf4(linear: Linear) -> Module:
-    import bitsandbytes as bnb
+    """The matrix with its weights as NF4 holds them: bitsandbytes' layer, too, multiplies by them dequantised."""
+    from bitsandbytes import functional
 
-    made: Module = bnb.nn.Linear4bit(
-        linear.in_features, linear.out_features, linear.bias is not None, linear.weight.dtype,
-        compress_statistics=False, quant_type="nf4",
-    )
-    made.weight = bnb.nn.Params4bit(
-        linear.weight.data.cpu(), requires_grad=False, quant_type="nf4", blocksize=BLOCK, compress_statistics=False,
-    )
-    made.bias = linear.bias
-    return made
+    packed, state = functional.quantize_4bit(linear.weight.data, blocksize=BLOCK, quant_type="nf4")
+    linear.weight.data = functional.dequantize_4bit(packed, state)
+    return linear

@@ -25,6 +25,7 @@ from core.quality.calibrate import Texts, continuations, tokenised, windows
 from core.quality.make import Means, make
 from core.quality.metrics import Tokens, spread
 from core.quality.order import Order
+from core.quality.products import fast_products
 from core.quality.variants import BITSANDBYTES, COMPRESSOR, LOADERS, Variant, chosen
 from core.quality_measured import Score, WorstPrompt
 from core.worker import limit_memory, processor_name, ran_out_of_memory, say, told
@@ -50,8 +51,10 @@ def main() -> int:
     """Runs the order; the exit code."""
     heard, out = told()
     folder = Path(heard.pop("folder"))
+    order = Order.of(heard)
     try:
-        _run(Order.of(heard), folder, out)
+        with fast_products(order.device):
+            _run(order, folder, out)
     except SweetspotError as error:
         say(out, refused=str(error))
     except EXPECTED as error:
