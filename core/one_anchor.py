@@ -8,13 +8,12 @@ from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from core.efficiency import fit
 from core.efficiency.published import METRICS, Published
-from core.efficiency.terms import TERMS
 from core.speed import anchors
 from core.speed.cases import Floats, Prediction, Range, Rows
+from core.speed.predict import sensitivity
 
 DRAWS: Final = 32                # of the measured case; their errors count together, 8 leave a point to chance
 
@@ -24,8 +23,8 @@ def errors(model: fit.Model, theta: Floats, unseen: Mapping[str, Floats], *, lay
 
     `layout`: anchors come from the same GPUs and layout, else from any.
     """
-    data = model.problem.data
-    figures = anchors.figures(data.cases, _prediction(data, unseen), lambda _: _sensitivity(model, theta))
+    data, constants = model.problem.data, fit.constants(model.problem, theta)
+    figures = anchors.figures(data.cases, _prediction(data, unseen), lambda cases: sensitivity(cases, constants))
     row = np.tile(np.arange(len(data.cases.which)), len(METRICS))
     miss = np.log(np.concatenate([data.measured(m) / unseen[m] for m in METRICS]))
     draws = np.random.default_rng(0)
@@ -50,17 +49,6 @@ def _deployments(data: Published, layout: bool) -> list[Rows]:
     published = np.isfinite(np.stack([data.measured(m) for m in METRICS])).any(axis=0)
     groups = [np.flatnonzero((names == name) & published) for name in np.unique(names)]
     return [rows for rows in groups if len(rows) > 1]
-
-
-def _sensitivity(model: fit.Model, theta: Floats) -> Mapping[str, Floats]:
-    """Derivatives of the log of every figure by every term [rows, terms]."""
-    def logs(nudged: int | None = None) -> NDArray[np.float64]:
-        values = model.predict(theta, nudged)
-        return np.log(np.stack([values[m] for m in METRICS]))
-
-    here = logs()
-    slopes = np.nan_to_num(np.stack([(logs(i) - here) / fit.STEP for i in range(len(TERMS))], axis=-1))
-    return dict(zip(anchors.METRICS, slopes, strict=True))
 
 
 def _prediction(data: Published, unseen: Mapping[str, Floats]) -> Prediction:

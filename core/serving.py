@@ -63,7 +63,7 @@ def steady(clock: Clock, load: Load) -> Times:
     own = clock.prefill(pair, np.ones_like(seated), load.input_tokens).seconds
     alone = clock.decode(pair, np.ones_like(seated), context).seconds
     others = seated - 1
-    ahead = np.minimum(r.start[pair] * others + r.wave[pair] * np.log1p(others), others)
+    ahead = np.minimum(r.synchronised_share[pair] * others + r.wave[pair] * np.log1p(others), others)
 
     def steps(prompts: Floats | float) -> Floats:
         return np.maximum(1.0, prompts * load.input_tokens / w.chunk[pair])

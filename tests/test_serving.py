@@ -50,8 +50,8 @@ def test_what_waits_for_a_first_token_does_not_wait_again():
     """
     timer = clocked()
     apart, waves = (
-        serving.steady(replace(timer, rates=replace(timer.rates, start=np.array([start]))),
-                       load_of(64.0, 2048, 128.0)) for start in (0.0, 0.5)
+        serving.steady(replace(timer, rates=replace(timer.rates, synchronised_share=np.array([share]))),
+                       load_of(64.0, 2048, 128.0)) for share in (0.0, 0.5)
     )
     assert waves.ttft_s[0] > 3 * apart.ttft_s[0]
     assert waves.tpot_s[0] < 0.9 * apart.tpot_s[0]
@@ -66,7 +66,8 @@ def test_prompts_that_happen_to_come_together_grow_by_the_e_fold():
     own_s = timer.prefill(np.zeros(1, np.intp), np.ones(1), np.array([2048.0])).seconds[0]
 
     def ttft(wave: float, requests: float) -> float:
-        rates = replace(timer.rates, wave=np.array([wave]), start=np.zeros(1), wait_steps=np.zeros(1))
+        rates = replace(timer.rates, wave=np.array([wave]), synchronised_share=np.zeros(1),
+                        wait_steps=np.zeros(1))
         return float(serving.steady(replace(timer, rates=rates), load_of(requests, 2048, 512.0)).ttft_s[0])
 
     for requests in (4.0, 64.0):

@@ -33,10 +33,10 @@ def deployed(model, gpu, weights, tp, engine):
 
 def steady(spec, deployment, kv_tokens, concurrency, prompt, answer):
     """Steady state with arrivals spread evenly: published benchmarks send theirs in waves, which the fitted
-    `wave` and `start` describe and a simulation of independent users must not have."""
+    `wave` and `synchronised_share` describe and a simulation of independent users must not have."""
     pairs = ((spec, deployment),)
     known = rates(labels(pairs), load())
-    timer = clock(work(pairs), replace(known, wave=np.zeros(1), start=np.zeros(1)))
+    timer = clock(work(pairs), replace(known, wave=np.zeros(1), synchronised_share=np.zeros(1)))
     columns = (np.array([float(x)]) for x in (concurrency, prompt, answer, kv_tokens))
     return serving.steady(timer, serving.Load(np.zeros(1, np.intp), *columns))
 

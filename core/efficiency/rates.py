@@ -32,7 +32,7 @@ class Rates:
     pipeline_share: NDArray[np.float64]
     request_s: NDArray[np.float64]
     wait_steps: NDArray[np.float64]
-    start: NDArray[np.float64]
+    synchronised_share: NDArray[np.float64]
     wave: NDArray[np.float64]
     interference: NDArray[np.float64]
     fill: NDArray[np.float64]

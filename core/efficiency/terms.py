@@ -130,7 +130,7 @@ TERMS: Final[tuple[Term, ...]] = (
         engine=0.5, release=0.4,
     ),
     _term(
-        "start", "share", 0.05, 0.5,
+        "synchronised_share", "share", 0.05, 0.5,
         "part of the requests in flight that is ahead of a new one however many there are",
         "benchmarks that send ten prompts for each request in flight start a tenth together: half of those wait",
         share=True, engine=0.5, release=0.3,

@@ -13,6 +13,7 @@ import numpy as np
 from core import gpus
 from core.errors import QualityError
 from core.models import ModelSpec
+from core.quality.compressor import LOGITS
 from core.quality.order import SEQUENCE_TOKENS, SEQUENCES
 from core.quality.variants import Variant
 from core.settings import is_public, switch
@@ -73,7 +74,8 @@ def estimate_cost(
     seconds = START_S + handling + pass_s * ((1 + len(variants)) * tokens + making * text_tokens)
     in_32_bits = spec.shipped is not None and spec.shipped.format.startswith("gguf")
     copies = 2 * FULL_BYTES if in_32_bits else FULL_BYTES       # model and variant, each in the checkpoint's own bits
-    logits = longest * spec.vocab_size * FULL_BYTES
+    batch = LOGITS if calibrated else 0         # of calibration texts side by side
+    logits = max(longest * spec.vocab_size, batch) * FULL_BYTES
     return Cost(
         seconds, seconds / SPREAD, seconds * SPREAD,
         memory_bytes=spec.total_params * copies + LOGITS_COPIES * logits + LIBRARIES_BYTES,

@@ -15,7 +15,8 @@ def fast_products(device: str) -> AbstractContextManager[object]:
     import torch
     from torch.overrides import TorchFunctionMode
 
-    if device != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)    # torch for Macs comes without
+    if device != "cpu" or (supported and supported()):
         return nullcontext()
     products = {torch.nn.functional.linear, torch.matmul, torch.Tensor.matmul, torch.Tensor.__matmul__, torch.bmm}
 
