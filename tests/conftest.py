@@ -160,6 +160,6 @@ def start_and_cancel(page, start, link, patience_ms):
 def page(chromium):
     """A fresh visitor: own context, nothing remembered."""
     context = chromium.new_context(viewport={"width": 1440, "height": 1000}, accept_downloads=True)
-    context.set_default_timeout(30_000)
+    context.set_default_timeout(60_000)
     yield context.new_page()
     context.close()

@@ -50,7 +50,7 @@ def bad_app(tmp_path_factory):
 def visitor(chromium):
     """One visitor for all of them: the app's own files load once."""
     context = chromium.new_context(viewport={"width": 1440, "height": 1000})
-    context.set_default_timeout(30_000)
+    context.set_default_timeout(60_000)
     yield context.new_page()
     context.close()
 

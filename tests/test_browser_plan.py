@@ -12,7 +12,7 @@ from tests.hub_server import demo
 
 VERDICT = ".st-key-verdict"
 PAGES = ("compare", "traffic", "probe", "catalogue", "saved", "accuracy")
-expect.set_options(timeout=30_000)
+expect.set_options(timeout=60_000)
 
 
 def verdict(page):
