@@ -52,8 +52,8 @@ FLOOR: Final = Variant("bf16", "BF16, the noise floor", Maker.CAST)
 _AWQ_FORMATS: Final = {32: "int4-g32", 64: "int4-g64", 128: "awq-int4"}
 _GPTQ_FORMATS: Final = {32: "gptq-int4-g32", 64: "int4-g64", 128: "gptq-int4"}
 _INT4_FORMATS: Final = {32: "int4-g32", 64: "int4-g64", 128: "int4"}
-_AWQ_PASSES: Final = 12.0           # a forward of each block over half the text for every point of its grid of 20
-_GPTQ_PASSES: Final = 6.0           # a forward, the Hessians, and the columns one after the other
+_AWQ_PASSES: Final = 16.0           # a forward of each block over half the text for every point of its grid of 20
+_GPTQ_PASSES: Final = 7.0           # a forward, the Hessians, and the columns one after the other
 
 VARIANTS: Final = {variant.name: variant for variant in (
     FLOOR,
