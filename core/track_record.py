@@ -118,14 +118,14 @@ def digest(path: Path = PUBLISHED) -> str:
 
 
 def write(record: TrackRecord, path: Path = PATH) -> None:
-    """Keep a track record, three significant digits a figure."""
+    """Keep a track record, with digits enough for the screen to say what `make accuracy` prints."""
     with path.open("w", encoding="utf-8", newline="") as file:
         head = {
-            "published_sha256": record.published_sha256, "format_ratio": round(record.format_ratio, 4),
-            "coverage": {metric: round(share, 3) for metric, share in record.coverage.items()},
-            "regret": {what: round(share, 4) for what, share in record.regret.items()},
+            "published_sha256": record.published_sha256, "format_ratio": round(record.format_ratio, 6),
+            "coverage": {metric: round(share, 6) for metric, share in record.coverage.items()},
+            "regret": {what: round(share, 6) for what, share in record.regret.items()},
             "anchored": {
-                where: {metric: [found.cases, *(round(share, 4) for share in (found.median, found.p90, found.bias))]
+                where: {metric: [found.cases, *(round(share, 6) for share in (found.median, found.p90, found.bias))]
                         for metric, found in by_metric.items()}
                 for where, by_metric in record.anchored.items()
             },
@@ -137,7 +137,7 @@ def write(record: TrackRecord, path: Path = PATH) -> None:
             figures = (points.measured, points.predicted, points.in_sample)
             names = (points.gpu, points.weights, points.engine, points.model, points.source)
             for row in zip(*figures, *names, strict=True):
-                out.writerow([metric, *(f"{value:.4g}" for value in row[:3]), *row[3:]])
+                out.writerow([metric, *(f"{value:.6g}" for value in row[:3]), *row[3:]])
 
 
 @cache

@@ -267,7 +267,7 @@ def table(field: Field, rows: np.ndarray, on_front: np.ndarray, found: Picks) ->
         picked = st.dataframe(
             pd.DataFrame([_row(field, row, bool(on_front[row]), names.get(row, "")) for row in order]),
             hide_index=True, on_select="rerun", selection_mode="single-row", key="compare_table", height=420,
-            alt="Deployments with their speed, price and formats",
+            alt="Deployments with their speed, price and formats", placeholder="–",
             column_config={
                 "Pick": st.column_config.TextColumn(pinned=True, width="small"),
                 "GPU": st.column_config.TextColumn(pinned=True),

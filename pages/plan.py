@@ -285,6 +285,7 @@ def others(plan: Plan) -> None:
         st.dataframe(
             rows,
             hide_index=True,
+            placeholder="–",
             alt="Weight formats with their speeds, expected loss of quality, and why each is not recommended",
             column_config={
                 "TPOT, ms": st.column_config.NumberColumn(format="%.1f"),

@@ -83,7 +83,7 @@ def scores(found: Sequence[Score], spec: ModelSpec, *, key: str) -> None:
     """The variants as a table, the noise floor first, what was published beside them."""
     number = st.column_config.NumberColumn
     st.dataframe(
-        [_row(score, spec) for score in found], hide_index=True, key=key,
+        [_row(score, spec) for score in found], hide_index=True, key=key, placeholder="–",
         alt="Variants with divergence, agreement, perplexity and loss",
         column_config={
             "Variant": st.column_config.TextColumn(pinned=True),
