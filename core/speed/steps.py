@@ -12,6 +12,7 @@ from core.speed.cases import Floats, Rows
 from core.speed.work import ACTIVATION_BYTES, Work
 
 TOKENS: Final[Floats] = np.exp2(np.arange(0, 16.5, 0.5))      # rows of a matmul at which times are tabulated
+BLOCK: Final = 128               # pairs tabulated at a time: a comparison's 5,600 at once took 120 MB
 EAGER_KERNELS: Final = 2.5       # kernels an eager engine launches where others fuse one
 # Terms the tables of matmuls depend on
 TABULATED: Final = frozenset({"weights_bandwidth", "matmul_rate", "expert_rate", "expert_imbalance"})
@@ -119,13 +120,22 @@ class Tables:
 
 def tables(work: Work, rates: Rates) -> Tables:
     """Tabulate the matmuls of every pair once; rows are then interpolated."""
-    costs = matmuls(work, rates, np.arange(len(work.pair)), TOKENS)
+    blocks = [_tabulated(work, rates, first, first + BLOCK) for first in range(0, len(work.first), BLOCK)]
+    stack, memory, head = (np.concatenate(column) for column in zip(*blocks, strict=True))
+    return Tables(np.log(stack), memory / stack, np.log(head))
+
+
+def _tabulated(work: Work, rates: Rates, low: int, high: int) -> tuple[Floats, Floats, Floats]:
+    """Seconds of the stack, those of them bound by memory, and of the head; pairs `low` to `high` [pairs, TOKENS]."""
+    first, head = work.first[low:high], work.head[low:high]
+    ops = np.arange(first[0], work.first[high] if high < len(work.first) else len(work.pair))
+    costs = matmuls(work, rates, ops, TOKENS)
     seconds = costs.seconds
     by_memory = np.where(costs.memory_s >= costs.compute_s, seconds, 0.0)
-    head = seconds[work.head]
-    stack = np.add.reduceat(seconds, work.first, axis=0) - head
-    memory = np.add.reduceat(by_memory, work.first, axis=0) - by_memory[work.head]
-    return Tables(np.log(stack), memory / stack, np.log(head))
+    first, head = first - ops[0], head - ops[0]
+    stack = np.add.reduceat(seconds, first, axis=0) - seconds[head]
+    memory = np.add.reduceat(by_memory, first, axis=0) - by_memory[head]
+    return stack, memory, seconds[head]
 
 
 def _between(table: Floats, pair: Rows, tokens: Floats) -> Floats:
