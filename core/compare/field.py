@@ -34,6 +34,7 @@ class Board:
     parts: tuple[Deployment, ...]       # what has to be computed once
     which: NDArray[np.intp]             # [layouts] the part that each is made of
     footprints: tuple[Footprint, ...]   # [parts]
+    timed: speed.Timed | None           # the parts; None where there are none
 
 
 @dataclass(frozen=True)
@@ -117,11 +118,13 @@ def board(
     kv_formats: tuple[str, ...] | None = None,
     measured: Sequence[QualityMeasurement] = (),
 ) -> Board:
-    """All layouts of the model within the tolerance for loss of quality, and what each holds in memory."""
+    """All layouts of the model within the tolerance for loss of quality, with their memory and step times."""
     found = candidates(Losses(spec, tuple(measured)), among, quality_loss, engines, counts=counts, splits=splits,
                        formats=formats, kv_formats=kv_formats)
     parts, which = _distinct(spec, found.deployments)
-    return Board(spec, found, tuple(parts), which, tuple(memory.footprint(spec, part) for part in parts))
+    footprints = tuple(memory.footprint(spec, part) for part in parts)
+    return Board(spec, found, tuple(parts), which, footprints,
+                 speed.timed([(spec, part) for part in parts]) if parts else None)
 
 
 def compare(layouts: Board, workload: Workload) -> Field:
@@ -141,7 +144,7 @@ def compare(layouts: Board, workload: Workload) -> Field:
         input_tokens=np.full(rows, float(workload.input_tokens)),
         output_tokens=np.full(rows, float(workload.output_tokens)),
         kv_tokens=np.maximum(held / np.array([part.dp for part in parts], float), 1.0) * workload.context_tokens,
-    ))
+    ), known=layouts.timed)
     return Field(
         spec=layouts.spec, workload=workload, deployments=found.deployments, losses=found.losses,
         footprints=tuple(layouts.footprints[i] for i in which), capacity=held[which] * shared, prediction=prediction,

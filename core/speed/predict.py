@@ -1,7 +1,7 @@
 """Columns of cases in, columns of times with ranges and bounds out."""
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from core import serving
 from core.efficiency import TERMS, Constants, Labels, labels, load, rates_of, spread
-from core.efficiency.labels import compute
+from core.efficiency.labels import Pair, compute
 from core.efficiency.measured import known_parts, narrowed
 from core.speed.anchors import Anchors, anchored
 from core.speed.cases import Cases, Floats, Prediction, Range, Rows, Times
@@ -23,19 +23,32 @@ NUDGE: Final = 1e-3         # of a term, for numerical derivatives [log or logit
 CROWDED: Final = 0.8         # of the seats in use from which small errors in memory decide about queueing
 
 
-def predict(cases: Cases, *, anchors: Anchors | None = None, constants: Constants | None = None) -> Prediction:
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """Pairs with all of a prediction that no load changes."""
+
+    names: Labels                # what their ranges go by
+    clock: Clock
+
+
+def timed(pairs: Sequence[Pair]) -> Timed:
+    """Names and tabulated step times of the pairs; at least one of them."""
+    return Timed(labels(pairs), clock(work(pairs), rates_of(pairs, load())))
+
+
+def predict(cases: Cases, *, anchors: Anchors | None = None, known: Timed | None = None) -> Prediction:
     """TTFT, TPOT, throughput and bounds of every row. Shapes: see `Cases` and `Prediction`.
 
     `anchors` are measurements: estimates of the same model, GPU, engine and format move towards them.
+    `known` is `timed(cases.pairs)`, for who asks about the same pairs again.
     """
     if not cases.pairs:
         return _nothing()
-    known = constants or load()
-    names = labels(cases.pairs)
-    timer = clock(work(cases.pairs), rates_of(cases.pairs, known))
+    of_pairs, constants = known or timed(cases.pairs), load()
+    timer, names = of_pairs.clock, of_pairs.names
     times = run(timer, cases)
     prefill, decode = phases(timer, cases, times)
-    width = measured_widths(half_widths(cases, times, names, known), cases, names, prefill, decode)
+    width = measured_widths(half_widths(cases, times, names, constants), cases, names, prefill, decode)
     per_gpu = times.output_tokens_per_s / timer.work.gpus[cases.which]
     estimate = Prediction(
         ttft_s=_range(times.ttft_s, width["ttft"]),
@@ -47,8 +60,7 @@ def predict(cases: Cases, *, anchors: Anchors | None = None, constants: Constant
     )
     if anchors is None:
         return estimate
-    at_anchors = predict(anchors.cases, constants=known)
-    return anchored(cases, estimate, anchors, at_anchors, lambda rows: sensitivity(rows, known))
+    return anchored(cases, estimate, anchors, predict(anchors.cases), lambda rows: sensitivity(rows, constants))
 
 
 def _nothing() -> Prediction:
@@ -117,11 +129,6 @@ def _peak_doubt(cases: Cases) -> Floats:
     """Half the log of the range of a peak that is not one published number [pairs]."""
     ranges = [d.gpu.flops_range.get(compute(d.weights, d.gpu)) for _, d in cases.pairs]
     return np.array([0.5 * np.log(r[1] / r[0]) if r else 0.0 for r in ranges])
-
-
-def clocked(cases: Cases, constants: Constants) -> Clock:
-    """Step times for the pairs of the cases."""
-    return clock(work(cases.pairs), rates_of(cases.pairs, constants))
 
 
 def run(timer: Clock, cases: Cases) -> Times:
