@@ -16,17 +16,21 @@ if TYPE_CHECKING:
 
 STRENGTH: Final = 0.5               # SmoothQuant's alpha: what the paper takes for most models (arXiv 2211.10438)
 MOST_HEADROOM: Final = 2.0**10      # activations grow by as much: far from the limits of BF16
-# Norms before and after each block: what follows attention is no longer what the next matrices read.
-GEMMA: Final = ("Gemma2ForCausalLM", "Gemma3ForCausalLM", "Gemma3ForConditionalGeneration")
-NORMED_AFTER: Final = ("Exaone4ForCausalLM", "Olmo2ForCausalLM", "Olmo3ForCausalLM")
+# Where a model norms, by the name of one such in llm-compressor's registry
+AROUND: Final = "Gemma2ForCausalLM"     # before and after each block: what follows attention is not what comes next
+AFTER: Final = "Exaone4ForCausalLM"     # after each block alone
+PLACES: Final = {
+    "Gemma2ForCausalLM": AROUND, "Gemma3ForCausalLM": AROUND, "Gemma3ForConditionalGeneration": AROUND,
+    "Exaone4ForCausalLM": AFTER, "Olmo2ForCausalLM": AFTER, "Olmo3ForCausalLM": AFTER,
+}
 
 
 def awq(model: PreTrainedModel) -> Any:
     """The modifier that seeks AWQ's scales for this model. Raises QualityError where none would leave it the same.
 
     llm-compressor 0.14 pins cached activations always, and torch refuses to pin memory without an accelerator.
-    It spares q, k and v of Gemma 3, which smoothed had done harm (its issue 2522); the harm is the cast that
-    `_headroom` mends, and without q, k and v AWQ is no better there than rounding.
+    It spares q, k and v of Gemma 3, for smoothing them did harm (its issue 2522); the harm is the cast that
+    `_with_headroom` mends, and without q, k and v AWQ is no better there than rounding.
     """
     import torch
     from llmcompressor.modifiers.transform.awq import AWQModifier
@@ -46,8 +50,7 @@ def awq(model: PreTrainedModel) -> Any:
         def _compute_best_scale(self, mapping: Any, *given: Any) -> torch.Tensor:
             return _with_headroom(super()._compute_best_scale(mapping, *given), mapping.smooth_layer)
 
-    alike: dict[tuple[str, ...], str] = {GEMMA: "Gemma2ForCausalLM", NORMED_AFTER: "Exaone4ForCausalLM"}
-    return MendedAWQModifier(mappings=AWQ_MAPPING_REGISTRY.get(alike.get(_family(model))))
+    return MendedAWQModifier(mappings=AWQ_MAPPING_REGISTRY.get(_place(model)))
 
 
 def smoothquant(model: PreTrainedModel) -> Any:
@@ -60,24 +63,22 @@ def smoothquant(model: PreTrainedModel) -> Any:
                         if mapping.balance_layers is balance_layers)
             return _with_headroom(super()._calculate_smoothing_scales(balance_layers, activation_scales), norm)
 
-    family = _family(model)
-    if family is NORMED_AFTER:
+    place = _place(model)
+    if place == AFTER:
         raise QualityError("SmoothQuant needs a norm before the matrices, and this model norms what comes after them")
     mappings = [
         (["re:.*q_proj", "re:.*k_proj", "re:.*v_proj"], "re:.*input_layernorm"),
         (["re:.*gate_proj", "re:.*up_proj"], "re:.*pre_feedforward_layernorm"),
     ]
-    return MendedSmoothQuantModifier(smoothing_strength=STRENGTH, mappings=mappings if family is GEMMA else None)
+    return MendedSmoothQuantModifier(smoothing_strength=STRENGTH, mappings=mappings if place == AROUND else None)
 
 
-def _family(model: PreTrainedModel) -> tuple[str, ...]:
-    """GEMMA, NORMED_AFTER, or () for norms before each block only. Raises QualityError where it is none of them."""
+def _place(model: PreTrainedModel) -> str:
+    """AROUND, AFTER, or "" for norms before each block alone. Raises QualityError where it is none of them."""
     name = type(model).__name__
-    if family := next((known for known in (GEMMA, NORMED_AFTER) if name in known), ()):
-        return family
-    if any(path.endswith("post_feedforward_layernorm") for path, _ in model.named_modules()):
+    if name not in PLACES and any(path.endswith("post_feedforward_layernorm") for path, _ in model.named_modules()):
         raise QualityError(f"no scales are known that leave a {name} the same, for it norms what comes after a block")
-    return ()
+    return PLACES.get(name, "")
 
 
 def _with_headroom(scales: torch.Tensor, norm: Any) -> torch.Tensor:
