@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from core.__main__ import main
 from core.errors import InputError, ModelError, QualityError, SweetspotError
@@ -20,6 +21,7 @@ from tests.hub_server import HubServer, Repo
 from tests.small_model import smollm2, tiny
 
 WORKER = "core.quality.worker"
+MODIFIERS = {"AWQModifier", "GPTQModifier", "QuantizationModifier", "SmoothQuantModifier"}      # that it knows
 DATA = Path(__file__).parent / "data"
 PROSE = tuple((DATA / "prose.txt").read_text(encoding="utf-8").split("\n---\n"))
 
@@ -73,27 +75,30 @@ def test_a_real_model_strays_in_the_published_order():
 
 
 def test_checkpoints_are_saved_and_read_back(folder, tmp_path, capsys):
-    """GPTQ, AWQ and FP8 of llm-compressor on a machine without an accelerator, through the command."""
+    """GPTQ, AWQ, W8A8 and FP8 of llm-compressor without an accelerator, through the command, recipes and all."""
     prompts = tmp_path / "prompts.jsonl"
     prompts.write_text("\n".join(json.dumps({"prompt": text[:160]}) for text in PROSE[:8]), encoding="utf-8")
     calibration = tmp_path / "calibration.txt"
     calibration.write_text(PROSE[9], encoding="utf-8")
-    out = tmp_path / "out"
+    out, made = tmp_path / "out", {"awq-g32": 4, "gptq-g64": 4, "fp8": 8, "w8a8-smooth": 8}
     assert main([
-        "quality", "--model", str(folder), "--prompts", str(prompts), "--formats", "awq-g32,gptq-g64,fp8,awq-g32",
+        "quality", "--model", str(folder), "--prompts", str(prompts), "--formats",
+        "awq-g32,gptq-g64,fp8,w8a8-smooth,awq-g32",
         "--calibration", str(calibration), "--save", str(out), "--device", "cpu", "--json", "--offline",
     ]) == 0
     found = from_json(capsys.readouterr().out)
-    assert [score.variant for score in found.scores] == ["bf16", "awq-g32", "gptq-g64", "fp8"], found.lost
+    assert [score.variant for score in found.scores] == ["bf16", *made], found.lost
     assert found.calibration.endswith("of given text") and found.prompts == 8
     assert all(prompt.text == "" and prompt.tokens == () for score in found.scores for prompt in score.worst)
-    assert sorted(path.name for path in out.iterdir()) == ["awq-g32", "fp8", "gptq-g64"]
-    for score, bits in zip(found.scores[1:], (4, 4, 8), strict=True):
+    assert sorted(path.name for path in out.iterdir()) == sorted(made)
+    for score, bits in zip(found.scores[1:], made.values(), strict=True):
         assert score.method.startswith("llmcompressor 0.14.0") and "saved and read back" in score.method
         config = json.loads((out / score.variant / "config.json").read_text())
         assert config["quantization_config"]["quant_method"] == "compressed-tensors"
         assert config["quantization_config"]["config_groups"]["group_0"]["weights"]["num_bits"] == bits
         assert {"model.safetensors", "tokenizer.json"} <= {file.name for file in (out / score.variant).iterdir()}
+        recipe = yaml.safe_load((out / score.variant / "recipe.yaml").read_text())      # as llm-compressor reads it
+        assert recipe["default_stage"]["default_modifiers"].keys() <= MODIFIERS
     with pytest.raises(QualityError, match="exists already"):
         check(order(folder, "fp8", save=str(out)), silent)
 

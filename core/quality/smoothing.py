@@ -33,7 +33,7 @@ def awq(model: PreTrainedModel) -> Any:
     `_with_headroom` mends, and without q, k and v AWQ is no better there than rounding.
     """
     import torch
-    from llmcompressor.modifiers.transform.awq import AWQModifier
+    from llmcompressor.modifiers.transform import awq as library
     from llmcompressor.modifiers.transform.awq.mappings import AWQ_MAPPING_REGISTRY
     from llmcompressor.pipelines.cache import IntermediatesCache
 
@@ -41,7 +41,7 @@ def awq(model: PreTrainedModel) -> Any:
         def pin_memory(self, batch_index: int, input_names: list[str] | None = None) -> None:
             """Nothing is pinned: the activations are used where they are."""
 
-    class MendedAWQModifier(AWQModifier):  # type: ignore[misc]  # as above
+    class AWQModifier(library.AWQModifier):  # type: ignore[misc]  # as above; recipes that are saved name the class
         def _setup_activation_cache_hooks(self) -> None:
             super()._setup_activation_cache_hooks()
             for parent in () if torch.accelerator.is_available() else self._parent_args_cache:
@@ -50,14 +50,17 @@ def awq(model: PreTrainedModel) -> Any:
         def _compute_best_scale(self, mapping: Any, *given: Any) -> torch.Tensor:
             return _with_headroom(super()._compute_best_scale(mapping, *given), mapping.smooth_layer)
 
-    return MendedAWQModifier(mappings=AWQ_MAPPING_REGISTRY.get(_place(model)))
+    return AWQModifier(mappings=AWQ_MAPPING_REGISTRY.get(_place(model)))
 
 
 def smoothquant(model: PreTrainedModel) -> Any:
     """The modifier that evens activations out. Raises QualityError where no norm comes before the matrices."""
-    from llmcompressor.modifiers.transform.smoothquant import SmoothQuantModifier
+    from llmcompressor.modifiers.transform import smoothquant as library
 
-    class MendedSmoothQuantModifier(SmoothQuantModifier):  # type: ignore[misc]  # as above
+    class SmoothQuantModifier(library.SmoothQuantModifier):  # type: ignore[misc]  # as above
+        def _infer_mappings_from_model(self, model: Any) -> list[list[Any]]:
+            return [list(mapping) for mapping in super()._infer_mappings_from_model(model)]     # recipes hold no tuples
+
         def _calculate_smoothing_scales(self, balance_layers: Any, activation_scales: torch.Tensor) -> torch.Tensor:
             norm = next(mapping.smooth_layer for mapping in self.resolved_mappings_
                         if mapping.balance_layers is balance_layers)
@@ -70,7 +73,7 @@ def smoothquant(model: PreTrainedModel) -> Any:
         (["re:.*q_proj", "re:.*k_proj", "re:.*v_proj"], "re:.*input_layernorm"),
         (["re:.*gate_proj", "re:.*up_proj"], "re:.*pre_feedforward_layernorm"),
     ]
-    return MendedSmoothQuantModifier(smoothing_strength=STRENGTH, mappings=mappings if place == AROUND else None)
+    return SmoothQuantModifier(smoothing_strength=STRENGTH, mappings=mappings if place == AROUND else None)
 
 
 def _place(model: PreTrainedModel) -> str:
