@@ -219,11 +219,14 @@ def test_the_comparison_as_csv_and_json(field):
 def test_the_picture_names_the_front_and_the_picks():
     offers = [
         Offer(20, 900, "A", 1, "", 1.0, meets=True, on_front=True),
-        Offer(90, 300, "B", 2, "", 2.0, meets=True, on_front=True),
+        Offer(90, 300, "B 80GB", 2, "", 2.0, meets=True, on_front=True),
+        Offer(150, 100, "D 40GB", 1, "", 2.0, meets=True, on_front=True),
+        Offer(170, 40, "D 80GB", 1, "", 2.0, meets=True, on_front=True),
         Offer(15, 200, "C", 1, "", 3.0, meets=False, on_front=False),
     ]
     spec = pareto(offers, [(offers[0], "cheapest")], target=18)
     texts = [row for layer in spec["layer"] for row in layer["data"]["values"] if layer["mark"]["type"] == "text"]
-    assert {row.get("name") for row in texts} >= {"A", "2 × B"} and {row.get("word") for row in texts} >= {"cheapest"}
+    assert {row.get("name") for row in texts} >= {"A", "2 × B", "D 40GB", "D 80GB"}     # memory tells the last apart
+    assert {row.get("word") for row in texts} >= {"cheapest"}
     assert any(row.get("label") == "target 18" for row in texts)
     assert pareto([], [], target=18)["layer"] == []

@@ -1,5 +1,6 @@
 """Speed for each user against tokens for each dollar: the front that nobody beats, the rest faint."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log10
@@ -11,6 +12,7 @@ X_TITLE = "Tokens/s for each user"
 Y_TITLE = "Tokens/s for each $ an hour"
 APART = 0.055            # of the axis: labels nearer than this would touch
 NAME_ROOM = 3.5          # the axis runs on for the names at its end
+MEMORY = re.compile(r" \d+GB$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +94,20 @@ def _names(best: Sequence[Offer], x: Spec, y: Spec) -> list[Spec]:
     for offer in best:
         if all(abs(log10(offer.dollar / other.dollar)) > APART * (high - low) for other in named):
             named.append(offer)
+    names = _short({o.gpu for o in best})
     return [{
         "data": rows(user=[o.user for o in named], dollar=[o.dollar for o in named],
-                     name=[f"{o.gpus} × {o.gpu}" if o.gpus > 1 else o.gpu for o in named]),
+                     name=[f"{o.gpus} × {names[o.gpu]}" if o.gpus > 1 else names[o.gpu] for o in named]),
         "mark": {"type": "text", "align": "left", "dx": 11, "dy": -8, "color": INK, "opacity": 0.9},
         "encoding": {"x": x, "y": y, "text": {"field": "name"}},
     }]
+
+
+def _short(names: set[str]) -> dict[str, str]:
+    """The names without their memory, "B300 SXM 288GB" as "B300 SXM", where that tells them apart."""
+    short = {name: MEMORY.sub("", name) for name in names}
+    seen = list(short.values())
+    return {name: word if seen.count(word) == 1 else name for name, word in short.items()}
 
 
 def _logarithmic(field: str, title: str, values: Sequence[float], room: float = 1.25) -> Spec:
