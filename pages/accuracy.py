@@ -100,7 +100,7 @@ def tables(record: TrackRecord) -> None:
         st.dataframe(
             table, hide_index=True, placeholder="–", alt=f"Errors by {KINDS[kind]}",
             column_config={
-                name: st.column_config.NumberColumn(format="%.0f", width="small")
+                name: st.column_config.NumberColumn(format="%.0f")
                 for name in table.columns if name != KINDS[kind]
             },
         )
