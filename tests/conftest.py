@@ -22,6 +22,7 @@ CHROMIUM_FLAGS = [
     "--disable-sync",
     "--no-first-run",
 ]
+PATIENCE_MS = 60_000                # of a page: a busy machine takes its time
 NO_HUB = "http://127.0.0.1:9"      # the discard port: refuses every connection at once
 
 
@@ -160,6 +161,6 @@ def start_and_cancel(page, start, link, patience_ms):
 def page(chromium):
     """A fresh visitor: own context, nothing remembered."""
     context = chromium.new_context(viewport={"width": 1440, "height": 1000}, accept_downloads=True)
-    context.set_default_timeout(60_000)
+    context.set_default_timeout(PATIENCE_MS)
     yield context.new_page()
     context.close()

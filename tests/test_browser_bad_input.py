@@ -5,7 +5,7 @@ import json
 import pytest
 from playwright.sync_api import expect
 
-from tests.conftest import serve
+from tests.conftest import PATIENCE_MS, serve
 from tests.hub_server import HubServer, Repo, Trouble, llama
 from tests.test_browser_plan import sentence, verdict
 
@@ -50,7 +50,7 @@ def bad_app(tmp_path_factory):
 def visitor(chromium):
     """One visitor for all of them: the app's own files load once."""
     context = chromium.new_context(viewport={"width": 1440, "height": 1000})
-    context.set_default_timeout(60_000)
+    context.set_default_timeout(PATIENCE_MS)
     yield context.new_page()
     context.close()
 

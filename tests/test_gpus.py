@@ -1,13 +1,9 @@
 """The catalogue: what circulates wrongly, what engines see of the memory, names, prices, speed."""
 
-import math
 
 import pytest
 
-from core.errors import HardwareError, InputError
-from core.formats import FORMATS, unsupported
-from core.gpus import DEFAULT_GPU, GpuSpec, catalogue, custom, find, quotes, search
-from core.gpus.catalogue import normalised, same_name
+from core.gpus import DEFAULT_GPU, catalogue, find, quotes
 from core.gpus.prices import all_quotes, reference_price
 from core.gpus.tables import rows
 from core.gpus.visible_memory import engine_memory_mib
@@ -250,105 +246,6 @@ def test_metal_gives_an_engine_three_quarters_of_the_memory():
     assert find("Apple M3 Max (40-core)").memory_bytes == pytest.approx(103079.22e6, rel=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("asked", "name"),
-    [
-        ("H100", "H100 SXM5 80GB"),
-        ("h100 sxm", "H100 SXM5 80GB"),
-        ("NVIDIA H100 80GB HBM3", "H100 SXM5 80GB"),
-        ("NVIDIA-H100-80GB-HBM3", "H100 SXM5 80GB"),             # label of the Kubernetes device plugin
-        ("nvidia-h100-80gb", "H100 SXM5 80GB"),
-        ("NVIDIA H100 80GB HBM3 MIG 1g.10gb", "H100 SXM5 80GB"),
-        ("NVIDIA H100 PCIe", "H100 PCIe 80GB"),
-        ("NVIDIA H200", "H200 SXM 141GB"),
-        ("A100", "A100 SXM4 80GB"),
-        ("a100-80gb", "A100 SXM4 80GB"),
-        ("A100-SXM4-40GB", "A100 SXM4 40GB"),                    # drivers before 450 leave the maker out
-        ("4090", "GeForce RTX 4090"),
-        ("rtx4090", "GeForce RTX 4090"),
-        ("NVIDIA GeForce RTX 4090 D", "GeForce RTX 4090 D"),
-        ("Tesla T4", "T4"),
-        ("NVIDIA L4", "L4"),
-        ("NVIDIA L40", "L40"),
-        ("NVIDIA L40S", "L40S"),
-        ("3080", "GeForce RTX 3080 10GB"),
-        ("RTX 4060 Ti", "GeForce RTX 4060 Ti 16GB"),
-        ("AMD Instinct MI300X", "MI300X"),
-        ("Intel(R) Arc(TM) Pro B60 Graphics", "Arc Pro B60 24GB"),
-        ("NVIDIA RTX 6000 Ada Generation", "RTX 6000 Ada"),
-        ("Quadro RTX 6000", "Quadro RTX 6000"),
-        ("M2 Ultra", "Apple M2 Ultra"),
-        ("gb10", "DGX Spark GB10"),
-        ("8x H100 SXM", "H100 SXM5 80GB"),
-        ("GH200 Superchip", "GH200 96GB"),
-        ("H100-SXM5-80GB-HBM3", "H100 SXM5 80GB"),
-        ("RTX 4090 24GB", "GeForce RTX 4090"),
-        ("DGX Spark / GB10", "DGX Spark GB10"),
-        ("RTX 6000 Pro", "RTX PRO 6000 Blackwell Server Edition"),
-    ],
-)
-def test_names_people_and_drivers_use(asked, name):
-    assert find(asked).name == name
-
-
-def test_every_catalogue_name_finds_itself_and_every_alias_one_card():
-    for spec in catalogue():
-        assert find(spec.name) is spec
-        for alias in spec.aliases:
-            assert spec in same_name()[normalised(alias)], alias
-    shared = {key for key, specs in same_name().items() if len(specs) > 1}
-    assert shared == {"rtx3080", "rtx4060ti", "rtx5060ti", "orin", "mi250xmi250"}
-
-
-@pytest.mark.parametrize("asked", ["RTX 4000 SFF Ada", "L4 0S x", "H100 SXM9", "B200 180GB HBM3e PCIe", "GTX"])
-def test_a_near_miss_is_never_taken_for_another_card(asked):
-    with pytest.raises(HardwareError, match="No figures for a GPU named"):
-        find(asked)
-
-
-@pytest.mark.parametrize(("asked", "says"), [
-    ("Arc A770/B580", "names Arc A770 16GB and Arc B580 12GB: pick one"),
-    ("H100 96GB", "No H100 of 96 GB is known: pick .*H100 NVL 94GB"),
-    ("Jetson Orin", "Did you mean Jetson Orin Nano"),
-    ("Gaudi", "Did you mean Gaudi2 or Gaudi3"),
-    ("RTX 4090 Laptop GPU", "No figures for"),              # another chip than the desktop card's
-])
-def test_a_name_that_fits_several_cards_gets_the_choices(asked, says):
-    with pytest.raises(HardwareError, match=says):
-        find(asked)
-
-
-def test_unknown_names_get_the_closest_ones_in_one_sentence():
-    with pytest.raises(HardwareError, match=r"Did you mean .*RTX 4090"):
-        find("RTX 4091")
-    with pytest.raises(HardwareError) as error:
-        find("x" * 10_000)
-    assert len(str(error.value)) < 200
-    with pytest.raises(HardwareError):
-        find("")
-
-
-@pytest.mark.parametrize(
-    ("query", "first"),
-    [
-        ("h100", "H100 SXM5 80GB"),
-        ("4090", "GeForce RTX 4090"),
-        ("mi3", "MI300X"),
-        ("blackwell workstation", "RTX PRO 6000 Blackwell Workstation Edition"),
-        ("apple", "Apple M1 Max"),
-        ("hopper nvl", "H100 NVL 94GB"),
-    ],
-)
-def test_search_puts_the_likeliest_first(query, first):
-    assert search(query)[0].name == first
-
-
-def test_search_without_words_lists_all_and_with_nonsense_nothing():
-    assert search("") == catalogue()
-    assert search("zzz") == ()
-    assert len(search("a100")) >= 4
-
-
 def test_reference_price_is_the_median_of_providers_lowest_on_demand_prices():
     """aws 6.88, jarvislabs 3.49, lambda 3.99, nebius 2.95, verda 2.29 in skypilot-catalog."""
     price, source = reference_price("H100 SXM5 80GB")
@@ -374,58 +271,3 @@ def test_every_price_is_of_a_catalogued_gpu_with_date_and_source():
         assert 0.1 < quote.usd_per_gpu_hour < 30
     assert {quote.kind for quote in quotes("H100 SXM5 80GB")} >= {"on-demand", "spot", "serverless", "reserved"}
     assert quotes("no such card") == ()
-
-
-def test_a_card_typed_in():
-    card = custom("Lab card", 96, 3000, 500, fp8_tflops=1000, compute_capability="8.9", price_usd_per_hour=2.5)
-    assert isinstance(card, GpuSpec)
-    assert card.memory_bytes == 96 * 2**30
-    assert card.flops == {"fp16": 500e12, "bf16": 500e12, "fp8": 1000e12}
-    assert (card.architecture, card.basis, card.source) == ("Ada Lovelace", "estimated", "typed in")
-    assert "bf16" not in custom("Old card", 16, 900, 112, compute_capability="7.0").flops
-
-
-@pytest.mark.parametrize(
-    ("peaks", "architecture", "runs_fp8"),
-    [({}, "Ampere", False), ({"fp8_tflops": 200}, "Ada Lovelace", True), ({"fp4_tflops": 400}, "Blackwell", True)],
-)
-def test_a_card_typed_in_without_its_generation_counts_as_the_oldest_with_its_peaks(peaks, architecture, runs_fp8):
-    card = custom("Card", 24, 900, 100, **peaks)
-    assert card.architecture == architecture
-    assert (unsupported(FORMATS["fp8"], card, "vllm") is None) is runs_fp8
-    assert unsupported(FORMATS["awq-int4"], card, "vllm") is None
-
-
-def test_a_card_of_another_maker_has_no_compute_capability():
-    card = custom("Lab card", 48, 900, 100, vendor="AMD")
-    assert (card.vendor, card.compute_capability, card.architecture) == ("AMD", "", "")
-    assert unsupported(FORMATS["bf16"], card, "vllm") is None
-
-
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        ({"memory_gib": 0}, "memory of 0 GiB is outside 1 to 8192 GiB"),
-        ({"memory_gib": 10**9}, "memory of 1e+09 GiB"),
-        ({"bandwidth_gb_s": -1}, "memory bandwidth of -1 GB/s"),
-        ({"fp16_tflops": math.nan}, "FP16 peak of nan TFLOPS"),
-        ({"fp8_tflops": math.inf}, "FP8 peak of inf TFLOPS"),
-        ({"link_gb_s": 0}, "link of 0 GB/s"),
-        ({"price_usd_per_hour": -2}, "price of -2 USD per hour"),
-        ({"vendor": "Acme"}, "maker 'Acme' is not one of NVIDIA, AMD"),
-        ({"compute_capability": "99"}, "Compute capability '99' is not one of 6.0"),
-        ({"name": "  "}, "name of 1 to 80"),
-        ({"name": "a\nb"}, "printable"),
-    ],
-)
-def test_figures_out_of_range_are_named_with_their_range(change, says):
-    figures = {"name": "Card", "memory_gib": 24, "bandwidth_gb_s": 900, "fp16_tflops": 100} | change
-    with pytest.raises(InputError) as error:
-        custom(**figures)
-    assert says in str(error.value)
-
-
-@pytest.mark.parametrize("memory", [None, math.nan])
-def test_a_card_without_a_memory_figure_is_refused(memory):
-    with pytest.raises(HardwareError, match="no memory figure for 'Card': type in its memory"):
-        custom("Card", memory, 900, 100)

@@ -1,11 +1,9 @@
 """The Hub client against a loopback stand-in: what it reads, what it asks for, and what it says when refused."""
 
 import hashlib
-import json
 import socket
 import time
 import tracemalloc
-from itertools import pairwise
 
 import pytest
 from huggingface_hub import constants
@@ -26,7 +24,17 @@ from core.errors import (
     ModelNotFound,
     SweetspotError,
 )
-from tests.hub_server import HubServer, Repo, Trouble, header_of, llama, llama_tensors, safetensors_file, sharded
+from tests.hub_server import (
+    HubServer,
+    Repo,
+    Trouble,
+    data_bytes,
+    header_of,
+    llama,
+    llama_tensors,
+    safetensors_file,
+    sharded,
+)
 
 CONFIG = llama()
 TENSORS = llama_tensors(CONFIG)
@@ -112,13 +120,7 @@ def test_a_server_that_ignores_ranges_is_read_all_the_same():
     trouble = Trouble(ignores_ranges=True, times=0)
     with HubServer({"org/model": Repo(CONFIG, {"model.safetensors": TENSORS})}, trouble) as server:
         found = hub.resolve("org/model", endpoint=server.url).shipped
-        assert found.stored_bytes == sum(end for _, end in [offsets(TENSORS)])
-
-
-def offsets(tensors):
-    ends = [entry["data_offsets"] for name, entry in header_of(tensors).items() if name != "__metadata__"]
-    assert all(a[1] == b[0] for a, b in pairwise(ends))
-    return ends[0][0], ends[-1][1]
+        assert found.stored_bytes == data_bytes(header_of(TENSORS))
 
 
 def test_quantisation_declared_in_its_own_file_is_found():
@@ -359,68 +361,3 @@ def test_any_answer_ends_in_our_own_error(rubbish_hub, body):
     for ask in (lambda: hub.resolve("org/y", endpoint=url), lambda: hub.search("x", endpoint=url)):
         with pytest.raises(HubError):
             ask()
-
-
-def folder(tmp_path, config=CONFIG, tensors=TENSORS):
-    place = tmp_path / "model"
-    place.mkdir()
-    (place / "config.json").write_text(json.dumps(config))
-    body = safetensors_file(header_of(tensors))
-    with (place / "model.safetensors").open("wb") as file:
-        file.write(body)
-        file.truncate(len(body) + offsets(tensors)[1])
-    return place
-
-
-def test_a_local_folder_and_its_config(tmp_path):
-    place = folder(tmp_path)
-    spec = hub.resolve(str(place))
-    assert spec.shipped.weight_bytes == 2 * spec.total_params
-    assert hub.resolve(str(place / "config.json")).shipped is None
-
-
-@pytest.mark.parametrize("name", ["/" + "x" * 5000, "~nobody-of-that-name/model", "/nul\0byte", "x" * 5000, "a\0b"])
-def test_impossible_paths(name):
-    with pytest.raises(ModelNotFound) as error:
-        hub.resolve(name, offline=True)
-    assert len(str(error.value)) < 350
-
-
-def test_local_paths_are_refused_unseen(tmp_path):
-    place = folder(tmp_path)
-    for name in (str(place), str(place / "config.json"), "./model", "~/model", "model.gguf"):
-        with pytest.raises(ModelNotFound, match="Paths are not read here"):
-            hub.resolve(name, allow_local=False)
-
-
-def test_local_folders_that_hold_no_model(tmp_path):
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(ModelNotFound, match=r"neither config\.json nor a \.gguf file"):
-        hub.resolve(str(tmp_path / "empty"))
-    with pytest.raises(ModelNotFound, match="There is no"):
-        hub.resolve(str(tmp_path / "absent"))
-    (tmp_path / "big.json").write_bytes(b" " * 5_000_000)
-    with pytest.raises(ConfigInvalid, match="larger than 4 MB"):
-        hub.resolve(str(tmp_path / "big.json"))
-
-
-def test_a_local_checkpoint_cut_short(tmp_path):
-    place = folder(tmp_path)
-    with (place / "model.safetensors").open("r+b") as file:
-        file.truncate(5000)
-    with pytest.raises(CheckpointInvalid, match="outside the file"):
-        hub.resolve(str(place))
-
-
-def test_local_shards(tmp_path):
-    place = folder(tmp_path)
-    (place / "model.safetensors").unlink()
-    items = list(TENSORS.items())
-    for number, part in enumerate((items[:8], items[8:]), start=1):
-        header = header_of(dict(part))
-        body = safetensors_file(header)
-        with (place / f"model-{number:05d}-of-00002.safetensors").open("wb") as file:
-            file.write(body)
-            file.truncate(len(body) + offsets(dict(part))[1])
-    spec = hub.resolve(str(place))
-    assert spec.shipped.stored_bytes == 2 * spec.total_params

@@ -64,9 +64,10 @@ def changed(gemma, texts, tmp_path_factory):
     return change
 
 
-@pytest.mark.parametrize(("variant", "most"), [("w8a8-smooth", 0.05), ("awq-g32", 0.8)])
+@pytest.mark.parametrize(("variant", "most"), [("w8a8-smooth", 0.05), ("awq-g32", 0.58)])
 def test_scales_go_where_the_norm_is_what_the_matrices_read(changed, variant, most):
-    """Scaled at a norm that other matrices read, W8A8 strays over 5 times as far as plain INT4; AWQ is to beat it."""
+    """Scaled at a norm that other matrices read, W8A8 strays over 5 times as far as plain INT4. AWQ strays half as
+    far as that, and two thirds where q, k and v are not scaled."""
     assert changed(variant)[0] < most * changed("int4-rtn-g32")[0]
 
 

@@ -67,6 +67,21 @@ def test_the_record_was_made_from_the_table_of_published_figures():
     assert track_record.read().published_sha256 == track_record.digest(), "run `make accuracy`"
 
 
+def test_the_readme_says_what_the_record_says():
+    found, readme = track_record.read(), (ROOT / "README.md").read_text(encoding="utf-8")
+    for metric, name in {"ttft": "TTFT", "tpot": "TPOT", "throughput": "throughput"}.items():
+        errors, held = found.errors(metric), found.coverage[metric]
+        assert f"| {name} | {errors.cases:,} | {errors.median:.1%} | {errors.p90:.0%} | {held:.0%} |" in \
+            readme.replace(" %", "%")
+    lost, near = found.regret, found.anchored
+    said = " ".join(readme.split()).replace(" %", "%")
+    assert f"loses {lost['formats']:.1%} of throughput on average, the layout {lost['layouts']:.1%}." in said
+    assert "{ttft:.1%} (TTFT), {tpot:.1%} (TPOT) and {throughput:.1%} (throughput)".format(
+        **{metric: errors.median for metric, errors in near["any layout"].items()}) in said
+    assert "{:.1f}, {:.1f} and {:.1f}%.".format(
+        *(100 * near["same layout"][metric].median for metric in ("ttft", "tpot", "throughput"))) in said
+
+
 def test_unseen_cases_are_harder_than_seen_ones():
     found = track_record.read()
     for metric in METRICS:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from core import catalogue, formats, gpus, speed
 from core.models import ModelSpec
 from core.speed.anchors import Anchors
+from core.speed.steps import BLOCK
 from core.terms import Bound, Deployment
 
 LLAMA = "meta-llama/Llama-2-7b-hf"
@@ -262,6 +263,21 @@ def odd():
     return speed.Cases(
         tuple(pairs), which.astype(np.intp), rng.random(rows) < 0.5, *load, 10.0 ** rng.uniform(3, 7, 150),
     )
+
+
+def test_pairs_are_tabulated_alike_alone_in_blocks_and_before(odd):
+    assert len(odd.pairs) > BLOCK
+    together, before = speed.predict(odd), speed.predict(odd, known=speed.timed(odd.pairs))
+    for metric in ("ttft_s", "tpot_s", "output_tokens_per_s_per_gpu"):
+        assert np.array_equal(getattr(before, metric).high, getattr(together, metric).high, equal_nan=True)
+    for row in (0, BLOCK - 1, BLOCK, len(odd.pairs) - 1):       # rows go round the pairs
+        one = slice(row, row + 1)
+        alone = speed.predict(speed.Cases(
+            (odd.pairs[row],), np.zeros(1, np.intp), odd.static[one], odd.concurrency[one], odd.input_tokens[one],
+            odd.output_tokens[one], odd.kv_tokens[one],
+        ))
+        assert alone.ttft_s.value == together.ttft_s.value[one]
+        assert alone.output_tokens_per_s_per_gpu.low == together.output_tokens_per_s_per_gpu.low[one]
 
 
 def test_more_requests_are_never_quicker(odd):

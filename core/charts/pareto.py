@@ -12,7 +12,7 @@ X_TITLE = "Tokens/s for each user"
 Y_TITLE = "Tokens/s for each $ an hour"
 APART = 0.055            # of the axis: labels nearer than this would touch
 NAME_ROOM = 3.5          # the axis runs on for the names at its end
-MEMORY = re.compile(r" \d+GB$")
+MEMORY = re.compile(r" \d+GB$")      # ends a catalogue name
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,7 @@ class LatentTraits:
     routed: bool = True  # False: every MLP is dense (MiniCPM3, Youtu)
     norms_if_moe: int = 0  # norm vectors a mixture adds
     indexer: bool = False
-    index_from_hidden: bool = (
-        False  # index queries and their scales come from h, not the query latent (Mistral Large 4)
-    )
+    index_from_hidden: bool = False  # index queries and scales come from h, not the query latent (Mistral Large 4)
 
 
 def _indexer_types(keys: Keys, n: int) -> list[bool]:

@@ -54,24 +54,24 @@ SAME_AS: Final[Mapping[str, str]] = {
 }
 
 
-def _latent(**traits: bool | int) -> Reader:
+def _latent(traits: LatentTraits) -> Reader:
     def read(name: str, keys: Keys, top: Keys | None, parts: tuple[Part, ...]) -> ModelSpec:
-        return latent.read(name, keys, LatentTraits(**traits), top, parts)  # type: ignore[arg-type]  # bool or int
+        return latent.read(name, keys, traits, top, parts)
 
     return read
 
 
 READERS: Final[Mapping[str, Reader]] = {
-    "deepseek_v2": _latent(),
-    "deepseek_v3": _latent(),
-    "glm4_moe_lite": _latent(),
-    "mistral4": _latent(),
-    "youtu": _latent(routed=False),
-    "minicpm3": _latent(routed=False),
-    "axk1": _latent(norms_if_moe=1),
-    "deepseek_v32": _latent(indexer=True),
-    "glm_moe_dsa": _latent(indexer=True),
-    "mistral_large4": _latent(indexer=True, index_from_hidden=True),
+    "deepseek_v2": _latent(LatentTraits()),
+    "deepseek_v3": _latent(LatentTraits()),
+    "glm4_moe_lite": _latent(LatentTraits()),
+    "mistral4": _latent(LatentTraits()),
+    "youtu": _latent(LatentTraits(routed=False)),
+    "minicpm3": _latent(LatentTraits(routed=False)),
+    "axk1": _latent(LatentTraits(norms_if_moe=1)),
+    "deepseek_v32": _latent(LatentTraits(indexer=True)),
+    "glm_moe_dsa": _latent(LatentTraits(indexer=True)),
+    "mistral_large4": _latent(LatentTraits(indexer=True, index_from_hidden=True)),
     "longcat_flash": latent.read_longcat,
     "qwen3_next": hybrid.read_qwen_next,
     "qwen3_5": hybrid.read_qwen_next,

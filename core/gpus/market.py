@@ -17,7 +17,7 @@ def todays_quotes(gpu: GpuSpec) -> tuple[Quote, ...]:
     Raises HardwareError where gpuhunt is missing or its catalogue cannot be fetched.
     """
     try:
-        import gpuhunt  # type: ignore[import-not-found]  # an optional extra
+        import gpuhunt  # an optional extra
     except ImportError:
         raise HardwareError(
             "Today's prices need gpuhunt: pip install gpuhunt, then start Sweetspot again. The bundled ones are used."

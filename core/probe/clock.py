@@ -108,7 +108,7 @@ class GpuClock(_Sampling):
         self._torch: Any = torch
         self._cache_bytes = torch.cuda.get_device_properties(device).L2_cache_size
         self._flush = torch.empty(FLUSH_OVER_CACHE * self._cache_bytes, dtype=torch.int8, device=device)
-        self._start, self._end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]  # torch's stub has no annotations
+        self._start, self._end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
 
     def copies(self, size: float) -> int:
         """As many as fill three L2 caches, at least 1 and at most `MAX_COPIES`."""
@@ -155,7 +155,8 @@ class GpuClock(_Sampling):
         with cuda.graph(graph):
             for run in runs:
                 run()
-        return graph.replay  # type: ignore[no-any-return]  # torch's stub has no annotations
+        replay: Callable[[], None] = graph.replay
+        return replay
 
 
 def _copies(size: float, cache: int) -> int:
