@@ -20,7 +20,7 @@ check: $(VENV)/.tests
 	$(BIN)/mypy
 
 accuracy: $(VENV)/.app
-	$(BIN)/python -m core.accuracy
+	$(BIN)/python -m core.calibration.accuracy
 
 bench: $(VENV)/.tests
 	$(BIN)/python -m tests.bench

@@ -4,8 +4,8 @@ import streamlit as st
 from starlette.middleware import Middleware
 
 from pages import start
-from pages.bounds import Bounds
-from pages.visitors import OwnKey
+from pages.server.bounds import Bounds
+from pages.server.visitors import OwnKey
 
 app = st.App(
     "pages/router.py", lifespan=start.warm_up, middleware=[Middleware(Bounds), Middleware(OwnKey)],

@@ -11,19 +11,22 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from core import advice, catalogue, estimate, export, gpus, hub
-from core.engines import ENGINES
-from core.errors import InputError, SweetspotError
-from core.export import deliver, report
-from core.export.order import order
+from core.answers import advice
+from core.answers.sweep import DEFAULT_ENGINE, DEFAULT_GPU_COUNTS
+from core.basics.errors import InputError, SweetspotError
+from core.basics.units import GIB, MS_PER_S
+from core.delivery import estimate, export
+from core.delivery.export import deliver, report
+from core.delivery.export.order import order
 from core.losses import speaks_of
+from core.losses.measured import QualityMeasurement, from_json
 from core.models import ModelSpec
 from core.probe import command as probing
+from core.products import gpus
+from core.products.engines import ENGINES
 from core.quality import command as checking
-from core.quality_measured import QualityMeasurement, from_json
-from core.sweep import DEFAULT_ENGINE, DEFAULT_GPU_COUNTS
+from core.reading import catalogue, hub
 from core.terms import Mode, Workload
-from core.units import GIB, MS_PER_S
 
 FAILED = 2
 DEFAULTS = Workload()

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from core.formats import Format, KvFormat
-from core.gpus import GpuSpec
+from core.products.formats import Format, KvFormat
+from core.products.gpus import GpuSpec
 
 
 class Basis(StrEnum):

@@ -3,13 +3,15 @@
 import pandas as pd
 import streamlit as st
 
-from core import charts, speed, track_record
-from core import sources as public
-from core.charts.style import GREY
-from core.formats import FORMATS
-from core.track_record import Errors, TrackRecord
-from core.units import MS_PER_S
-from pages import parts
+from core.basics import sources as public
+from core.basics.units import MS_PER_S
+from core.calibration import track_record
+from core.calibration.track_record import Errors, TrackRecord
+from core.delivery import charts
+from core.delivery.charts.style import GREY
+from core.physics import speed
+from core.products.formats import FORMATS
+from pages.shared import parts
 
 METRICS = {"tpot": "TPOT", "ttft": "TTFT", "throughput": "Tokens/s"}
 UNITS = {"tpot": (MS_PER_S, "ms"), "ttft": (MS_PER_S, "ms"), "throughput": (1.0, "output tokens/s per GPU")}

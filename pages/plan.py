@@ -1,20 +1,20 @@
 """Plan: which precision and batch to deploy for one model, GPU and workload, and why."""
 
 from functools import partial
-from pathlib import Path
 
 import streamlit as st
 
-from core import charts, export
-from core.advice import Choice, Plan, Standing
-from core.export import report
-from core.export.order import order
-from core.formats import FORMATS
-from core.units import GIB, MS_PER_S
-from pages import arithmetic, delivery, figures, inputs, keeping, parts
+from core.answers.advice import Choice, Plan, Standing
+from core.basics.places import ROOT
+from core.basics.units import GIB, MS_PER_S
+from core.delivery import charts, export
+from core.delivery.export import report
+from core.delivery.export.order import order
+from core.products.formats import FORMATS
+from pages.shared import arithmetic, delivery, figures, inputs, keeping, parts
 
-TRAFFIC_PAGE = Path(__file__).with_name("traffic.py")
-QUALITY_PAGE = Path(__file__).with_name("quality.py")
+TRAFFIC_PAGE = ROOT / "pages" / "traffic" / "traffic.py"
+QUALITY_PAGE = ROOT / "pages" / "quality" / "quality.py"
 HEAT_VIEWS = {"Throughput": "output tokens/s of the whole deployment", "TPOT": "ms per output token"}
 # With the figures of their data sheet: an 8B model in 16 bits on an H100 SXM.
 TPOT_TEACHES = (

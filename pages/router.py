@@ -3,13 +3,11 @@
 A new page is one line in PAGES and one file beside this one.
 """
 
-from pathlib import Path
 
 import streamlit as st
 
-from pages import inputs, parts
-
-ASSETS = Path(__file__).resolve().parent.parent / "assets"
+from core.basics.places import ASSETS
+from pages.shared import inputs, parts
 
 SIDEBAR_PX = 310
 
@@ -21,17 +19,17 @@ PAGES = [
         default=True,
         help="Which precision and batch size to deploy for this model, GPU and load, and why.",
     ),
-    st.Page("compare.py", title="Compare", icon=":material/compare_arrows:",
+    st.Page("compare/compare.py", title="Compare", icon=":material/compare_arrows:",
             help="One workload over every GPU: cheapest, fastest, smallest, and the files that launch it."),
-    st.Page("regime.py", title="Regime", icon=":material/stacked_line_chart:",
+    st.Page("regime/regime.py", title="Regime", icon=":material/stacked_line_chart:",
             help="What limits prefill and decode, where that flips, and what would help each."),
-    st.Page("traffic.py", title="Traffic", icon=":material/traffic:",
+    st.Page("traffic/traffic.py", title="Traffic", icon=":material/traffic:",
             help="How many replicas hold your requests per second, how long they wait, what that costs."),
-    st.Page("probe.py", title="Probe", icon=":material/speed:",
+    st.Page("probe/probe.py", title="Probe", icon=":material/speed:",
             help="Measure this machine's GPU; the measurement replaces the estimate."),
-    st.Page("quality.py", title="Quality", icon=":material/fact_check:",
+    st.Page("quality/quality.py", title="Quality", icon=":material/fact_check:",
             help="What each format costs on your own prompts, before you deploy it."),
-    st.Page("catalogue.py", title="Catalogue", icon=":material/menu_book:",
+    st.Page("catalogue/catalogue.py", title="Catalogue", icon=":material/menu_book:",
             help="Models, GPUs, formats and prices with their sources; add your own."),
     st.Page("saved.py", title="Saved", icon=":material/bookmarks:",
             help="Plans you kept: reopen, compare, take away."),

@@ -6,15 +6,15 @@ from functools import partial
 
 import streamlit as st
 
-from core import export
-from core.errors import InputError, SweetspotError
-from core.export import KeptPlan
-from core.formats import ENGINES, FORMATS, KV_FORMATS
-from core.settings import is_public
-from core.store import Kind, Saved
+from core.basics.errors import InputError, SweetspotError
+from core.basics.settings import is_public
+from core.basics.units import MS_PER_S
+from core.delivery import export
+from core.delivery.export import KeptPlan
+from core.machinery.store import Kind, Saved
+from core.products.formats import ENGINES, FORMATS, KV_FORMATS
 from core.terms import Estimate
-from core.units import MS_PER_S
-from pages import figures, inputs, keeping, parts
+from pages.shared import figures, inputs, keeping, parts
 
 UPLOAD_MB = 5
 LABELS: Mapping[str, tuple[str, Callable[[float], str]]] = {

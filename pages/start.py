@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 import streamlit as st
 
-from pages.bounds import listens_to_this_machine_only
+from pages.server.bounds import listens_to_this_machine_only
 
 
 @asynccontextmanager
@@ -26,9 +26,11 @@ async def warm_up(_app: st.App) -> AsyncIterator[None]:
 
 def _read_ahead() -> None:
     """The modules and tables of the first verdict, and the speed model's own first use; then the charts' libraries."""
-    from core import advice, catalogue, gpus
+    from core.answers import advice
+    from core.products import gpus
+    from core.reading import catalogue
     from core.terms import Workload
-    from pages import arithmetic, delivery, inputs, keeping, parts  # noqa: F401
+    from pages.shared import arithmetic, delivery, inputs, keeping, parts  # noqa: F401
 
     spec = catalogue.load(catalogue.DEFAULT_MODEL)
     if spec is not None:
@@ -38,6 +40,6 @@ def _read_ahead() -> None:
 
 def explain(error: Exception) -> bool:
     """Shows an error that no page caught, as one sentence; True tells Streamlit that it has been shown."""
-    from pages import parts
+    from pages.shared import parts
 
     return parts.explain(error)

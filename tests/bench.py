@@ -10,10 +10,14 @@ from unittest.mock import patch
 
 import numpy as np
 
-from core import catalogue, compare, estimate, gpus, hub, speed
-from core.advice import best_over_gpus, recommend
-from core.formats import FORMATS, KV_FORMATS
-from core.sweep import sweep
+from core.answers import compare
+from core.answers.advice import best_over_gpus, recommend
+from core.answers.sweep import sweep
+from core.delivery import estimate
+from core.physics import speed
+from core.products import gpus
+from core.products.formats import FORMATS, KV_FORMATS
+from core.reading import catalogue, hub
 from core.terms import Deployment, Workload
 from tests import bench_ui
 from tests.hub_server import HubServer, sharded

@@ -6,9 +6,10 @@ One hour of 25,000 requests on one replica, the first look that a page waits for
 import time
 from collections.abc import Callable
 
-from core import catalogue, formats, gpus
+from core.answers.traffic import PRESETS, Options, Question, Slo, first_look, generate, replica, simulate, study
+from core.products import formats, gpus
+from core.reading import catalogue
 from core.terms import Deployment
-from core.traffic import PRESETS, Options, Question, Slo, first_look, generate, replica, simulate, study
 
 REQUESTS, HOUR_S = 25_000, 3600.0
 

@@ -3,11 +3,11 @@
 import sys
 from dataclasses import asdict
 
+from core.machinery.worker import say, told
 from core.probe.measurement import Point
 from core.probe.order import task_of
 from core.probe.timing import Stop, Timing
 from core.probe.worker import FAULT
-from core.worker import say, told
 
 REASON = "CUDA fault (CUDA error: an illegal memory access was encountered)"
 

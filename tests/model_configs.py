@@ -1,9 +1,10 @@
 """Configurations with what others measured on them, and a plain one to change."""
 
 import csv
-from pathlib import Path
 
-DATA = Path(__file__).parent / "data"
+from core.basics.places import ROOT
+
+DATA = ROOT / "tests" / "data"
 LLAMA = {
     "model_type": "llama",
     "hidden_size": 4096,

@@ -9,7 +9,7 @@ from typing import Final, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from core.formats import KvFormat
+from core.products.formats import KvFormat
 
 Tokens: TypeAlias = int | float | NDArray[np.float64]
 

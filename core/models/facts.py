@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from core.formats import KvFormat
 from core.models.linear import Role
 from core.models.spec import Layer, ModelSpec
+from core.products.formats import KvFormat
 
 
 @dataclass(frozen=True, slots=True)

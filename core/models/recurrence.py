@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Final
 
-from core.formats import KvFormat
 from core.models.attention import Tokens
+from core.products.formats import KvFormat
 
 FLOPS_PER_STATE_VALUE: Final = 6  # decay, outer-product update and readout, a multiply and an add each
 

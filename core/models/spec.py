@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from core.formats import KvFormat
 from core.models.attention import Mixer, Tokens
 from core.models.linear import Linear, Role
+from core.products.formats import KvFormat
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Part:
 class Shipped:
     """How the repository stores its weights."""
 
-    format: str                        # a name of core.formats
+    format: str                        # a name of core.products.formats
     kv_format: str | None = None       # the KV cache it was calibrated for
     weight_bytes: int | None = None    # sum of data offsets of what stays resident, when read
     stored_bytes: int | None = None    # sum of data offsets of the whole checkpoint

@@ -15,11 +15,11 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
+from core.machinery.worker import bound_to_parent, say
 from core.probe.kernel import Kernel, checked, why
 from core.probe.measurement import Point
 from core.probe.order import CPU_THREADS, Task, named, task_of
 from core.probe.timing import Timing, settle
-from core.worker import bound_to_parent, say
 
 if TYPE_CHECKING:
     import torch

@@ -5,8 +5,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from core import gpus
-from core.errors import InputError
+from core.basics.errors import InputError
+from core.machinery.worker import free_memory_bytes
 from core.models import ModelSpec
 from core.probe import many_command
 from core.probe.devices import CPU, DEFAULT_S, MAX_S, MIN_S, checked, devices, ranks
@@ -15,7 +15,7 @@ from core.probe.measurement import Measurement, to_json
 from core.probe.order import order
 from core.probe.override import step_differences
 from core.probe.session import probe
-from core.worker import free_memory_bytes
+from core.products import gpus
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

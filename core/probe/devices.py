@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
-from core import gpus
-from core.errors import ProbeError
+from core.basics.errors import ProbeError
+from core.basics.settings import is_public, switch
 from core.probe.order import OPTIONAL
-from core.settings import is_public, switch
+from core.products import gpus
 
 CPU: Final = "cpu"
 MIN_S: Final = 5.0

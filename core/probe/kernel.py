@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from core.worker import ran_out_of_memory
+from core.machinery.worker import ran_out_of_memory
 
 if TYPE_CHECKING:
     import torch

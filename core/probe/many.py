@@ -5,17 +5,18 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Final
 
-from core import cluster, gpus
-from core.cluster import Call, Loss, News, Node, Result, Tell
-from core.errors import InputError, ProbeError
+from core.basics.errors import InputError, ProbeError
+from core.basics.units import GB
+from core.machinery import cluster
+from core.machinery.cluster import Call, Loss, News, Node, Result, Tell
+from core.machinery.worker import free_memory_bytes
 from core.models import ModelSpec
 from core.probe.devices import CPU
 from core.probe.fit import ceilings, speed_over_16_bit
 from core.probe.measurement import Measurement, Point, from_json, to_json
 from core.probe.order import order
 from core.probe.session import GRACE_S, probe
-from core.units import GB
-from core.worker import free_memory_bytes
+from core.products import gpus
 
 TERA: Final = 1e12
 WAIT_S: Final = 30.0        # for a free GPU

@@ -7,9 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from core import cluster
-from core.errors import InputError
-from core.export import table
+from core.basics.errors import InputError
+from core.delivery.export import table
+from core.machinery import cluster
 from core.models import ModelSpec
 from core.probe.many import Row, figures, measured, probe_many, targets
 from core.probe.measurement import to_json

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
-from core.fields import clean, document, finite, number, positive, text_of
+from core.basics.fields import clean, document, finite, number, positive, text_of
 from core.probe.timing import Stop, Timing
 
 VERSION: Final = 1
@@ -37,7 +37,7 @@ class Point:
     """One timed operator."""
 
     quantity: Quantity
-    format: str                     # a name of core.formats, of a KV format, or of a dtype
+    format: str                     # a name of core.products.formats, of a KV format, or of a dtype
     kernel: str                     # what ran, with its version: "torch 2.13.0 _int_mm"
     shape: Mapping[str, int]        # the numbers named at `Quantity`
     timing: Timing

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
-from core.errors import ProbeError
+from core.basics.errors import ProbeError
+from core.basics.units import GIB
 from core.models import Attention, Layer, Linear, ModelSpec, Role, distinct_experts
 from core.probe.measurement import Quantity
-from core.units import GIB
 
 SIXTEEN: Final = 2.0                    # bytes of an activation
 GROUP: Final = 128                      # weights that share a scale in the INT4 layouts

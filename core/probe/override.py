@@ -6,16 +6,17 @@ from typing import Final
 
 import numpy as np
 
-from core import catalogue, speed
-from core.efficiency import load
-from core.efficiency.labels import kernel, link
-from core.efficiency.measured import DOUBT, neighbours, rates_of
-from core.formats import FORMATS, KV_FORMATS
-from core.gpus import GpuSpec
 from core.models import ModelSpec
+from core.physics import speed
+from core.physics.efficiency import load
+from core.physics.efficiency.labels import kernel, link
+from core.physics.efficiency.measured import DOUBT, neighbours, rates_of
 from core.probe.fit import BASE, Ceilings, FullModel, ceilings, decode_steps
 from core.probe.measurement import Measurement
 from core.probe.order import BLOCK_CONTEXT
+from core.products.formats import FORMATS, KV_FORMATS
+from core.products.gpus import GpuSpec
+from core.reading import catalogue
 from core.terms import Deployment, Mode, Workload
 
 OPERAND_BITS: Final = {"int8": 8, "fp8": 8, "bf16": 16}     # the later one counts where two are as wide
@@ -74,7 +75,7 @@ def _engine_kernels(measurement: Measurement) -> Ceilings:
 
 
 def _shares(found: Ceilings, gpu: GpuSpec) -> dict[str, float]:
-    """Values for `GpuSpec.measured`: shares of the data sheet, as `core.efficiency.measured` names them."""
+    """Values for `GpuSpec.measured`: shares of the data sheet, as `core.physics.efficiency.measured` names them."""
     bandwidth = gpu.bandwidth_bytes_per_s
     out: dict[str, float] = {}
     for name, rate in found.weights_bytes_per_s.items():

@@ -1,12 +1,12 @@
 """Probes of real GPUs that ship with the planner, for people who have none."""
 
 from functools import cache
-from pathlib import Path
 from typing import Final
 
+from core.basics.places import ASSETS
 from core.probe.measurement import Measurement, from_json
 
-_FOLDER: Final = Path(__file__).resolve().parents[2] / "assets" / "probes"
+_FOLDER: Final = ASSETS / "probes"
 
 
 @cache

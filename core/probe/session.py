@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from core import gpus
-from core.errors import HardwareError, ProbeError
+from core.basics.errors import HardwareError, ProbeError
+from core.machinery.worker import Worker, running
 from core.probe.measurement import Conditions, Measurement, Point, point_of
 from core.probe.order import ALL_REDUCE_S, Order
 from core.probe.telemetry import Telemetry, drift, gpu_remarks, processor_remarks
-from core.worker import Worker, running
+from core.products import gpus
 
 WORKER: Final = "core.probe.worker"
 GRACE_S: Final = 20.0               # for importing torch and the last point, beyond the order's deadline

@@ -17,13 +17,13 @@ from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
+from core.machinery.worker import limit_memory, processor_name, say, told
 from core.probe.bench import COMPILE_SHARE, Bench
 from core.probe.clock import WARM_UP_S, Clock, GpuClock, ProcessorClock
 from core.probe.kernel import FAULT as CUDA_FAULT
 from core.probe.kernel import Absent, why
 from core.probe.measurement import Point, Quantity
 from core.probe.order import OPTIONAL, Task, named, task_of
-from core.worker import limit_memory, processor_name, say, told
 
 if TYPE_CHECKING:
     import torch

@@ -10,15 +10,15 @@ from typing import Final
 
 import numpy as np
 
-from core import gpus
-from core.errors import QualityError
+from core.basics.errors import QualityError
+from core.basics.settings import is_public, switch
+from core.basics.units import GIB
+from core.machinery.worker import free_memory_bytes
 from core.models import ModelSpec
+from core.products import gpus
 from core.quality.compressor import LOGITS
 from core.quality.order import SEQUENCE_TOKENS, SEQUENCES
 from core.quality.variants import Variant
-from core.settings import is_public, switch
-from core.units import GIB
-from core.worker import free_memory_bytes
 
 CPU: Final = "cpu"
 CHARACTERS_A_TOKEN: Final = 4       # English with vocabularies of 50,000 and more

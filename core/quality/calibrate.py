@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from core.errors import InputError
+from core.basics.errors import InputError
 
 if TYPE_CHECKING:
     import torch

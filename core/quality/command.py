@@ -6,14 +6,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from core.errors import ArchitectureUnknown, QualityError
+from core.basics.errors import ArchitectureUnknown, QualityError
+from core.losses.measured import QualityMeasurement, to_json, without_text
 from core.models import ModelSpec
 from core.quality.budget import CPU, SHARE, checked_device, estimate_cost, free_bytes, refusal
 from core.quality.order import DEFAULT_S, MAX_S, MIN_S, Order
 from core.quality.prompts import read_file
 from core.quality.session import check
 from core.quality.variants import DEFAULT, VARIANTS, chosen
-from core.quality_measured import QualityMeasurement, to_json, without_text
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
-from core.errors import QualityError
+from core.basics.errors import QualityError
 from core.quality import smoothing
 from core.quality.matrices import linears, others
 

@@ -16,13 +16,13 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from core.errors import HubUnreachable, ModelError, ModelNotFound, QualityError
-from core.hub import local
-from core.hub.client import refusal
-from core.hub.files import gguf_files
+from core.basics.errors import HubUnreachable, ModelError, ModelNotFound, QualityError
+from core.basics.settings import is_public
+from core.machinery.worker import ran_out_of_memory
 from core.quality.gguf_tokenizer import sentencepiece
-from core.settings import is_public
-from core.worker import ran_out_of_memory
+from core.reading.hub import local
+from core.reading.hub.client import refusal
+from core.reading.hub.files import gguf_files
 
 if TYPE_CHECKING:
     import torch

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from core.errors import QualityError
+from core.basics.errors import QualityError
 
 if TYPE_CHECKING:
     from torch.nn import Linear

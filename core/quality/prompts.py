@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any, Final
 
-from core.errors import InputError
+from core.basics.errors import InputError
 
 MAX_BYTES: Final = 20_000_000
 MAX_PROMPTS: Final = 2_000

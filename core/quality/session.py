@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from core.errors import InputError, QualityError
+from core.basics.errors import InputError, QualityError
+from core.losses.measured import QualityMeasurement, Score, score_of
+from core.machinery.worker import running
 from core.quality.checkpoint import check_folder, discarded
 from core.quality.order import MAX_S, MIN_S, Order
 from core.quality.prompts import digest
 from core.quality.variants import FLOOR, chosen, missing
-from core.quality_measured import QualityMeasurement, Score, score_of
-from core.worker import running
 
 WORKER: Final = "core.quality.worker"
 LONGEST_SENTENCE: Final = 300

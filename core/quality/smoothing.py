@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from core.errors import QualityError
+from core.basics.errors import QualityError
 
 if TYPE_CHECKING:
     import torch

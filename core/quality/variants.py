@@ -5,7 +5,7 @@ from enum import StrEnum
 from importlib.util import find_spec
 from typing import Final
 
-from core.errors import InputError
+from core.basics.errors import InputError
 
 GROUPS: Final = (32, 64, 128)
 COMPRESSOR: Final = "llmcompressor"
@@ -30,7 +30,7 @@ class Variant:
     name: str                       # of the command line: "int4-rtn-g128"
     label: str                      # for people
     maker: Maker
-    weights: str = ""               # the name in core.formats that it stands for; empty: 16 bits
+    weights: str = ""               # the name in core.products.formats that it stands for; empty: 16 bits
     kv_cache: str = ""              # the KV format's name; empty: 16 bits
     bits: int = 16
     group: int | None = None        # weights that share a scale

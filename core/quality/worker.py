@@ -19,7 +19,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
 
-from core.errors import QualityError, SweetspotError
+from core.basics.errors import QualityError, SweetspotError
+from core.losses.measured import Score, WorstPrompt
+from core.machinery.worker import limit_memory, processor_name, ran_out_of_memory, say, told
 from core.quality import checkpoint
 from core.quality.calibrate import Texts, continuations, tokenised, windows
 from core.quality.make import Means, make
@@ -27,8 +29,6 @@ from core.quality.metrics import Tokens, spread
 from core.quality.order import Order
 from core.quality.products import fast_products
 from core.quality.variants import BITSANDBYTES, COMPRESSOR, LOADERS, Variant, chosen
-from core.quality_measured import Score, WorstPrompt
-from core.worker import limit_memory, processor_name, ran_out_of_memory, say, told
 
 if TYPE_CHECKING:
     import torch

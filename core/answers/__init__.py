@@ -1,0 +1,1 @@
+"""What to do: sweeps, advice, comparisons, bottlenecks, traffic, cost."""

@@ -1,0 +1,229 @@
+"""What a recommendation is: the choice, its figures, what limits it, and what would help."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import IntEnum
+from functools import cached_property
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.answers.sweep import BATCHES, CONTEXTS, Refusal, Sweep, points, sweep
+from core.losses import Losses
+from core.models import ModelSpec
+from core.physics.memory import Footprint
+from core.physics.speed import Range
+from core.products.gpus import GpuSpec
+from core.terms import Bound, Deployment, Estimate, Workload
+
+Floats: TypeAlias = NDArray[np.float64]
+Bools: TypeAlias = NDArray[np.bool_]
+
+
+class Standing(IntEnum):
+    """How far a plan meets what was asked; higher is better."""
+
+    IMPOSSIBLE = 0      # nothing runs, or nothing fits
+    LATE = 1            # it fits, but misses a target at any batch
+    FEWER = 2           # it fits and meets the targets for fewer requests than asked
+    MET = 3             # everything asked is met
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One deployment at one concurrency, with its figures."""
+
+    deployment: Deployment
+    concurrency: int                    # requests in flight over the deployment
+    footprint: Footprint
+    ttft: Estimate                      # s
+    tpot: Estimate                      # s
+    output_tokens_per_s: Estimate       # of the whole deployment
+    cost_usd_per_million_output_tokens: Estimate | None
+    usd_per_hour: float | None          # of the whole deployment
+    prefill_bound: Bound
+    decode_bound: Bound
+    quality: Estimate | None            # relative increase of perplexity; None: no published figure
+    quality_note: str                   # says so, or names the sources
+    fits: bool
+    meets_slo: bool
+    memory_concurrency: int             # full-length requests the KV cache holds
+    slo_concurrency: int                # most requests that fit and meet both targets; 0 when none do
+    occupancy: float                    # share of the KV cache in use, 0..1, inf when over
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """The best layout of one weight format, allowed or not."""
+
+    choice: Choice
+    allowed: bool
+    note: str                           # why it is not recommended; empty for the recommended one
+
+
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """The smallest change of one kind that helps; fields that are None stay as they are."""
+
+    label: str                          # what to change: "Cache keys and values in FP8"
+    effect: str                         # what that gives, computed
+    workload: Workload | None = None
+    gpu: str | None = None
+    gpus: int | None = None             # GPUs per replica
+    replicas: int | None = None
+    kv_formats: tuple[str, ...] | None = None
+    engine: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sensitivity:
+    """What the answer becomes when one input moves."""
+
+    what: str                           # "Twice the requests"
+    effect: str
+    changes_answer: bool                # another format, layout or standing
+
+
+@dataclass(frozen=True, slots=True)
+class BatchCurve:
+    """One layout over the batch, at the workload's context; arrays [batches]."""
+
+    batch: tuple[int, ...]
+    output_tokens_per_s: Range          # of the whole deployment
+    tpot_s: Range
+    ttft_s: Range
+    fits: Bools
+    meets_slo: Bools
+    knee: float | None                  # batch at which decode turns compute-bound; None: never
+    memory_limit: float                 # full-length requests the KV cache holds
+    slo_limit: int                      # most requests within both targets and the memory
+
+
+@dataclass(frozen=True, slots=True)
+class FormatCurves:
+    """Decode speed of each weight format over the batch, relative to 16 bits (above 1: faster)."""
+
+    batch: tuple[int, ...]
+    baseline: str                       # label
+    chosen: str                         # label
+    relative: dict[str, Floats]         # label -> [batches]
+    tpot_s: dict[str, Floats]           # label -> [batches]
+
+
+@dataclass(frozen=True, slots=True)
+class Heat:
+    """Batch x context of one layout; arrays [contexts, batches]."""
+
+    batches: tuple[int, ...]
+    contexts: tuple[int, ...]
+    output_tokens_per_s: Floats
+    tpot_s: Floats
+    fits: Bools
+    meets_slo: Bools
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The answer for one model, GPU and workload."""
+
+    spec: ModelSpec
+    gpu: GpuSpec
+    workload: Workload
+    engine: str
+    standing: Standing
+    best: Choice | None                 # None when nothing runs or fits
+    nearest: Choice | None              # when best is None: the least over its memory, None when nothing runs
+    runner_up: Choice | None
+    trade: str                          # what the runner-up trades; empty without one
+    sentence: str                       # the verdict, plain text
+    reason: str                         # why this choice, plain text
+    binding_limit: str                  # what stops a larger batch, plain text
+    knee: float | None                  # batch at which decode turns compute-bound
+    candidates: tuple[Candidate, ...]   # one per runnable weight format, best first
+    refused: tuple[Refusal, ...]        # what does not run here, and why
+    at_context: Sweep = field(repr=False)   # every layout over the batch, at the workload's context
+    tps: tuple[int, ...]
+    losses: Losses = field(repr=False)      # what each format costs: measured, else as published
+    seek_remedies: Callable[[], tuple[Remedy, ...]] = field(repr=False)
+    seek_sensitivity: Callable[["Plan"], tuple[Sensitivity, ...]] = field(repr=False)
+
+    @cached_property
+    def remedies(self) -> tuple[Remedy, ...]:
+        """Changes that bring the plan nearer to what was asked, smallest first; sought when first read."""
+        return self.seek_remedies()
+
+    @cached_property
+    def sensitivity(self) -> tuple[Sensitivity, ...]:
+        """What the answer becomes when one input moves; sought when first read, empty when nothing fits."""
+        return () if self.best is None else self.seek_sensitivity(self)
+
+    @property
+    def shown(self) -> Choice | None:
+        """What pictures are drawn of: the best choice, or the nearest one when none fits."""
+        return self.best or self.nearest
+
+    @cached_property
+    def sweep(self) -> Sweep:
+        """The whole grid: every layout x eight contexts x eleven batches."""
+        return sweep(self.spec, self.gpu, self.workload, engine=self.engine, tps=self.tps)
+
+    def batch_curve(self) -> BatchCurve | None:
+        """The shown layout over the batch; None when nothing runs."""
+        return None if self.shown is None else batch_curve(self, self.shown)
+
+    def format_curves(self) -> FormatCurves | None:
+        """Every candidate's weight format over the batch, on the shown number of GPUs; None when nothing runs."""
+        shown = self.shown
+        if shown is None:
+            return None
+        chosen = {c.choice.deployment.weights.label: c.choice.deployment for c in self.candidates}
+        grid = self.at_context
+        rows = grid.cube(grid.prediction.tpot_s.value)[:, 0, :]
+        tpot = {
+            label: np.asarray(rows[grid.deployments.index(deployment)], np.float64)
+            for label, deployment in chosen.items()
+        }
+        widest = max(chosen, key=lambda label: chosen[label].weights.bits_per_weight)
+        return FormatCurves(
+            batch=grid.batches, baseline=widest, chosen=shown.deployment.weights.label,
+            relative={label: tpot[widest] / line for label, line in tpot.items()}, tpot_s=tpot,
+        )
+
+    def batch_by_context(self) -> Heat | None:
+        """The shown layout over batch and context; None when nothing runs."""
+        shown = self.shown
+        if shown is None:
+            return None
+        longest = self.spec.max_context or CONTEXTS[-1]
+        contexts = tuple(sorted({c for c in CONTEXTS if c <= longest} | {self.workload.context_tokens}))
+        grid = points(self.spec, self.workload, (shown.deployment,), (), BATCHES, contexts,
+                      gpu=self.gpu, engine=self.engine)
+        return Heat(
+            batches=BATCHES, contexts=contexts,
+            output_tokens_per_s=grid.cube(grid.output_tokens_per_s.value)[0],
+            tpot_s=grid.cube(grid.prediction.tpot_s.value)[0],
+            fits=grid.cube(grid.fits)[0],
+            meets_slo=grid.cube(grid.meets_slo)[0],
+        )
+
+
+def batch_curve(plan: Plan, choice: Choice) -> BatchCurve:
+    """One choice's layout over the batch, at the workload's context."""
+    grid = plan.at_context
+    chosen = grid.layout == grid.deployments.index(choice.deployment)
+
+    def span(column: Range) -> Range:
+        return Range(column.value[chosen], column.low[chosen], column.high[chosen])
+
+    return BatchCurve(
+        batch=grid.batches,
+        output_tokens_per_s=span(grid.output_tokens_per_s),
+        tpot_s=span(grid.prediction.tpot_s),
+        ttft_s=span(grid.prediction.ttft_s),
+        fits=grid.fits[chosen],
+        meets_slo=grid.meets_slo[chosen],
+        knee=plan.knee,
+        memory_limit=float(choice.memory_concurrency),
+        slo_limit=choice.slo_concurrency,
+    )

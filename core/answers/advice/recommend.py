@@ -1,0 +1,215 @@
+"""The recommendation: the pick, its reasons, its limits and what else there is."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Final
+
+import numpy as np
+
+from core.answers.advice import sentences
+from core.answers.advice.plan import Candidate, Choice, Plan, Standing
+from core.answers.advice.remedies import remedies, sensitivity
+from core.answers.advice.select import (
+    Question,
+    Selection,
+    choice,
+    choice_at,
+    fine_grid,
+    largest_batch,
+    refusals,
+    select,
+)
+from core.answers.sweep import DEFAULT_ENGINE, DEFAULT_GPU_COUNTS, overflow_text
+from core.basics.errors import InputError
+from core.losses import Losses
+from core.losses.measured import QualityMeasurement
+from core.models import ModelSpec
+from core.physics import speed
+from core.products.gpus import GpuSpec
+from core.terms import Workload
+
+# Far beyond any deployment, near enough to catch a slip of the unit.
+_RANGES: Final[Mapping[str, tuple[float, float, str]]] = {
+    "input_tokens": (1, 100_000_000, "tokens"), "output_tokens": (1, 100_000_000, "tokens"),
+    "concurrency": (1, 100_000, "requests"), "ttft_slo_s": (1e-6, 1e5, "s"), "tpot_slo_s": (1e-6, 1e5, "s"),
+    "quality_loss": (0, 100, "(share)"),
+}
+_MOST_GPUS: Final = 1024
+_NO_SLOWER: Final = 0.0005        # what would read as 0.0 % fewer tokens/s
+
+
+def recommend(
+    spec: ModelSpec,
+    gpu: GpuSpec,
+    workload: Workload,
+    *,
+    engine: str = DEFAULT_ENGINE,
+    tps: Sequence[int] = DEFAULT_GPU_COUNTS,
+    formats: Sequence[str] | None = None,
+    kv_formats: Sequence[str] | None = None,
+    measured: Sequence[QualityMeasurement] = (),
+) -> Plan:
+    """What to deploy for a model, a GPU type and a workload.
+
+    `tps` are the numbers of GPUs that one replica may take. Naming `formats` or `kv_formats` limits the
+    choice to them and accepts those for which nobody has published a loss of quality; a known loss beyond
+    the tolerance stays refused. What was `measured` of the model, newest first, goes before what others
+    published. Raises InputError for a workload outside what it may be.
+    """
+    _check(workload, tps)
+    question = Question(
+        Losses(spec, tuple(measured)), gpu, workload, engine, tuple(tps),
+        None if formats is None else tuple(formats), None if kv_formats is None else tuple(kv_formats),
+    )
+    selection = select(question)
+    shown = _shown(selection)
+    best = shown if selection.standing is not Standing.IMPOSSIBLE else None
+    listed = _candidates(selection, shown)
+    runner_up = _runner_up(selection, best)
+    knee = _knee(question, shown)
+    limit = "" if best is None else binding_limit(workload, best, knee)
+    why = _why(selection, best, listed)
+    return Plan(
+        spec=spec, gpu=gpu, workload=workload, engine=engine, standing=selection.standing,
+        best=best, nearest=None if best else shown, runner_up=runner_up,
+        trade=sentences.trade(best, runner_up) if best and runner_up else "",
+        sentence=sentences.verdict(spec, selection.standing, best, workload, limit, why),
+        reason=why if best else "", binding_limit=limit, knee=knee,
+        candidates=listed, refused=refusals(selection), at_context=selection.grid, tps=tuple(tps),
+        losses=question.losses,
+        seek_remedies=partial(remedies, question, selection, shown), seek_sensitivity=partial(sensitivity, question),
+    )
+
+
+def _check(workload: Workload, tps: Sequence[int]) -> None:
+    """Raises InputError naming the first figure outside its range."""
+    for name, (low, high, unit) in _RANGES.items():
+        value = getattr(workload, name)
+        if not low <= value <= high:        # also false for NaN
+            raise InputError(f"{name} of {value:g} {unit} is outside {low:g} to {high:g}.")
+    if not tps or not all(1 <= count <= _MOST_GPUS for count in tps):
+        tried = ", ".join(map(str, tps)) or "none"
+        raise InputError(f"The numbers of GPUs to try ({tried}) are outside 1 to {_MOST_GPUS}.")
+
+
+def _shown(selection: Selection) -> Choice | None:
+    """The pick at its exact concurrency, with the exact largest batch within the targets."""
+    if selection.layout is None:
+        return None
+    fine = fine_grid(selection.grid, selection.grid.deployments[selection.layout])
+    most = largest_batch(fine)
+    batch = max(most, selection.batch) if selection.standing is Standing.FEWER else selection.batch
+    return choice_at(fine, fine.batches.index(batch), selection.losses[selection.layout], most)
+
+
+def _knee(question: Question, shown: Choice | None) -> float | None:
+    """The batch at which decode turns compute-bound at the mean context of a request."""
+    if shown is None:
+        return None
+    mean = question.workload.input_tokens + question.workload.output_tokens / 2
+    return speed.compute_bound_batch(question.spec, shown.deployment, mean)
+
+
+def binding_limit(workload: Workload, best: Choice, knee: float | None) -> str:
+    """What stops a larger batch: the memory, a target or, before both, compute."""
+    most = best.slo_concurrency
+    if not most:
+        return f"even one request misses the targets: {sentences.bound(best.decode_bound)} binds"
+    if most >= best.memory_concurrency:
+        text = f"the memory binds: the KV cache holds {sentences.requests(best.memory_concurrency)} of " \
+               f"{workload.context_tokens:,} tokens"
+    else:
+        text = f"beyond {sentences.requests(most)} a target is missed ({_target_beyond(workload, best)})"
+    if knee is not None and knee < most:
+        text += f", and from about {knee:,.0f} on decode is compute-bound and batching pays less"
+    return text
+
+
+def _target_beyond(workload: Workload, best: Choice) -> str:
+    """The target nearer to being missed."""
+    nearer_tpot = best.tpot.value / workload.tpot_slo_s >= best.ttft.value / workload.ttft_slo_s
+    slo = workload.tpot_slo_s if nearer_tpot else workload.ttft_slo_s
+    return f"{'TPOT' if nearer_tpot else 'TTFT'} {sentences.ms(slo)}"
+
+
+def _candidates(selection: Selection, shown: Choice | None) -> tuple[Candidate, ...]:
+    """The best layout of each weight format on as many GPUs as the pick, allowed ones first."""
+    if shown is None:
+        return ()
+    grid, found = selection.grid, []
+    for name in dict.fromkeys(d.weights.name for d in grid.deployments):
+        rows = [i for i, d in enumerate(grid.deployments)
+                if d.weights.name == name and d.gpus == shown.deployment.gpus]
+        if not rows:
+            continue
+        same = [i for i in rows if grid.deployments[i].kv_cache == shown.deployment.kv_cache]
+        index = (same or rows)[0]
+        at = min(grid.batches, key=lambda b: abs(b - shown.concurrency))
+        made = choice(selection, index, at)
+        allowed = bool(selection.allowed[index])
+        found.append(Candidate(made, allowed, _note(selection, made, allowed, shown)))
+    return tuple(sorted(found, key=lambda c: (not c.allowed, not c.choice.fits, -c.choice.output_tokens_per_s.value)))
+
+
+def _note(selection: Selection, made: Choice, allowed: bool, shown: Choice) -> str:
+    """Why a candidate is not the choice."""
+    workload = selection.grid.workload
+    if made.deployment == shown.deployment:
+        return overflow_text(made.footprint)
+    if made.quality is None and not allowed:
+        return "no published figure for its loss of quality"
+    if made.quality is not None and not allowed and made.quality.value <= workload.quality_loss:
+        cache = made.deployment.kv_cache.name.upper()
+        return f"an {cache} cache is published for other models only: measure or name it"
+    if made.quality is not None and not allowed:
+        return f"{sentences.loss(made.quality)}, above the {sentences.percent(workload.quality_loss)} accepted"
+    if not made.footprint.fits:
+        return overflow_text(made.footprint)
+    if not made.fits:
+        return f"the KV cache holds {sentences.requests(made.memory_concurrency)}"
+    if not made.meets_slo:
+        return f"TPOT {sentences.ms(made.tpot.value)}, TTFT {sentences.ms(made.ttft.value)}: a target is missed"
+    slower = 1 - made.output_tokens_per_s.value / shown.output_tokens_per_s.value
+    if slower < _NO_SLOWER:
+        return "within a few percent, at more loss"
+    return f"{sentences.percent(slower)} fewer tokens/s"
+
+
+def _runner_up(selection: Selection, best: Choice | None) -> Choice | None:
+    """The next best layout with other weights, another KV cache or more GPUs that meets as much."""
+    if best is None:
+        return None
+    grid = selection.grid
+    at = grid.batches.index(min(grid.batches, key=lambda b: abs(b - best.concurrency)))
+    others = [
+        i for i, d in enumerate(grid.deployments)
+        if selection.allowed[i] and selection.served[i] >= min(grid.batches[at], best.slo_concurrency)
+        and d != best.deployment and d.weights != best.deployment.weights and selection.served[i] > 0
+    ] or [
+        i for i, d in enumerate(grid.deployments)
+        if selection.allowed[i] and selection.served[i] >= grid.batches[at] and d != best.deployment
+    ]
+    if not others:
+        return None
+    rate = grid.cube(grid.output_tokens_per_s.value)[:, 0, at]
+    winner = min(others, key=lambda i: (grid.deployments[i].gpus, -float(np.asarray(rate[i]))))
+    return choice(selection, winner, grid.batches[at])
+
+
+def _why(selection: Selection, best: Choice | None, listed: Sequence[Candidate]) -> str:
+    """One sentence of reasons."""
+    spec, workload, grid = selection.question.spec, selection.question.workload, selection.grid
+    if best is not None:
+        widest = max(listed, key=lambda c: c.choice.deployment.weights.bits_per_weight, default=None)
+        return sentences.why_chosen(best, widest.choice if widest else None)
+    if spec.max_context and workload.context_tokens > spec.max_context:
+        return (f"{workload.context_tokens:,} tokens of prompt and answer are beyond the model's context of "
+                f"{spec.max_context:,}.")
+    if selection.layout is None:
+        return grid.refusals[0].reason if grid.refusals else "no weight format runs on this GPU."
+    nearest = grid.footprints[selection.layout]
+    layout = f"{sentences.formats(grid.deployments[selection.layout])} on " \
+             f"{sentences.hardware(grid.deployments[selection.layout])}"
+    if nearest.fits:
+        return f"{layout} leave no room for one request of {workload.context_tokens:,} tokens."
+    return f"even {layout} are {overflow_text(nearest)}."

@@ -1,0 +1,211 @@
+"""Which layout to take: everything asked at least cost, else as much of it as can be had."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.answers import cost
+from core.answers.advice.plan import Choice, Standing
+from core.answers.advice.row import estimate_at
+from core.answers.sweep import Refusal, Sweep, layouts, points
+from core.losses import Losses
+from core.losses import prior as quality_prior
+from core.models import ModelSpec
+from core.products.formats import Format, KvFormat
+from core.products.gpus import GpuSpec
+from core.terms import Basis, Deployment, Estimate, Workload
+
+Floats: TypeAlias = NDArray[np.float64]
+Bools: TypeAlias = NDArray[np.bool_]
+
+_LARGEST: Final = 1024
+_TRUSTED_CACHE_BITS: Final = 8.0
+_TIE: Final = 0.05       # layouts within 5 % are equally fast: half the median error of TPOT on known ground
+# Whole numbers where a plan is decided, steps of a few percent beyond.
+_FINE: Final = (*range(1, 257), *range(264, 1025, 8), *range(1088, 16385, 64))
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked, whole."""
+
+    losses: Losses                              # of the model's formats: measured, else as published
+    gpu: GpuSpec
+    workload: Workload
+    engine: str
+    tps: tuple[int, ...]
+    formats: tuple[str, ...] | None = None      # named by the user: taken without a published figure
+    kv_formats: tuple[str, ...] | None = None
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model that is asked about, as its losses know it."""
+        return self.losses.spec
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The layouts of a question, which of them are allowed, and the pick."""
+
+    question: Question
+    grid: Sweep                          # at the workload's context
+    losses: tuple[Estimate | None, ...]  # [layouts]
+    allowed: Bools                       # [layouts] by quality
+    standing: Standing
+    layout: int | None                   # index of the pick; with IMPOSSIBLE the least over its memory
+    batch: int                           # requests in flight of the pick
+    served: NDArray[np.intp]             # [layouts] most requests that fit and meet the targets, on the grid
+
+
+def batches(concurrency: int) -> tuple[int, ...]:
+    """Half octaves from 1 to 1,024 or beyond the concurrency asked, and the concurrency itself."""
+    top = max(_LARGEST, concurrency)
+    octaves = int(np.ceil(2 * np.log2(top)))
+    return tuple(sorted({round(2 ** (n / 2)) for n in range(octaves + 1)} | {concurrency}))
+
+
+def select(question: Question) -> Selection:
+    """The pick for a question.
+
+    1. everything asked: fewest dollars an hour, then most tokens; within 5 % the smaller loss of quality;
+    2. else the most requests within the targets; 3. else the layout that misses them least;
+    4. else nothing, and the layout that is least over its memory is named.
+    """
+    q = question
+    found = layouts(q.spec, q.gpu, q.engine, formats=q.formats, kv_formats=q.kv_formats, tps=q.tps)
+    grid = points(q.spec, q.workload, found.deployments, found.refusals, batches(q.workload.concurrency),
+                  (q.workload.context_tokens,), gpu=q.gpu, engine=q.engine)
+    losses = tuple(q.losses.of(d.weights, d.kv_cache) for d in grid.deployments)
+    allowed = np.array([is_allowed(q, d, loss) for d, loss in zip(grid.deployments, losses, strict=True)], bool)
+    good = np.logical_and.accumulate(_batch_table(grid, grid.fits & grid.meets_slo), axis=1)
+    count = good.sum(axis=1)
+    served = np.where(count > 0, np.asarray(grid.batches)[np.maximum(count - 1, 0)], 0)
+    standing, layout, batch = _pick(grid, losses, allowed, served, good)
+    return Selection(q, grid, losses, allowed, standing, layout, batch, served)
+
+
+def _batch_table(grid: Sweep, column: NDArray[np.generic]) -> NDArray[np.generic]:
+    """A column as [layouts, batches]; the grid has one context."""
+    return grid.cube(column)[:, 0, :]
+
+
+def is_allowed(question: Question, deployment: Deployment, loss: Estimate | None) -> bool:
+    """Within the tolerance by a measured or published figure, or named by the user where there is none.
+
+    A cache under 8 bits for which only other models' figures speak has to be named or measured too: what is
+    published of such caches is of other layouts than most engines' (ExLlamaV2's and QoQ's).
+    """
+    cache_named = _named(question.kv_formats, deployment.kv_cache, question.spec)
+    if loss is None:
+        return cache_named and _named(question.formats, deployment.weights, question.spec)
+    if loss.basis is Basis.ESTIMATED and deployment.kv_cache.bits_per_value < _TRUSTED_CACHE_BITS and not cache_named:
+        return False
+    return loss.value <= question.workload.quality_loss
+
+
+def _named(names: tuple[str, ...] | None, fmt: Format | KvFormat, spec: ModelSpec) -> bool:
+    if isinstance(fmt, Format) and quality_prior.is_reference(spec, fmt):
+        return True
+    if isinstance(fmt, KvFormat) and fmt.bits_per_value >= quality_prior.REFERENCE_BITS:
+        return True
+    return names is not None and fmt.name in names
+
+
+def _pick(
+    grid: Sweep, losses: Sequence[Estimate | None], allowed: Bools, served: NDArray[np.intp], good: NDArray[np.generic]
+) -> tuple[Standing, int | None, int]:
+    asked = grid.workload.concurrency
+    at = grid.batches.index(asked)
+    if not len(grid.deployments):
+        return Standing.IMPOSSIBLE, None, asked
+    met = allowed & good[:, at].astype(bool)
+    if met.any():
+        return Standing.MET, cheapest(grid, losses, met, at), asked
+    if (allowed & (served > 0)).any():
+        most = int(served[allowed].max())
+        among = allowed & (served == most)
+        return Standing.FEWER, cheapest(grid, losses, among, grid.batches.index(most)), most
+    fits = _batch_table(grid, grid.fits).astype(bool)
+    if (allowed & fits.any(axis=1)).any():
+        return _least_late(grid, allowed, fits, at)
+    over = np.array([f.overflow_bytes for f in grid.footprints])
+    room = -np.array([f.kv_cache_bytes for f in grid.footprints])
+    order = np.lexsort((room, over, ~allowed))
+    return Standing.IMPOSSIBLE, int(order[0]), asked
+
+
+def _least_late(grid: Sweep, allowed: Bools, fits: Bools, at: int) -> tuple[Standing, int, int]:
+    """The layout that misses the targets least, at the concurrency asked or the most that fit."""
+    workload = grid.workload
+    tpot = np.nan_to_num(_batch_table(grid, grid.prediction.tpot_s.value).astype(float))
+    ttft = _batch_table(grid, grid.prediction.ttft_s.value).astype(float)
+    miss = np.maximum(tpot / workload.tpot_slo_s, ttft / workload.ttft_slo_s)
+    column = at if (allowed & fits[:, at]).any() else int(np.flatnonzero((allowed[:, None] & fits).any(axis=0))[-1])
+    miss_there = np.where(allowed & fits[:, column], miss[:, column], np.inf)
+    return Standing.LATE, int(np.argmin(miss_there)), grid.batches[column]
+
+
+def cheapest(grid: Sweep, losses: Sequence[Estimate | None], among: Bools, at: int) -> int:
+    """Of the layouts `among`: fewest GPUs, then fastest; within a few percent the one that loses least."""
+    gpus = np.array([d.gpus for d in grid.deployments])
+    among = among & (gpus == gpus[among].min())
+    rate = _batch_table(grid, grid.output_tokens_per_s.value)[:, at].astype(float)
+    equal = among & (rate >= (1 - _TIE) * rate[among].max())
+    loss = np.array([x.value if x else np.inf for x in losses])
+    order = np.lexsort((-rate, loss, ~equal))
+    return int(order[0])
+
+
+def fine_grid(grid: Sweep, deployment: Deployment) -> Sweep:
+    """One layout over every batch that a plan could name."""
+    return points(grid.spec, grid.workload, (deployment,), (), tuple(sorted({*_FINE, *grid.batches})),
+                  grid.contexts, gpu=grid.gpu, engine=grid.engine)
+
+
+def largest_batch(fine: Sweep) -> int:
+    """Most requests that fit and meet the targets, every smaller batch doing so too; 0 when none does."""
+    count = int(np.logical_and.accumulate(fine.fits & fine.meets_slo).sum())
+    return fine.batches[count - 1] if count else 0
+
+
+def choice(selection: Selection, layout: int, batch: int, slo_concurrency: int | None = None) -> Choice:
+    """The figures of a layout of the grid at one of its batches."""
+    grid = selection.grid
+    row = layout * len(grid.batches) + grid.batches.index(batch)
+    return choice_at(grid, row, selection.losses[layout],
+                     int(selection.served[layout]) if slo_concurrency is None else slo_concurrency)
+
+
+def choice_at(grid: Sweep, row: int, loss: Estimate | None, slo_concurrency: int) -> Choice:
+    """The figures of one point of a grid."""
+    index, prediction = int(grid.layout[row]), grid.prediction
+    deployment, price = grid.deployments[index], grid.gpu.price_usd_per_hour
+    per_gpu = estimate_at(prediction.output_tokens_per_s_per_gpu, row)
+    per_million = None if price is None else cost.usd_per_million_output_tokens(price, per_gpu)
+    return Choice(
+        deployment=deployment,
+        concurrency=int(grid.batch[row]),
+        footprint=grid.footprints[index],
+        ttft=estimate_at(prediction.ttft_s, row),
+        tpot=estimate_at(prediction.tpot_s, row),
+        output_tokens_per_s=estimate_at(grid.output_tokens_per_s, row),
+        cost_usd_per_million_output_tokens=per_million,
+        usd_per_hour=None if price is None else cost.usd_per_hour(price, deployment.gpus),
+        prefill_bound=prediction.prefill_bound[row],
+        decode_bound=prediction.decode_bound[row],
+        quality=loss,
+        quality_note=quality_prior.NO_FIGURE if loss is None else loss.source,
+        fits=bool(grid.fits[row]),
+        meets_slo=bool(grid.meets_slo[row]),
+        memory_concurrency=int(min(grid.capacity[row], 1e9)),
+        slo_concurrency=slo_concurrency,
+        occupancy=float(grid.occupancy[row]),
+    )
+
+
+def refusals(selection: Selection) -> tuple[Refusal, ...]:
+    """Everything that is not offered, once each."""
+    return tuple(dict.fromkeys(selection.grid.refusals))

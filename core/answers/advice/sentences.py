@@ -1,0 +1,156 @@
+"""The words of a plan: plain sentences with live numbers, fit for a page, a terminal and a file."""
+
+import math
+
+from core.answers.advice.plan import Choice, Standing
+from core.basics.units import GIB, MS_PER_S
+from core.models import ModelSpec
+from core.terms import Basis, Bound, Deployment, Estimate, Workload
+
+_BOUND_WORDS = {
+    Bound.MEMORY: "memory bandwidth",
+    Bound.COMPUTE: "compute",
+    Bound.OVERHEAD: "launch overhead",
+    Bound.COMMUNICATION: "communication between the GPUs",
+    Bound.CAPACITY: "the capacity of the KV cache",
+}
+
+
+def number(value: float) -> str:
+    """Three figures: 0.124, 7.41, 148, 1,930."""
+    if not math.isfinite(value) or value == 0:
+        return "0" if value == 0 else "–"
+    digits = max(0, 2 - math.floor(math.log10(abs(value))))
+    return f"{value:,.{min(digits, 4)}f}"
+
+
+def ms(seconds: float) -> str:
+    """Milliseconds, or seconds from ten on."""
+    return f"{number(seconds)} s" if seconds >= 10 else f"{number(seconds * MS_PER_S)} ms"
+
+
+def dollars(amount: float) -> str:
+    """Two decimals, three under ten cents: $2.49, $0.042."""
+    return f"${amount:,.2f}" if amount >= 0.1 else f"${amount:.3f}"
+
+
+def percent(share: float) -> str:
+    """A share in percent, with one decimal below ten: 1.3 %, 42 %."""
+    return f"{100 * share:.1f} %" if abs(share) < 0.0995 else f"{100 * share:.0f} %"
+
+
+def requests(count: int) -> str:
+    """A number of requests in words: 1 request, 1,024 requests."""
+    return "1 request" if count == 1 else f"{count:,} requests"
+
+
+def short(spec: ModelSpec) -> str:
+    """The model's own name, without its owner."""
+    return spec.name.rstrip("/").split("/")[-1]
+
+
+def hardware(deployment: Deployment) -> str:
+    """ "1 × H100 SXM5 80GB", "4 × L40S (tensor parallel 4)"."""
+    split = {"tensor parallel": deployment.tp, "layers over": deployment.pp, "replicas": deployment.dp}
+    ways = ", ".join(f"{name} {degree}" for name, degree in split.items() if degree > 1)
+    return f"{deployment.gpus} × {deployment.gpu.name}" + (f" ({ways})" if ways else "")
+
+
+def formats(deployment: Deployment) -> str:
+    """ "FP8 weights and a BF16 KV cache"."""
+    return f"{deployment.weights.label} weights and a {deployment.kv_cache.name.upper()} KV cache"
+
+
+def loss(quality: Estimate | None) -> str:
+    """What a format costs in quality, and how that is known, in words."""
+    if quality is None:
+        return "a loss of quality that nobody has published"
+    if quality.basis is Basis.MEASURED and quality.value <= 0:
+        return "no measurable loss of quality"
+    if quality.value == 0:
+        return "the checkpoint's own quality"
+    known = "expected" if quality.basis is Basis.ESTIMATED else str(quality.basis)
+    return f"{percent(quality.value)} {known} loss of quality"
+
+
+def loss_text(quality: Estimate | None) -> str:
+    """The same for a table: "1.0 % published"."""
+    return "–" if quality is None else f"{percent(quality.value)} {quality.basis}"
+
+
+def verdict(
+    spec: ModelSpec, standing: Standing, chosen: Choice | None, workload: Workload, limit: str, why: str
+) -> str:
+    """What to deploy, does it fit, how fast, what it costs, what limits it."""
+    if chosen is None or standing is Standing.IMPOSSIBLE:
+        return f"{short(spec)} cannot be served here: {why}"
+    cost = chosen.cost_usd_per_million_output_tokens
+    price = f" at {dollars(cost.value)} per million" if cost else ""
+    speed = (
+        f"{requests(chosen.concurrency)} in flight get their first token after {ms(chosen.ttft.value)} and one every "
+        f"{ms(chosen.tpot.value)}, {number(chosen.output_tokens_per_s.value)} tokens/s in all{price}"
+    )
+    start = f"Deploy {short(spec)} with {formats(chosen.deployment)} on {hardware(chosen.deployment)}"
+    if standing is Standing.MET:
+        return f"{start}: it fits, with {_memory(chosen, workload)}; {speed}; {limit}."
+    if standing is Standing.FEWER:
+        return (f"Only {chosen.concurrency:,} of {requests(workload.concurrency)} can be served within the targets. "
+                f"{start}: {speed}; {limit}.")
+    return f"{missed(chosen, workload)} {start} comes closest: {speed}."
+
+
+def _memory(chosen: Choice, workload: Workload) -> str:
+    """What the load needs of each GPU, of what it has."""
+    footprint, requests_each = chosen.footprint, chosen.concurrency / chosen.deployment.dp
+    needed = footprint.taken_bytes(requests_each, workload.context_tokens)
+    each = "" if chosen.deployment.gpus == 1 else " of each GPU"
+    return f"{needed / GIB:,.1f} of {footprint.reported_bytes / GIB:,.1f} GiB{each} needed"
+
+
+def missed(chosen: Choice, workload: Workload) -> str:
+    """Which target is missed, and by how much."""
+    parts = []
+    if chosen.tpot.value > workload.tpot_slo_s:
+        parts.append(f"the TPOT target of {ms(workload.tpot_slo_s)} (best {ms(chosen.tpot.value)})")
+    if chosen.ttft.value > workload.ttft_slo_s:
+        parts.append(f"the TTFT target of {ms(workload.ttft_slo_s)} (best {ms(chosen.ttft.value)})")
+    text = " and ".join(parts) or "the targets"
+    return f"Nothing meets {text} for {requests(chosen.concurrency)}."
+
+
+def bound(limit: Bound) -> str:
+    """What limits a phase, in words: memory bandwidth, compute, ..."""
+    return _BOUND_WORDS[limit]
+
+
+def why_chosen(chosen: Choice, baseline: Choice | None) -> str:
+    """Why this layout: against 16 bits where that is a choice, with live numbers."""
+    phase = f"decode is limited by {bound(chosen.decode_bound)}, prefill by {bound(chosen.prefill_bound)}"
+    weights = chosen.footprint.term("weights").bytes / GIB
+    if baseline is None or baseline.deployment.weights == chosen.deployment.weights:
+        return (f"{chosen.deployment.weights.label} takes {number(weights)} GiB a GPU at {loss(chosen.quality)}; "
+                f"at {requests(chosen.concurrency)} {phase}.")
+    other = baseline.footprint.term("weights").bytes / GIB
+    label = chosen.deployment.weights.label
+    holds = f"{label} holds the weights in {number(weights)} instead of {number(other)} GiB a GPU"
+    end = f"at {loss(chosen.quality)}; at {requests(chosen.concurrency)} {phase}."
+    if not baseline.fits:
+        return f"{holds}, where {baseline.deployment.weights.label} leaves no room for the load, {end}"
+    faster = chosen.output_tokens_per_s.value / baseline.output_tokens_per_s.value - 1
+    speed = f"{percent(faster)} more tokens/s" if faster >= 0 else f"{percent(-faster)} fewer tokens/s"
+    same = "" if chosen.deployment.gpus == baseline.deployment.gpus else f" on {hardware(baseline.deployment)}"
+    return f"{holds} and makes {speed} than {baseline.deployment.weights.label}{same} {end}"
+
+
+def trade(chosen: Choice, other: Choice) -> str:
+    """What the runner-up gives and takes against the choice."""
+    gains = []
+    ratio = other.tpot.value / chosen.tpot.value - 1
+    if math.isfinite(ratio) and abs(ratio) >= 0.01:
+        gains.append(f"TPOT {'up' if ratio > 0 else 'down'} {percent(abs(ratio))} to {ms(other.tpot.value)}")
+    if other.deployment.gpus != chosen.deployment.gpus:
+        gains.append(f"{other.deployment.gpus} GPUs instead of {chosen.deployment.gpus}")
+    if other.memory_concurrency != chosen.memory_concurrency:
+        gains.append(f"room for {other.memory_concurrency:,} instead of {requests(chosen.memory_concurrency)}")
+    gains.append(loss(other.quality))
+    return f"{formats(other.deployment)} on {hardware(other.deployment)}: {', '.join(gains)}."

@@ -1,0 +1,13 @@
+"""One row of a comparison as the choice that pages and exports know."""
+
+from core.answers.advice import Choice
+from core.answers.advice.row import choice_at
+from core.answers.compare.field import Field
+
+
+def choice_of(field: Field, row: int) -> Choice:
+    """The figures of a layout at the workload's concurrency."""
+    return choice_at(
+        field.prediction, row, field.deployments[row], field.workload, field.footprints[row], field.losses[row],
+        fits=bool(field.fits[row]), met=bool(field.meets_slo[row]), held=float(field.capacity[row]),
+    )

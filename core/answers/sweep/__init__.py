@@ -1,0 +1,21 @@
+"""The grid of everything one could deploy: formats x KV formats x GPUs x batch x context."""
+
+from core.answers.sweep.grid import BATCHES, CONTEXTS, SOURCE, Sweep, capacities, overflow_text, points, sweep
+from core.answers.sweep.layouts import DEFAULT_ENGINE, DEFAULT_GPU_COUNTS, Layouts, Refusal, layouts, weight_choices
+
+__all__ = [
+    "BATCHES",
+    "CONTEXTS",
+    "DEFAULT_ENGINE",
+    "DEFAULT_GPU_COUNTS",
+    "SOURCE",
+    "Layouts",
+    "Refusal",
+    "Sweep",
+    "capacities",
+    "layouts",
+    "overflow_text",
+    "points",
+    "sweep",
+    "weight_choices",
+]

@@ -1,0 +1,165 @@
+"""Which deployments of a model one GPU type and engine can run, and why the others cannot."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from core.models import Attention, ModelSpec, Shard
+from core.physics.speed.work import LAYER_SPLIT
+from core.products.engines import ENGINES
+from core.products.engines import find as find_engine
+from core.products.formats import FORMATS, KV_FORMATS, Format, KvFormat, find, find_kv, kv_unsupported, unsupported
+from core.products.gpus import GpuSpec
+from core.terms import Deployment
+
+DEFAULT_ENGINE: Final = next(iter(ENGINES))
+DEFAULT_GPU_COUNTS: Final = (1, 2, 4, 8)
+SIXTEEN_BIT: Final = 16.0
+_DTYPES: Final = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp16"}   # servers cast FP32 down
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A choice that does not run here, and why."""
+
+    choice: str                # label of the weight or KV format, or the number of GPUs
+    reason: str                # one sentence
+
+
+@dataclass(frozen=True, slots=True)
+class Layouts:
+    """Deployments that run, and choices that do not."""
+
+    deployments: tuple[Deployment, ...]
+    refusals: tuple[Refusal, ...]
+
+
+def layouts(
+    spec: ModelSpec,
+    gpu: GpuSpec,
+    engine: str = DEFAULT_ENGINE,
+    *,
+    formats: Sequence[str] | None = None,
+    kv_formats: Sequence[str] | None = None,
+    tps: Sequence[int] = DEFAULT_GPU_COUNTS,
+) -> Layouts:
+    """Every weight format x KV format x number of GPUs that has kernels and divides the model.
+
+    Without `formats` the ones that make sense for the repository: its own when it ships quantised,
+    else 16 bits in the model's own dtype and everything it can be quantised to.
+    """
+    refusals: list[Refusal] = []
+    weights = list(_runnable(weight_choices(spec, gpu, engine, formats), gpu, engine, refusals))
+    caches = list(_runnable_caches(kv_choices(spec, gpu, engine, kv_formats), gpu, engine, refusals))
+    deployments = []
+    for count in tps:
+        if reason := unlinked(gpu, count) or indivisible(spec, engine, count):
+            refusals.append(Refusal(f"{count} GPUs", reason))
+            continue
+        for fmt in weights:
+            if reason := splits_groups(spec, fmt, engine, count):
+                refusals.append(Refusal(f"{fmt.label} on {count} GPUs", reason))
+                continue
+            deployments += [split(Deployment(gpu, fmt, kv, engine=engine), count) for kv in caches]
+    return Layouts(tuple(deployments), tuple(refusals))
+
+
+def unlinked(gpu: GpuSpec, count: int) -> str | None:
+    """Why that many cannot work together, or None: their own link ends, and there is no PCIe beyond it."""
+    if count > gpu.link_gpus and gpu.pcie_bytes_per_s is None:
+        return f"{gpu.link} joins at most {gpu.link_gpus} × {gpu.name}."
+    return None
+
+
+def split(deployment: Deployment, gpus: int) -> Deployment:
+    """The deployment over that many GPUs: by tensors, or by layers where the engine knows nothing else."""
+    by_layers = deployment.engine in LAYER_SPLIT
+    return Deployment(
+        deployment.gpu, deployment.weights, deployment.kv_cache, engine=deployment.engine,
+        tp=1 if by_layers else gpus, pp=gpus if by_layers else 1, max_model_len=deployment.max_model_len,
+    )
+
+
+def weight_choices(
+    spec: ModelSpec, gpu: GpuSpec, engine: str, formats: Sequence[str] | None = None
+) -> tuple[Format, ...]:
+    """Weight formats worth asking about: a repository that ships quantised is planned as shipped."""
+    if formats is not None:
+        return tuple(find(name) for name in formats)
+    if spec.shipped and FORMATS[spec.shipped.format].bits_per_weight < SIXTEEN_BIT:
+        return (FORMATS[spec.shipped.format],)
+    plain = _sixteen_bit(spec, gpu, engine)
+    return (plain, *(
+        fmt for fmt in FORMATS.values()
+        if fmt.bits_per_weight < SIXTEEN_BIT and (not fmt.experts_only or spec.is_moe)
+    ))
+
+
+def kv_choices(
+    spec: ModelSpec, gpu: GpuSpec, engine: str, kv_formats: Sequence[str] | None = None
+) -> tuple[KvFormat, ...]:
+    """KV cache formats worth asking about: 16 bits in the model's dtype, and the smaller ones."""
+    if kv_formats is not None:
+        return tuple(find_kv(name) for name in kv_formats)
+    own = _DTYPES.get(spec.dtype, "bf16")
+    pair = (own, "fp16" if own == "bf16" else "bf16")
+    plain = next((name for name in pair if not kv_unsupported(KV_FORMATS[name], gpu, engine)), own)
+    return (KV_FORMATS[plain], *(kv for kv in KV_FORMATS.values() if kv.bits_per_value < SIXTEEN_BIT))
+
+
+def _sixteen_bit(spec: ModelSpec, gpu: GpuSpec, engine: str) -> Format:
+    """The model's own 16-bit dtype, or the other one where the GPU or the engine lacks it."""
+    own = _DTYPES.get(spec.dtype, "bf16")
+    pair = (own, "fp16" if own == "bf16" else "bf16")
+    return FORMATS[next((name for name in pair if not unsupported(FORMATS[name], gpu, engine)), own)]
+
+
+def _runnable(
+    choices: Sequence[Format], gpu: GpuSpec, engine: str, refusals: list[Refusal]
+) -> Iterator[Format]:
+    for fmt in choices:
+        if reason := unsupported(fmt, gpu, engine):
+            refusals.append(Refusal(fmt.label, reason))
+        else:
+            yield fmt
+
+
+def _runnable_caches(
+    choices: Sequence[KvFormat], gpu: GpuSpec, engine: str, refusals: list[Refusal]
+) -> Iterator[KvFormat]:
+    for kv in choices:
+        if reason := kv_unsupported(kv, gpu, engine):
+            refusals.append(Refusal(f"{kv.name.upper()} KV cache", reason))
+        else:
+            yield kv
+
+
+def indivisible(spec: ModelSpec, engine: str, gpus: int) -> str | None:
+    """Why the model cannot be split over that many GPUs, or None.
+
+    vLLM 0.33 ModelConfig.verify_with_parallel_config: attention heads must divide by the tensor-parallel
+    size; KV heads are replicated where there are fewer. Splitting by layers needs as many layers.
+    """
+    if engine in LAYER_SPLIT:
+        return None if gpus <= spec.n_layers else f"{spec.n_layers} layers cannot be split over {gpus} GPUs."
+    for mixer, _ in spec.mixers():
+        if isinstance(mixer, Attention) and mixer.heads % gpus:
+            return f"{mixer.heads} attention heads do not divide by {gpus}."
+    return None
+
+
+def splits_groups(spec: ModelSpec, fmt: Format, engine: str, gpus: int) -> str | None:
+    """Why a grouped format cannot be split over that many GPUs, or None.
+
+    Kernels of 4-bit and 8-bit grouped weights need whole groups of inputs on every rank: vLLM 0.33
+    `verify_marlin_supports_shape`; known from Qwen2.5-72B GPTQ, whose 29,568 = 231 x 128 do not split.
+    """
+    if not fmt.group_size or gpus == 1 or engine in LAYER_SPLIT:
+        return None
+    for linear, _ in spec.linears():
+        applies = bool(linear.experts) if fmt.experts_only else True
+        if applies and linear.shard is Shard.ROW and linear.inputs % fmt.group_size == 0 \
+                and linear.inputs % (fmt.group_size * gpus):
+            return (f"its groups of {fmt.group_size} do not divide: {linear.inputs:,} inputs over {gpus} GPUs; "
+                    f"{find_engine(engine).label} needs whole groups on each.")
+    return None

@@ -1,5 +1,0 @@
-"""config.json -> ModelSpec: a reader for every family, defaults and traps included."""
-
-from core.configs.read import read_config
-
-__all__ = ["read_config"]

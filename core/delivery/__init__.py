@@ -1,0 +1,1 @@
+"""What is taken away: charts, files, launch commands, estimates as tables."""

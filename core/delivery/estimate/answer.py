@@ -1,0 +1,237 @@
+"""Estimates for many cases at once: set-ups are built once, loads are answered in columns."""
+
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.basics.errors import InputError, SweetspotError
+from core.basics.units import GIB
+from core.calibration.published import assumed_kv_format
+from core.delivery.estimate.rows import Row, Setup
+from core.models import ModelSpec
+from core.physics import memory, speed
+from core.physics.memory import Footprint
+from core.physics.speed import Anchors, Cases, Prediction
+from core.products import formats, gpus
+from core.terms import Deployment
+
+Floats: TypeAlias = NDArray[np.float64]
+Resolve: TypeAlias = Callable[[str], ModelSpec]
+
+log = logging.getLogger("sweetspot")
+GENERIC: Final = "generic"
+# Measured deployments run even where our estimate of the memory is a little over: their speeds are
+# answered with room for this share of the card, and `fits` still says no.
+_SPARE_POOL: Final = 0.05
+_SAME_CAPACITY: Final = 0.02     # capacities closer than this share one column of the speed model
+_NO_TOKENS: Final = 1024.0
+DECLARED_BY: Final = "trtllm"
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A set-up resolved: its model, deployment and memory."""
+
+    spec: ModelSpec
+    deployment: Deployment
+    footprint: Footprint
+    has_gpu: bool              # False: only what needs no GPU can be said
+
+
+@dataclass(frozen=True, slots=True)
+class Estimates:
+    """Answers of all rows: who was answered by what, and the speeds of those with a load."""
+
+    built: tuple[Built | None, ...]          # [rows]
+    errors: tuple[str, ...]                  # [rows] empty where answered
+    loaded: NDArray[np.intp]                 # rows with speeds
+    prediction: Prediction | None            # [loaded]
+    rows: tuple[Row | None, ...] = field(repr=False)
+    cases: Cases | None = field(repr=False)  # what was asked of the speed model [loaded]
+
+
+def estimate(cases: Sequence[Row | str], resolve: Resolve, anchors: Anchors | None = None) -> Estimates:
+    """Memory and speed of every case; a case that is text is an error already known.
+
+    Speeds follow what was measured nearby (`anchors`). `resolve` turns a model's name into its spec and
+    raises SweetspotError when it cannot.
+    """
+    models: dict[str, ModelSpec | str] = {}
+    known: dict[Setup, Built | str] = {}
+    built: list[Built | None] = []
+    errors: list[str] = []
+    for case in cases:
+        if isinstance(case, str):
+            answer: Built | str = case
+        else:
+            if case.setup not in known:
+                known[case.setup] = _build(case.setup, models, resolve)
+            answer = known[case.setup]
+        built.append(None if isinstance(answer, str) else answer)
+        errors.append(answer if isinstance(answer, str) else "")
+    rows = tuple(None if isinstance(case, str) else case for case in cases)
+    loaded = np.array([
+        i for i, (one, case) in enumerate(zip(built, rows, strict=True))
+        if one and one.has_gpu and case and not math.isnan(case.input_tokens)
+    ], np.intp)
+    asked = _cases(built, rows, loaded) if len(loaded) else None
+    prediction = speed.predict(asked, anchors=anchors) if asked else None
+    return Estimates(tuple(built), tuple(errors), loaded, prediction, rows, asked)
+
+
+def _build(setup: Setup, models: dict[str, ModelSpec | str], resolve: Resolve) -> Built | str:
+    """A set-up resolved, or the sentence why it cannot be."""
+    try:
+        if setup.model not in models:
+            models[setup.model] = _resolved(setup.model, resolve)
+        spec = models[setup.model]
+        if isinstance(spec, str):
+            return spec
+        deployment, has_gpu = _deployment(setup, spec)
+        footprint = memory.footprint(spec, deployment)
+    except SweetspotError as error:
+        return str(error)
+    except Exception:        # one odd row must not take the others' answers along
+        log.exception("case of %s on %s", setup.model, setup.gpu)
+        return f"Internal error on {setup.model}: please report this row."
+    return Built(spec, deployment, footprint, has_gpu)
+
+
+def _resolved(name: str, resolve: Resolve) -> ModelSpec | str:
+    try:
+        return resolve(name)
+    except SweetspotError as error:
+        return str(error)
+
+
+def _deployment(setup: Setup, spec: ModelSpec) -> tuple[Deployment, bool]:
+    """The deployment with its defaults, and whether its GPU is named."""
+    gpu = gpus.find(setup.gpu or gpus.DEFAULT_GPU)
+    if setup.reported_gib is not None:
+        gpu = replace(gpu, memory_bytes=int(setup.reported_gib * GIB))
+    engine = setup.engine or GENERIC
+    weights = formats.find(setup.weights or (spec.shipped.format if spec.shipped else "bf16"))
+    kv_cache = formats.find_kv(setup.kv_cache or _kv_format(setup, spec, weights.name, engine))
+    ranks = setup.tp * setup.dp
+    if setup.ep > ranks:
+        raise InputError(f"ep is {setup.ep}: experts cannot spread over more than tp x dp = {ranks} GPUs.")
+    deployment = Deployment(
+        gpu=gpu, weights=weights, kv_cache=kv_cache, tp=setup.tp, pp=setup.pp, ep=setup.ep, dp=setup.dp,
+        engine=engine, engine_version=setup.engine_version, memory_fraction=setup.memory_fraction,
+        max_model_len=setup.max_model_len, max_num_batched_tokens=setup.max_num_batched_tokens,
+        max_num_seqs=setup.max_num_seqs,
+    )
+    return deployment, bool(setup.gpu)
+
+
+def _kv_format(setup: Setup, spec: ModelSpec, weights: str, engine: str) -> str:
+    """The KV cache of a row that does not state it: what benchmarks use under a load, else the engine's own.
+
+    By itself only TensorRT-LLM applies the scales a checkpoint declares; vLLM's and SGLang's start-up logs
+    show 16 bits for such checkpoints too (vLLM on nvidia/Gemma-4-31B-IT-NVFP4).
+    """
+    if setup.has_load:
+        return assumed_kv_format(weights, engine)
+    if engine == DECLARED_BY and spec.shipped and spec.shipped.format == weights and spec.shipped.kv_format:
+        return spec.shipped.kv_format
+    return "fp32" if weights == "fp32" else "bf16"
+
+
+def _cases(built: Sequence[Built | None], rows: Sequence[Row | None], loaded: NDArray[np.intp]) -> Cases:
+    """The loaded rows as the speed model takes them: each set-up once per KV capacity."""
+    pairs: dict[tuple[int, int], int] = {}
+    chosen: list[tuple[ModelSpec, Deployment]] = []
+    capacity: list[float] = []
+    which = np.empty(len(loaded), np.intp)
+    held: dict[tuple[int, float], float] = {}
+    for n, index in enumerate(loaded.tolist()):
+        one, case = built[index], rows[index]
+        assert one is not None and case is not None
+        context = case.input_tokens + case.output_tokens
+        if (id(one), context) not in held:
+            held[id(one), context] = kv_tokens(one, context)
+        tokens = held[id(one), context]
+        key = (id(one), round(math.log(tokens) / _SAME_CAPACITY) if 0 < tokens < math.inf else -1)
+        if key not in pairs:
+            pairs[key] = len(chosen)
+            chosen.append((one.spec, one.deployment))
+            capacity.append(tokens)
+        which[n] = pairs[key]
+    asked = [case for case in (rows[i] for i in loaded.tolist()) if case is not None]
+    return Cases(
+        pairs=tuple(chosen), which=which, static=np.array([case.static for case in asked]),
+        concurrency=np.array([case.concurrency for case in asked]),
+        input_tokens=np.array([case.input_tokens for case in asked]),
+        output_tokens=np.array([case.output_tokens for case in asked]),
+        kv_tokens=np.array(capacity),
+    )
+
+
+def kv_tokens(built: Built, context: float) -> float:
+    """Tokens of requests of `context` tokens that one replica caches; as if it just fitted when it is over."""
+    footprint = built.footprint
+    if not footprint.fits:
+        spare = _SPARE_POOL * footprint.reported_bytes
+        need = float(np.asarray(footprint.cache.sequence_bytes(context)))
+        return spare / need * context if need else math.inf
+    if footprint.kv_tokens == math.inf:
+        return math.inf
+    return float(np.asarray(footprint.max_concurrency(context))) * context
+
+
+def columns(estimates: Estimates, names: Sequence[str]) -> list[Mapping[str, object]]:
+    """One row of output cells per case, in the order of the cases; unanswered cells are missing."""
+    place = {int(index): n for n, index in enumerate(estimates.loaded)}
+    out: list[Mapping[str, object]] = []
+    for index, name in enumerate(names):
+        cells: dict[str, object] = {"case": name, "error": estimates.errors[index]}
+        one, case = estimates.built[index], estimates.rows[index]
+        if one is not None and case is not None:
+            cells |= _memory_cells(one, case)
+            if index in place and estimates.prediction is not None:
+                cells |= _speed_cells(estimates.prediction, place[index])
+        out.append(cells)
+    return out
+
+
+def _memory_cells(one: Built, case: Row) -> dict[str, object]:
+    footprint, d = one.footprint, one.deployment
+    terms = {term.name: term.bytes for term in footprint.terms}
+    cells: dict[str, object] = {
+        "weights_gib_per_gpu": terms["weights"] / GIB,
+        "kv_bytes_per_token_per_gpu": footprint.kv_bytes_per_token,
+        "total_params": one.spec.total_params,
+        "active_params": one.spec.active_params,
+        "state_bytes_per_sequence": one.spec.state_bytes(2.0, d.tp),
+    }
+    if one.has_gpu:
+        load = _NO_TOKENS if math.isnan(case.input_tokens) else case.input_tokens + case.output_tokens
+        length = float(d.max_model_len or (load if not math.isnan(case.input_tokens) else one.spec.max_context or load))
+        cells |= {
+            "fits": footprint.fits,
+            "kv_cache_tokens": footprint.kv_tokens,
+            "max_concurrency": float(np.asarray(footprint.max_concurrency(length))) * d.dp,
+            "activations_gib": terms.get("activations", math.nan) / GIB,
+            "overhead_gib": sum(v for k, v in terms.items() if k not in ("weights", "activations")) / GIB,
+        }
+    return cells
+
+
+def _speed_cells(prediction: Prediction, n: int) -> dict[str, object]:
+    cells: dict[str, object] = {}
+    for name, column in (("ttft", prediction.ttft_s), ("tpot", prediction.tpot_s)):
+        cells |= {
+            f"{name}_ms": column.value[n] * 1000,
+            f"{name}_low_ms": column.low[n] * 1000,
+            f"{name}_high_ms": column.high[n] * 1000,
+        }
+    return cells | {
+        "output_tokens_per_s_per_gpu": prediction.output_tokens_per_s_per_gpu.value[n],
+        "prefill_bound": str(prediction.prefill_bound[n]),
+        "decode_bound": str(prediction.decode_bound[n]),
+    }

@@ -1,0 +1,164 @@
+"""Reading cases: a CSV of deployments, each cell checked, each row answerable or with its reason."""
+
+import csv
+import io
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from core.basics.errors import InputError
+
+COLUMNS: Final = (
+    "case", "model", "gpu", "tp", "pp", "ep", "dp", "weights", "kv_cache", "engine", "engine_version", "mode",
+    "concurrency", "input_tokens", "output_tokens", "max_model_len", "gpu_memory_utilization",
+    "max_num_batched_tokens", "max_num_seqs",
+)
+LARGEST_FILE_BYTES: Final = 256 * 2**20
+MODES: Final = ("static", "serving")
+# Whole numbers a cell may hold: far beyond any deployment, near enough to catch a slip.
+_WHOLE: Final[Mapping[str, tuple[int, int]]] = {
+    "tp": (1, 1024), "pp": (1, 1024), "ep": (1, 4096), "dp": (1, 4096),
+    "concurrency": (1, 1_000_000), "input_tokens": (1, 100_000_000), "output_tokens": (1, 100_000_000),
+    "max_model_len": (1, 100_000_000), "max_num_batched_tokens": (1, 100_000_000), "max_num_seqs": (1, 1_000_000),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a row deploys: the part of it that many rows share. Empty text and None: the default."""
+
+    model: str
+    gpu: str = ""
+    tp: int = 1
+    pp: int = 1
+    ep: int = 1
+    dp: int = 1
+    weights: str = ""
+    kv_cache: str = ""
+    engine: str = ""
+    engine_version: str = ""
+    max_model_len: int | None = None
+    memory_fraction: float | None = None
+    max_num_batched_tokens: int | None = None
+    max_num_seqs: int | None = None
+    reported_gib: float | None = None      # memory the driver of this very card reports, where known
+    has_load: bool = False                 # False: a start-up log, say; nothing is served
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One case: a set-up under a load."""
+
+    setup: Setup
+    static: bool
+    concurrency: float                     # NaN: maximum load
+    input_tokens: float                    # NaN: no load is named, memory only
+    output_tokens: float
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A file of cases as text."""
+
+    header: tuple[str, ...]
+    rows: tuple[Mapping[str, str], ...]
+
+
+def read(path: Path) -> Table:
+    """The rows of a CSV file as text, every cell stripped.
+
+    Raises InputError, in one sentence, for a file that is missing, too large, not text, not a table, or
+    has no column `model`.
+    """
+    try:
+        if path.stat().st_size > LARGEST_FILE_BYTES:
+            raise InputError(f"{path} is larger than {LARGEST_FILE_BYTES // 2**20} MiB: split it.")
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise InputError(f"Cannot read {path}: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not a text file in UTF-8: save it as CSV.") from error
+    if "\0" in text:
+        raise InputError(f"{path} is not a text file: save it as CSV.")
+    return parse(text, str(path))
+
+
+def parse(text: str, name: str) -> Table:
+    """The rows of CSV text. Raises InputError naming what is wrong."""
+    try:
+        lines = list(csv.reader(io.StringIO(text)))
+    except csv.Error as error:
+        raise InputError(f"{name} is no CSV table: {error}.") from error
+    lines = [line for line in lines if any(cell.strip() for cell in line)]
+    header = tuple(cell.strip() for cell in lines[0]) if lines else ()
+    if "model" not in header:
+        raise InputError(f"{name} has no column 'model': its first line must name the columns, "
+                         f"at least model and gpu, of {', '.join(COLUMNS)}.")
+    repeated = {cell for cell in header if cell and header.count(cell) > 1}
+    if repeated:
+        raise InputError(f"{name} has the column '{sorted(repeated)[0]}' twice.")
+    rows = tuple(
+        {key: cell.strip() for key, cell in zip(header, line, strict=False)} for line in lines[1:]
+    )
+    return Table(header, rows)
+
+
+def row(cells: Mapping[str, str]) -> Row:
+    """A row with every cell checked. Raises InputError naming the first cell that is wrong."""
+    if not cells.get("model"):
+        raise InputError("No model is named.")
+    mode = cells.get("mode", "").lower() or "serving"
+    if mode not in MODES:
+        raise InputError(f"mode is '{cells['mode'][:40]}': use static or serving.")
+    concurrency = _whole(cells, "concurrency")
+    inputs, outputs = _whole(cells, "input_tokens"), _whole(cells, "output_tokens")
+    utilisation = _number(cells, "gpu_memory_utilization", 0.01, 1.0)
+    setup = Setup(
+        model=cells["model"],
+        gpu=cells.get("gpu", ""),
+        tp=_whole(cells, "tp") or 1,
+        pp=_whole(cells, "pp") or 1,
+        ep=_whole(cells, "ep") or 1,
+        dp=_whole(cells, "dp") or 1,
+        weights=cells.get("weights", ""),
+        kv_cache=cells.get("kv_cache", ""),
+        engine=cells.get("engine", "").lower(),
+        engine_version=cells.get("engine_version", ""),
+        max_model_len=_whole(cells, "max_model_len"),
+        memory_fraction=utilisation,
+        max_num_batched_tokens=_whole(cells, "max_num_batched_tokens"),
+        max_num_seqs=_whole(cells, "max_num_seqs"),
+        reported_gib=_number(cells, "gpu_total_gib", 0.5, 8192),
+        has_load=inputs is not None or outputs is not None,
+    )
+    return Row(
+        setup=setup,
+        static=mode == "static",
+        concurrency=math.nan if concurrency is None else float(concurrency),
+        input_tokens=math.nan if inputs is None and outputs is None else float(inputs or 1),
+        output_tokens=math.nan if inputs is None and outputs is None else float(outputs or 1),
+    )
+
+
+def _number(cells: Mapping[str, str], name: str, low: float, high: float) -> float | None:
+    """A number within its range; None for an empty cell."""
+    text = cells.get(name, "")
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not low <= value <= high:
+        raise InputError(f"{name} is '{text[:40]}': it must be a number from {low:,g} to {high:,g}.")
+    return value
+
+
+def _whole(cells: Mapping[str, str], name: str) -> int | None:
+    low, high = _WHOLE[name]
+    value = _number(cells, name, low, high)
+    if value is not None and value != int(value):
+        raise InputError(f"{name} is '{cells[name][:40]}': it must be a whole number from {low:,} to {high:,}.")
+    return None if value is None else int(value)

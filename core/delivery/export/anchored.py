@@ -1,0 +1,96 @@
+"""A prediction with kept benchmarks of the same model, GPU, engine and format pulling it their way."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+
+from core.answers.advice import Choice
+from core.basics.errors import InputError
+from core.basics.units import MS_PER_S
+from core.delivery.export.order import Order
+from core.models import ModelSpec
+from core.physics import speed
+from core.physics.speed import Cases, Range
+from core.physics.speed.anchors import Anchors
+from core.products.formats import find_kv
+from core.terms import Basis, Deployment, Estimate, Mode
+
+_SAME: Final = ("model", "gpu", "engine", "weights", "mode")     # what a benchmark must share with the plan
+_DEGREES: Final = ("tp", "pp", "ep", "dp")
+
+
+def speaking_for(ordered: Order, records: Iterable[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
+    """The cells of kept benchmarks (see verify.record) that speak for a deployment; unreadable ones are left out."""
+    d = ordered.deployment
+    mine = (ordered.spec.name, d.gpu.name, d.engine, d.weights.name, str(ordered.workload.mode))
+    cells = (record.get("cells") for record in records)
+    return tuple(
+        cell for cell in cells
+        if isinstance(cell, Mapping) and tuple(cell.get(name) for name in _SAME) == mine and _is_readable(cell)
+    )
+
+
+def _is_readable(cells: Mapping[str, Any]) -> bool:
+    try:
+        find_kv(str(cells["kv_cache"]))
+        numbers = [float(cells[name]) for name in (
+            *_DEGREES, "concurrency", "input_tokens", "output_tokens", "measured_ttft_ms",
+            "measured_output_tokens_per_s_per_gpu",
+        )]
+    except (KeyError, TypeError, ValueError, InputError):
+        return False
+    return all(0 < number < np.inf for number in numbers)
+
+
+def anchored(ordered: Order, cells: tuple[Mapping[str, Any], ...]) -> Choice:
+    """The choice with its times and rate estimated anew, given the benchmarks."""
+    choice = ordered.choice
+    held = choice.footprint.max_concurrency(float(ordered.workload.context_tokens))
+    kv_tokens = float(held) * ordered.workload.context_tokens
+    load = ordered.workload
+    mine = _cases(ordered.spec, [ordered.deployment], [(
+        float(choice.concurrency), float(load.input_tokens), float(load.output_tokens))], load.mode, kv_tokens)
+    theirs = _cases(ordered.spec, [_deployment(ordered.deployment, cell) for cell in cells], [
+        (float(cell["concurrency"]), float(cell["input_tokens"]), float(cell["output_tokens"])) for cell in cells
+    ], load.mode, kv_tokens)
+    prediction = speed.predict(mine, anchors=Anchors(
+        theirs,
+        _column(cells, "measured_ttft_ms") / MS_PER_S,
+        _column(cells, "measured_tpot_ms") / MS_PER_S,
+        _column(cells, "measured_output_tokens_per_s_per_gpu"),
+    ))
+    gpus, source = ordered.deployment.gpus, f"operator model, anchored on {len(cells)} of your benchmarks"
+    return replace(
+        choice, ttft=_first(prediction.ttft_s, 1.0, source), tpot=_first(prediction.tpot_s, 1.0, source),
+        output_tokens_per_s=_first(prediction.output_tokens_per_s_per_gpu, gpus, source),
+    )
+
+
+def _cases(
+    spec: ModelSpec, deployments: list[Deployment], loads: list[tuple[float, float, float]], mode: Mode,
+    kv_tokens: float,
+) -> Cases:
+    columns = np.array(loads, float)
+    rows = len(loads)
+    return Cases(
+        pairs=tuple((spec, deployment) for deployment in deployments), which=np.arange(rows, dtype=np.intp),
+        static=np.full(rows, mode is Mode.STATIC), concurrency=columns[:, 0], input_tokens=columns[:, 1],
+        output_tokens=columns[:, 2], kv_tokens=np.full(rows, kv_tokens),
+    )
+
+
+def _deployment(mine: Deployment, cells: Mapping[str, Any]) -> Deployment:
+    tp, pp, ep, dp = (int(float(cells[name])) for name in _DEGREES)
+    return replace(mine, tp=tp, pp=pp, ep=ep, dp=dp, kv_cache=find_kv(str(cells["kv_cache"])))
+
+
+def _column(cells: tuple[Mapping[str, Any], ...], name: str) -> np.ndarray:
+    """A measured figure of every benchmark; NaN where it was not measured."""
+    return np.array([float(cell.get(name, np.nan)) for cell in cells], float)
+
+
+def _first(column: Range, times: float, source: str) -> Estimate:
+    value, low, high = (float(end[0]) * times for end in (column.value, column.low, column.high))
+    return Estimate(value, low, high, Basis.ESTIMATED, source)

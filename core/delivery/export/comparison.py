@@ -1,0 +1,144 @@
+"""A comparison as CSV, JSON and one printable page: a row a layout, with ranges, prices and where they come from."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from core.answers.advice.sentences import dollars, ms, number, percent, requests
+from core.answers.compare import Field, Picks
+from core.basics.units import GIB, MS_PER_S
+from core.delivery.charts import Spec
+from core.delivery.charts.pareto import Offer, pareto
+from core.delivery.export.page import WIDE_PX, Figure, Page, Picture, Table, render, svg
+from core.delivery.export.tables import known, safe
+from core.products.engines import ENGINES
+from core.terms import Deployment
+
+_PRINTED_ROWS: Final = 14
+
+
+def comparison_rows(field: Field, rows: Sequence[int], on_front: Sequence[bool]) -> Iterator[dict[str, Any]]:
+    """The layouts of some rows of a field; None for what nobody knows."""
+    p, load = field.prediction, field.workload
+    for row in rows:
+        d = field.deployments[row]
+        cells: dict[str, Any] = {
+            "model": field.spec.name, "gpu": d.gpu.name, "vendor": d.gpu.vendor, "gpus": d.gpus, "tp": d.tp, "pp": d.pp,
+            "ep": d.ep, "dp": d.dp, "engine": d.engine, "weights": d.weights.name, "kv_cache": d.kv_cache.name,
+            "concurrency": load.concurrency, "input_tokens": load.input_tokens, "output_tokens": load.output_tokens,
+            "fits": bool(field.fits[row]), "meets_slo": bool(field.meets_slo[row]), "on_front": bool(on_front[row]),
+            "memory_gib_per_gpu": d.gpu.memory_bytes / GIB,
+            "usd_per_hour": field.usd_per_hour[row], "price_source": d.gpu.price_source,
+            "tokens_per_s_per_user": field.tokens_per_s_per_user[row],
+            "output_tokens_per_s": field.tokens_per_s[row],
+            "tokens_per_s_per_usd_per_hour": field.tokens_per_usd[row],
+            "usd_per_million_output_tokens": field.usd_per_million[row],
+        }
+        for name, span in (("ttft_ms", p.ttft_s), ("tpot_ms", p.tpot_s)):
+            for end, column in (("", span.value), ("_low", span.low), ("_high", span.high)):
+                cells[f"{name}{end}"] = column[row] * MS_PER_S
+        loss = field.losses[row]
+        cells |= {"quality_loss": loss and loss.value, "quality_loss_low": loss and loss.low,
+                  "quality_loss_high": loss and loss.high, "quality_loss_basis": str(loss.basis) if loss else "",
+                  "quality_source": loss.source if loss else "", "basis": "estimated"}
+        yield {name: known(value) for name, value in cells.items()}
+
+
+def comparison_csv(field: Field, rows: Sequence[int], on_front: Sequence[bool]) -> str:
+    """As CSV that no spreadsheet takes for formulas."""
+    text = io.StringIO()
+    listed = list(comparison_rows(field, rows, on_front))
+    writer = csv.DictWriter(text, list(listed[0]) if listed else ["model"], lineterminator="\n")
+    writer.writeheader()
+    for cells in listed:
+        writer.writerow({name: safe(value) for name, value in cells.items()})
+    return text.getvalue()
+
+
+def comparison_json(field: Field, rows: Sequence[int], on_front: Sequence[bool]) -> str:
+    """As JSON, with the accelerators that were left out and why."""
+    return json.dumps({"deployments": list(comparison_rows(field, rows, on_front)), "left_out": field.without},
+                      indent=1, ensure_ascii=False)
+
+
+# -- pictures and the page to print -------------------------------------------------------------------
+
+
+def ways(d: Deployment) -> str:
+    """ "2 × L40S, dp 2"."""
+    split = {"tp": d.tp, "pp": d.pp, "ep": d.ep, "dp": d.dp}
+    parts = " ".join(f"{name} {degree}" for name, degree in split.items() if degree > 1)
+    return f"{d.gpus} × {d.gpu.name}" + (f", {parts}" if parts else "")
+
+
+def formats(d: Deployment) -> str:
+    """ "FP8 weights, BF16 cache, vLLM"."""
+    return f"{d.weights.label} weights, {d.kv_cache.name.upper()} cache, {ENGINES[d.engine].label}"
+
+
+def offers(field: Field, rows: Iterable[int], on_front: Sequence[bool]) -> dict[int, Offer]:
+    """The rows that have a price, as points of the picture."""
+    return {
+        row: Offer(
+            user=float(field.tokens_per_s_per_user[row]), dollar=float(field.tokens_per_usd[row]),
+            gpu=field.deployments[row].gpu.name, gpus=field.deployments[row].gpus,
+            what=f"{ways(field.deployments[row])}; {formats(field.deployments[row])}",
+            usd_per_hour=float(field.usd_per_hour[row]), meets=bool(field.meets_slo[row]), on_front=bool(on_front[row]),
+        )
+        for row in rows if math.isfinite(field.tokens_per_usd[row])
+    }
+
+
+def front_picture(field: Field, points: Mapping[int, Offer], found: Picks) -> Spec:
+    """Speed for each user against tokens for each dollar, the cheapest and the fastest marked."""
+    marked = [
+        (points[row], word) for word, row in (("cheapest", found.cheapest), ("fastest", found.fastest))
+        if row is not None and row in points
+    ]
+    return pareto(list(points.values()), marked, target=1 / field.workload.tpot_slo_s)
+
+
+def comparison_report(field: Field, rows: Sequence[int], on_front: Sequence[bool], found: Picks) -> str:
+    """As an HTML page: the picks, the picture, and as many rows as a page has room for, in the order given."""
+    load, points = field.workload, offers(field, rows, on_front)
+    picked = [(name, row) for name, row in (
+        ("Cheapest", found.cheapest), ("Fastest", found.fastest), ("Smallest", found.smallest)) if row is not None]
+    best = f"{picked[0][0]} within the targets: {ways(field.deployments[picked[0][1]])}." if picked else (
+        "Nothing compared keeps the targets.")
+    shown = rows[:_PRINTED_ROWS]
+    return render(Page(
+        title=f"{field.spec.name}: {len(field):,} deployments compared", sentence=best,
+        asked=f"{requests(load.concurrency)} in flight of {load.input_tokens:,} + {load.output_tokens:,} tokens; TTFT "
+              f"within {ms(load.ttft_slo_s)}, TPOT within {ms(load.tpot_slo_s)}, loss of quality within "
+              f"{percent(load.quality_loss)}.",
+        figures=[Figure(name, "", ways(field.deployments[row]), _figures_of(field, row)) for name, row in picked],
+        charts=[Picture(svg(front_picture(field, points, found), WIDE_PX),
+                        "Tokens/s for each user against tokens/s for each USD an hour; blue: nobody has more of both.",
+                        wide=True)] if points else [],
+        tables=[Table(f"{len(shown)} of {len(rows)} rows; all are in the CSV", _HEAD,
+                      [_printed(field, row, bool(on_front[row])) for row in shown], numbers=(2, 3, 4, 5, 6))],
+        sources=f"Model: {field.spec.source}. Prices: the source of each is in the CSV. All figures are estimated.",
+    ))
+
+
+_HEAD: Final = ("Hardware", "Formats, engine", "USD per hour", "Tokens/s a user", "Tokens/s in all", "TTFT",
+                "Tokens/s per USD an hour", "Targets")
+
+
+def _figures_of(field: Field, row: int) -> str:
+    paid = float(field.usd_per_hour[row])
+    price = f"{dollars(paid)} an hour" if math.isfinite(paid) else "no listed price"
+    return f"{formats(field.deployments[row])}; {price}, {number(float(field.tokens_per_s_per_user[row]))} tok/s a user"
+
+
+def _printed(field: Field, row: int, front: bool) -> tuple[str, ...]:
+    d, paid = field.deployments[row], float(field.usd_per_hour[row])
+    return (
+        ways(d) + (" (front)" if front else ""), formats(d), dollars(paid) if math.isfinite(paid) else "–",
+        number(float(field.tokens_per_s_per_user[row])), number(float(field.tokens_per_s[row])),
+        ms(float(field.prediction.ttft_s.value[row])), number(float(field.tokens_per_usd[row])),
+        "kept" if field.meets_slo[row] else "missed",
+    )

@@ -1,0 +1,172 @@
+"""Kubernetes: a Deployment with its Service, a KServe InferenceService, values for llm-d."""
+
+from typing import Any, Final
+
+from core.basics.errors import InputError
+from core.delivery.export.launch import PORT, command
+from core.delivery.export.manifests import (
+    CACHE,
+    CONFIG,
+    MODELS,
+    SHARED_MEMORY_GIB,
+    Container,
+    Manifest,
+    container,
+    resources,
+    slug,
+    to_yaml,
+    weights_gib,
+)
+from core.delivery.export.options import image
+from core.delivery.export.order import Order
+
+SECRET: Final = "hf-token"           # holds HF_TOKEN
+KSERVE_PORT: Final = 8080            # KServe's port of a custom container
+STARTUP_S: Final = 3600              # a large checkpoint is downloaded and compiled before the first answer
+_PERIOD_S: Final = 10
+# A plain Deployment; KServe 0.16 calls it Standard and still takes this name (kserve pkg/constants/constants.go).
+_KSERVE_MODE: Final = "RawDeployment"
+_LLM_D_CHART: Final = "v0.4.0"
+_LLM_D: Final = {"NVIDIA": "nvidia", "AMD": "amd", "Intel": "intel-xe"}
+
+
+def deployment(ordered: Order) -> Manifest:
+    """apps/v1 Deployment and Service. Raises InputError where no container or device plugin is known."""
+    servers, name = ordered.servers, slug(ordered.spec.name)
+    one = ordered.one_of(servers)
+    made = container(one, PORT)
+    labels = {"app": name}
+    documents: list[dict[str, Any]] = [*_configs(name, made), {
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "labels": labels},
+        "spec": {
+            "replicas": servers, "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": _pod(one, made, name, PORT)},
+        },
+    }, {
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "labels": labels},
+        "spec": {"selector": labels, "ports": [{"name": "http", "port": PORT, "targetPort": PORT}]},
+    }]
+    notes = (*made.launch.notes, *_claim_note(made), *_secret_note())
+    return Manifest("Kubernetes", "deployment.yaml", "yaml", to_yaml(*documents, notes=notes),
+                    "kubectl apply -f deployment.yaml", notes)
+
+
+def kserve(ordered: Order) -> Manifest:
+    """serving.kserve.io/v1beta1 InferenceService with the engine's own container."""
+    servers, name = ordered.servers, slug(ordered.spec.name)
+    one = ordered.one_of(servers)
+    made = container(one, KSERVE_PORT)
+    service = {
+        "apiVersion": "serving.kserve.io/v1beta1", "kind": "InferenceService",
+        "metadata": {"name": name, "annotations": {"serving.kserve.io/deploymentMode": _KSERVE_MODE}},
+        "spec": {"predictor": {
+            "minReplicas": servers, "maxReplicas": servers,
+            **_pod(one, made, name, KSERVE_PORT, container_name="kserve-container"),
+        }},
+    }
+    notes = (*made.launch.notes, *_claim_note(made), *_secret_note())
+    return Manifest("KServe", "inferenceservice.yaml", "yaml", to_yaml(*_configs(name, made), service, notes=notes),
+                    "kubectl apply -f inferenceservice.yaml", notes)
+
+
+def llm_d(ordered: Order) -> Manifest:
+    """Values for the chart llm-d-modelservice: decode servers alone, prefill not split off.
+
+    Raises InputError for another engine than the chart's, or a name its templates would act on.
+    """
+    d = ordered.deployment
+    found = image(d.engine, d.gpu.vendor)
+    if d.engine != "vllm" or found is None or d.gpu.vendor not in _LLM_D:
+        raise InputError("llm-d runs vLLM on NVIDIA and AMD GPUs: plan with that engine.")
+    servers = ordered.servers
+    one = ordered.one_of(servers)
+    made = command(one, {"port": PORT})
+    model = made.command[2]
+    if "{{" in model:
+        raise InputError("This model's name holds {{, which Helm would take for a template: rename it.")
+    own = model.startswith("./")
+    args = [_argument(word) for word in made.command[2:]]
+    if own:
+        args[0] = f"/model-cache/{model.removeprefix('./')}"
+    values = {
+        "modelArtifacts": {
+            "name": ordered.spec.name, "uri": f"pvc://models/{model.removeprefix('./')}" if own else f"hf://{model}",
+            "size": f"{weights_gib(ordered)}Gi", "authSecretName": SECRET,
+            "labels": {"llm-d.ai/inferenceServing": "true", "llm-d.ai/model": slug(ordered.spec.name)},
+        },
+        "accelerator": {"type": _LLM_D[d.gpu.vendor]},
+        "routing": {"servicePort": PORT, "proxy": {"enabled": False}},
+        "decode": {
+            "create": True, "replicas": servers,
+            "parallelism": {"tensor": one.deployment.gpus, "data": 1, "dataLocal": 1, "workers": 1},
+            "containers": [{
+                "name": "vllm", "image": found, "modelCommand": "custom", "command": ["vllm", "serve"], "args": args,
+                "ports": [{"containerPort": PORT, "name": "metrics", "protocol": "TCP"}], "mountModelVolume": True,
+                "resources": {"limits": dict([_limit(one)])},
+            }],
+        },
+        "prefill": {"create": False, "replicas": 0},
+    }
+    notes = (*made.notes, *_secret_note())
+    return Manifest(
+        "llm-d", "llm-d-values.yaml", "yaml", to_yaml(values, notes=notes),
+        f"helm upgrade --install llm llm-d-modelservice --version {_LLM_D_CHART} "
+        "--repo https://llm-d-incubation.github.io/llm-d-modelservice/ -f llm-d-values.yaml", notes,
+    )
+
+
+def _pod(one: Order, made: Container, name: str, port: int, container_name: str = "server") -> dict[str, Any]:
+    health = {"httpGet": {"path": "/health", "port": port}, "periodSeconds": _PERIOD_S}
+    mounts = [{"name": "shm", "mountPath": "/dev/shm"}, {"name": "cache", "mountPath": CACHE}]
+    volumes: list[dict[str, Any]] = [
+        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": f"{SHARED_MEMORY_GIB}Gi"}},
+        {"name": "cache", "emptyDir": {"sizeLimit": f"{weights_gib(one)}Gi"}},
+    ]
+    if made.own_checkpoint:
+        mounts.append({"name": "models", "mountPath": MODELS})
+        volumes.append({"name": "models", "persistentVolumeClaim": {"claimName": "models"}})
+    for file in made.launch.files:
+        mounts.append({"name": "config", "mountPath": f"{CONFIG}/{file}", "subPath": file})
+        volumes.append({"name": "config", "configMap": {"name": f"{name}-config"}})
+    server: dict[str, Any] = {"name": container_name, "image": made.image}
+    if made.entry:
+        server["command"] = [_argument(word) for word in made.entry]
+    server |= {
+        "args": [_argument(word) for word in made.args],
+        "ports": [{"containerPort": port, "protocol": "TCP"}],
+        "env": [{"name": "HF_TOKEN", "valueFrom": {
+            "secretKeyRef": {"name": SECRET, "key": "HF_TOKEN", "optional": True}}}],
+        "resources": {"limits": dict([_limit(one)])},
+        "startupProbe": {**health, "failureThreshold": STARTUP_S // _PERIOD_S},
+        "readinessProbe": health,
+        "volumeMounts": mounts,
+    }
+    return {"containers": [server], "volumes": volumes}
+
+
+def _limit(one: Order) -> tuple[str, str]:
+    name, count = resources(one)
+    return name, str(count)
+
+
+def _configs(name: str, made: Container) -> list[dict[str, Any]]:
+    """The files that a command reads, as a ConfigMap."""
+    if not made.launch.files:
+        return []
+    return [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"{name}-config"},
+             "data": dict(made.launch.files)}]
+
+
+def _claim_note(made: Container) -> tuple[str, ...]:
+    if not made.own_checkpoint:
+        return ()
+    return ("The checkpoint is read from a volume claim named models.",)
+
+
+def _secret_note() -> tuple[str, ...]:
+    return (f"A gated model needs a secret: kubectl create secret generic {SECRET} --from-literal=HF_TOKEN=...",)
+
+
+def _argument(text: str) -> str:
+    """A word in which Kubernetes finds no variable (container args: `$$(` is a plain `$(`)."""
+    return text.replace("$(", "$$(")

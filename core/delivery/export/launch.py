@@ -1,0 +1,299 @@
+"""The command that starts a deployment; every value is quoted, none pasted in.
+
+Option names stand in assets/engine_options.csv, read from the engines' own sources at the version named there.
+"""
+
+import json
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from math import ceil
+from typing import Final
+
+import yaml
+
+from core.answers.advice import Plan
+from core.answers.traffic import Speculation
+from core.basics.errors import InputError
+from core.basics.units import GIB
+from core.delivery.export.options import options
+from core.delivery.export.order import (
+    HOST_CACHE_RATIO,
+    ONLINE,
+    Order,
+    batch_limit,
+    checkpoint_folder,
+    gguf_file,
+    host_cache_bytes,
+    is_as_shipped,
+    is_gguf,
+    longest_request,
+    memory_fraction,
+    order,
+    own_checkpoint,
+    request_length,
+    step_tokens,
+)
+from core.delivery.export.ready import ready_made
+from core.terms import Deployment
+
+MIB: Final = 2**20
+PORT: Final = 8000
+DRAFT: Final = "DRAFT"          # stands for the draft model's name, which the plan does not know
+NEEDS_DRAFT: Final = ("eagle3", "draft_model")
+_SGLANG_DRAFTS: Final = {"eagle3": "EAGLE3", "draft_model": "STANDALONE", "mtp": "NEXTN", "ngram": "NGRAM"}
+_TRTLLM_DRAFTS: Final = {"eagle3": "Eagle", "draft_model": "DraftTarget", "mtp": "MTP", "ngram": "NGram"}
+_ELSEWHERE: Final = {"sglang": {"port": PORT}, "llamacpp": {"port": PORT}}     # their own are others
+_DTYPES: Final = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
+_VLLM_DROPPED: Final = "bnb-"           # bitsandbytes is no quantization method of vLLM 0.33
+_TRTLLM_CACHES: Final = {"bf16": "auto", "fp16": "auto", "fp8": "fp8"}
+TRTLLM_CONFIG: Final = "llm-api.yaml"
+_LLAMACPP_BATCH: Final = 2048           # its default logical batch, which the physical one cannot exceed
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """A command, the files it reads, and what to do first."""
+
+    command: tuple[str, ...]
+    files: Mapping[str, str]
+    notes: tuple[str, ...]
+
+    def text(self) -> str:
+        """For a POSIX shell: notes as comments, files as here-documents, the command quoted."""
+        lines = [f"# {' '.join(note.split())}" for note in self.notes]
+        for name, content in self.files.items():
+            lines += [f"cat > {shlex.quote(name)} <<'END'", content.rstrip("\n"), "END"]
+        return "\n".join([*lines, shlex.join(self.command)])
+
+
+def launch(plan: Plan, engine: str) -> Launch:
+    """The command for the recommended deployment. Raises InputError when nothing is recommended."""
+    if engine not in LAUNCHERS:
+        raise InputError(f"There is no launch command for '{engine[:40]}': use one of {', '.join(sorted(LAUNCHERS))}.")
+    ordered = order(plan)
+    if engine != plan.engine:
+        raise InputError(f"The plan is made for {plan.engine}: plan with --engine {engine} to launch that.")
+    return command(ordered)
+
+
+def command(ordered: Order, listen: Mapping[str, object] | None = None) -> Launch:
+    """The command for a deployment, answering on port 8000 of this machine, or as `listen` says.
+
+    Raises InputError for an engine without one.
+    """
+    if ordered.engine not in LAUNCHERS:
+        raise InputError(f"There is no launch command for '{ordered.engine[:40]}': "
+                         f"use one of {', '.join(sorted(LAUNCHERS))}.")
+    copies = ordered.copies * ordered.times
+    made = LAUNCHERS[ordered.engine](ordered.one_of(copies))
+    address = options(ordered.engine, _ELSEWHERE.get(ordered.engine, {}) if listen is None else listen)
+    made = replace(made, command=(*made.command, *address))
+    if copies == 1:
+        return made
+    note = f"Start {copies} of these, each on its own GPUs and port, behind a load balancer."
+    return replace(made, notes=(*made.notes, note))
+
+
+def _checkpoint(ordered: Order) -> tuple[str, tuple[str, ...]]:
+    """The checkpoint to load, and where to take it from when the repository has other weights."""
+    fmt, name = ordered.deployment.weights, ordered.spec.name
+    if not own_checkpoint(ordered):
+        return (f"./{name}" if name.startswith("-") else name), ()
+    own = checkpoint_folder(ordered)
+    known = ready_made(name, fmt.name, ordered.engine)
+    advice = f"name a ready one such as {known[0]}" if known else "name an existing one"
+    tool = "ModelOpt (quantize.sh)" if ordered.engine == "trtllm" else "llm-compressor (quantize.py)"
+    return own, (f"{own} holds the model's {fmt.label} weights: make it first with {tool}, or {advice}.",)
+
+
+def _known_as(ordered: Order, model: str) -> str | None:
+    """The model's own name for the server to answer to, where it is loaded from elsewhere."""
+    return ordered.spec.name if own_checkpoint(ordered) and model != ordered.spec.name else None
+
+
+def _online(ordered: Order) -> str | None:
+    return None if is_as_shipped(ordered) else ONLINE[ordered.engine].get(ordered.deployment.weights.name)
+
+
+def above_one(degree: int) -> int | None:
+    """A degree of parallelism worth naming; None for 1, which engines take by default."""
+    return degree if degree > 1 else None
+
+
+def _vllm(ordered: Order) -> Launch:
+    d = ordered.deployment
+    if d.weights.name.startswith(_VLLM_DROPPED):
+        raise InputError("vLLM 0.33 no longer loads bitsandbytes weights: choose AWQ, GPTQ, FP8 or another format.")
+    model, notes = _checkpoint(ordered)
+    return Launch(("vllm", "serve", model, *options("vllm", {
+        "served_name": _known_as(ordered, model),
+        "dtype": _DTYPES.get(d.weights.name),
+        "quantization": _online(ordered),
+        "kv_cache_dtype": "fp8" if d.kv_cache.name == "fp8" else None,
+        "tp": d.tp,
+        "pp": above_one(d.pp),
+        "dp": above_one(d.dp),
+        "ep": True if d.ep > 1 else None,
+        "executor": "ray" if d.tp * d.pp > d.gpu.link_gpus else None,
+        "max_model_len": longest_request(ordered),
+        "max_num_seqs": batch_limit(ordered),
+        "max_num_batched_tokens": step_tokens(ordered),
+        "memory_fraction": memory_fraction(ordered),
+        "prefix_caching": True if ordered.options.prefix_reuse else None,
+        "offload_gib": ceil(host_cache_bytes(ordered) / GIB) if ordered.options.offload else None,
+        "speculation": _vllm_draft(ordered.options.speculation),
+    })), {}, (*notes, *_many_nodes(d), *extra_notes(ordered)))
+
+
+def _vllm_draft(speculation: Speculation | None) -> str | None:
+    """vLLM's SpeculativeConfig as JSON (vllm/config/speculative.py, 0.33)."""
+    if speculation is None:
+        return None
+    settings: dict[str, object] = {"method": speculation.method, "num_speculative_tokens": speculation.draft_tokens}
+    return json.dumps(settings | ({"model": DRAFT} if speculation.method in NEEDS_DRAFT else {}))
+
+
+def extra_notes(ordered: Order) -> tuple[str, ...]:
+    """What the options of the engine ask of the person who starts it."""
+    options_, notes = ordered.options, []
+    if options_.speculation is not None and options_.speculation.method in NEEDS_DRAFT:
+        notes.append(f"Put the name or folder of the draft in place of {DRAFT}.")
+    if options_.offload:
+        notes.append(f"Keeps up to {ceil(host_cache_bytes(ordered) / GIB):,} GiB of cache in the host's memory.")
+    return tuple(notes)
+
+
+def _many_nodes(d: Deployment) -> tuple[str, ...]:
+    """What to do first where a replica takes more GPUs than one machine joins."""
+    if d.tp * d.pp <= d.gpu.link_gpus:
+        return ()
+    return (f"One replica takes {d.tp * d.pp} GPUs, more than the {d.gpu.link_gpus} of one machine: start a Ray "
+            "cluster over the machines first (ray start --head, ray start --address), then run this on its head.",)
+
+
+def _sglang(ordered: Order) -> Launch:
+    d = ordered.deployment
+    model, notes = _checkpoint(ordered)
+    online = _online(ordered)
+    joined = ordered.spreads       # attention per replica, experts over all: tp counts every GPU
+    return Launch(("python", "-m", "sglang.launch_server", *options("sglang", {
+        "model": model,
+        "served_name": _known_as(ordered, model),
+        "dtype": _DTYPES.get(d.weights.name),
+        "quantization": online,
+        "load_format": online if online == "bitsandbytes" else None,
+        "kv_cache_dtype": "fp8_e4m3" if d.kv_cache.name == "fp8" else None,
+        "tp": d.tp * d.dp if joined else d.tp,
+        "pp": above_one(d.pp),
+        "dp": above_one(d.dp),
+        "attention_dp": True if joined else None,
+        "ep": above_one(d.ep),
+        "max_model_len": longest_request(ordered),
+        "max_num_seqs": batch_limit(ordered) * (d.dp if joined else 1),
+        "max_num_batched_tokens": step_tokens(ordered) * (d.dp if joined else 1),
+        "memory_fraction": memory_fraction(ordered),
+        "offload": True if ordered.options.offload else None,
+        "offload_ratio": HOST_CACHE_RATIO if ordered.options.offload else None,
+        **_sglang_draft(ordered.options.speculation),
+    })), {}, (*notes, *extra_notes(ordered)))
+
+
+def _sglang_draft(speculation: Speculation | None) -> dict[str, object]:
+    """A chain of drafted tokens: a tree of width one (SGLang docs, speculative decoding)."""
+    if speculation is None:
+        return {}
+    return {
+        "draft_method": _SGLANG_DRAFTS[speculation.method],
+        "draft_model": DRAFT if speculation.method in NEEDS_DRAFT else None,
+        "draft_steps": speculation.draft_tokens, "draft_topk": 1, "draft_tokens": speculation.draft_tokens + 1,
+    }
+
+
+def _trtllm(ordered: Order) -> Launch:
+    d = ordered.deployment
+    if ordered.spreads and d.tp > 1:
+        raise InputError("TensorRT-LLM shares experts among replicas of one GPU each: choose tp 1, or no replicas.")
+    model, notes = _checkpoint(ordered)
+    return Launch(("trtllm-serve", model, *options("trtllm", {
+        "backend": "pytorch",
+        "tp": d.tp * d.dp if ordered.spreads else d.tp,
+        "pp": above_one(d.pp),
+        "ep": above_one(d.ep),
+        "max_model_len": longest_request(ordered),
+        "max_num_seqs": batch_limit(ordered),
+        "max_num_batched_tokens": step_tokens(ordered),
+        "more": TRTLLM_CONFIG,
+    })), {TRTLLM_CONFIG: yaml.safe_dump(_trtllm_settings(ordered), sort_keys=False)},
+        (*notes, *extra_notes(ordered)))
+
+
+def _trtllm_settings(ordered: Order) -> dict[str, object]:
+    """What only the file can say, and the cache's share of memory, which the file's own section would reset.
+
+    Prompts longer than a step need chunks; graphs cover the whole batch, padded up to the next recorded size.
+    """
+    host = {"host_cache_size": host_cache_bytes(ordered) // ordered.deployment.gpus} if ordered.options.offload else {}
+    return {
+        "kv_cache_config": {
+            "dtype": _TRTLLM_CACHES[ordered.deployment.kv_cache.name],
+            "free_gpu_memory_fraction": memory_fraction(ordered), **host,
+        },
+        "enable_chunked_prefill": True,
+        "cuda_graph_config": {"enable_padding": True, "max_batch_size": batch_limit(ordered)},
+        **({"enable_attention_dp": True} if ordered.spreads else {}),
+        **_trtllm_draft(ordered.options.speculation),
+    }
+
+
+def _trtllm_draft(speculation: Speculation | None) -> dict[str, object]:
+    """TensorRT-LLM 1.0 docs, speculative decoding: the section of each method."""
+    if speculation is None:
+        return {}
+    settings: dict[str, object] = {"decoding_type": _TRTLLM_DRAFTS[speculation.method],
+                                   "max_draft_len": speculation.draft_tokens}
+    if speculation.method in NEEDS_DRAFT:
+        settings["speculative_model_dir"] = DRAFT
+    return {"speculative_config": settings}
+
+
+def _llamacpp(ordered: Order) -> Launch:
+    d, slots = ordered.deployment, batch_limit(ordered)
+    file, chunk = gguf_file(ordered), step_tokens(ordered)
+    cache = CACHE_TYPES.get(d.kv_cache.name)
+    return Launch(("llama-server", *options("llamacpp", {
+        "model": file,
+        "served_name": ordered.spec.name if ordered.spec.name != file else None,
+        "gpu_layers": 999,
+        "pp": "layer" if d.pp > 1 else None,
+        "max_num_seqs": slots,
+        "max_model_len": slots * request_length(ordered),
+        "max_num_batched_tokens": chunk,
+        "batch": chunk if chunk > _LLAMACPP_BATCH else None,
+        "flash_attention": "on",
+        "kv_cache_dtype": cache,
+        "value_cache_dtype": cache,
+        "offload_mib": ceil(host_cache_bytes(ordered) / MIB) if ordered.options.offload else None,
+    })), {}, (*gguf_notes(ordered), *_no_draft(ordered)))
+
+
+def gguf_notes(ordered: Order) -> tuple[str, ...]:
+    """How to come by the GGUF file where it does not exist yet."""
+    if is_gguf(ordered):
+        return ()
+    return (f"{gguf_file(ordered)} holds the model's weights for llama.cpp: make it first with its own tools "
+            "(quantize.sh), or download it.",)
+
+
+def _no_draft(ordered: Order) -> tuple[str, ...]:
+    if ordered.options.speculation is None:
+        return ()
+    return ("Speculative decoding is left out: llama-server's options for it change from release to release, see its "
+            "documentation.",)
+
+
+# Named as llama.cpp does; its default, f16, takes the room of any 16-bit cache and has kernels everywhere.
+CACHE_TYPES: Final = {"int8": "q8_0", "int4": "q4_0"}
+LAUNCHERS: Final[Mapping[str, Callable[[Order], Launch]]] = {
+    "vllm": _vllm, "sglang": _sglang, "trtllm": _trtllm, "llamacpp": _llamacpp,
+}

@@ -1,0 +1,1 @@
+"""How work is run and kept: processes, jobs, clusters, the store."""

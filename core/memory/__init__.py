@@ -1,8 +1,0 @@
-"""What a deployment holds in GPU memory, and how much KV cache the engine can allocate beside it."""
-
-from core.memory.footprint import Footprint, footprint, kv_bytes_per_token_per_gpu, sequence_bytes
-from core.memory.reserve import Term
-from core.memory.weights import weight_bytes_per_gpu
-
-__all__ = ["Footprint", "Term", "footprint", "kv_bytes_per_token_per_gpu", "sequence_bytes",
-           "weight_bytes_per_gpu"]

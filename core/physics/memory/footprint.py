@@ -1,0 +1,187 @@
+"""The footprint of a deployment, term by term, each with the rule it follows."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from math import inf
+
+import numpy as np
+
+from core.models import ModelSpec, Tokens
+from core.physics.memory.cache import (
+    LayerCache,
+    Layout,
+    flat_sequence_bytes,
+    is_paged,
+    layer_caches,
+    paged,
+)
+from core.physics.memory.identity import SpecKey
+from core.physics.memory.reserve import Term, reserved_terms
+from core.physics.memory.settings import Settings, settings
+from core.physics.memory.weights import as_shipped, weight_bytes_per_gpu
+from core.terms import Basis, Deployment
+
+_FREE_FRACTION = ("trtllm", "lmdeploy", "qserve", "mlc")
+_PAGED = ("vllm", "generic")
+_SGLANG_STATE_SHARE = 0.9 / 1.9        # SGLang 0.5 mamba_full_memory_ratio 0.9
+_SGLANG_WINDOW_RATIO = 0.8             # SGLang 0.5 swa_full_tokens_ratio
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """How one replica's KV cache is shared out on the fullest GPU."""
+
+    layers: tuple[LayerCache, ...]
+    layout: Layout | None              # of a paged engine
+    chosen: Settings
+
+    @property
+    def is_empty(self) -> bool:
+        """A model without any cache: an encoder."""
+        return not self.layers
+
+    def sequence_bytes(self, context: Tokens) -> Tokens:
+        """Bytes one running sequence of `context` tokens takes [B]."""
+        if self.layout is not None:
+            return self.layout.sequence_bytes(context)
+        step = 0 if self.chosen.engine.name in ("hf-eager", "torch-compile") else 1
+        return flat_sequence_bytes(self.layers, context, step)
+
+    def tokens(self, pool: float) -> float:
+        """Tokens of a pool of that many bytes, as the engine's log counts them; inf without a cache."""
+        if self.is_empty or all(not cache.row_bytes for cache in self.layers):
+            return inf
+        length = self.chosen.max_model_len
+        if self.layout is not None:
+            return self._paged_tokens(self.layout, pool, length)
+        if self.chosen.engine.name == "sglang":
+            return self._sglang_tokens(pool)
+        return pool / float(flat_sequence_bytes(self.layers, float(length))) * length
+
+    def _paged_tokens(self, layout: Layout, pool: float, length: int) -> float:
+        """vLLM: blocks over groups before 0.21, concurrency times length since."""
+        blocks = pool // layout.block_bytes
+        if self.chosen.release < 21:
+            groups = sum(group.groups for group in layout.groups)
+            return float(blocks // groups * layout.block_tokens)
+        in_flight = self.chosen.max_num_batched_tokens
+        return float(int(blocks / float(layout.blocks(float(length), in_flight)) * length))
+
+    def _sglang_tokens(self, pool: float) -> float:
+        """SGLang: full rows, sliding rows for a fixed share of the tokens, a pool apart for states."""
+        if any(cache.state_bytes for cache in self.layers):
+            pool *= 1 - _SGLANG_STATE_SHARE
+        hybrid = len({cache.window is None for cache in self.layers if cache.row_bytes}) > 1
+        ratio = _SGLANG_WINDOW_RATIO if hybrid else 1.0
+        row = sum(
+            cache.layers * cache.row_bytes * (1.0 if cache.window is None else ratio) for cache in self.layers
+        )
+        return float(pool // row)
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """GPU memory of a deployment: what it takes, and the KV cache that is left."""
+
+    terms: tuple[Term, ...]        # everything but the KV cache
+    reported_bytes: float          # what the driver reports
+    usable_bytes: float            # what the engine may use
+    kv_cache_bytes: float          # the pool, >= 0
+    kv_tokens: float               # tokens the engine reports for it; inf without any cache
+    kv_bytes_per_token: float      # pool bytes of one such token; 0 without any cache
+    overflow_bytes: float          # > 0 when it does not fit
+    cache: Cache
+
+    @property
+    def fits(self) -> bool:
+        """Weights and overheads leave room for a cache."""
+        return self.overflow_bytes <= 0
+
+    @property
+    def used_bytes(self) -> float:
+        """Everything on the GPU once the engine is up, the KV pool included."""
+        return sum(term.bytes for term in self.terms) + self.kv_cache_bytes
+
+    def taken_bytes(self, requests: float, context_tokens: int) -> float:
+        """What a load needs of one GPU [B]: every term, and the cache of that many full-length requests a replica."""
+        return sum(term.bytes for term in self.terms) + requests * float(self.cache.sequence_bytes(context_tokens))
+
+    def term(self, name: str) -> Term:
+        """The term of that name; KeyError if there is none."""
+        return {term.name: term for term in self.terms}[name]
+
+    def max_concurrency(self, context: Tokens) -> Tokens:
+        """Sequences of `context` tokens that the KV pool of one replica holds."""
+        need = np.asarray(self.cache.sequence_bytes(context), dtype=np.float64)
+        with np.errstate(divide="ignore"):
+            held = np.where(need > 0, self.kv_cache_bytes / need, inf)
+        return float(held) if held.ndim == 0 else held
+
+
+def cache_of(spec: ModelSpec, deployment: Deployment, chosen: Settings | None = None) -> Cache:
+    """The cache of a deployment on its fullest GPU."""
+    chosen = chosen or settings(spec, deployment)
+    layers = layer_caches(SpecKey(spec), deployment.kv_cache, deployment.tp, deployment.pp)
+    if chosen.engine.name not in _PAGED or not is_paged(spec, layers):
+        return Cache(layers, None, chosen)
+    if chosen.release < 10:            # no hybrid manager: sliding layers keep every token
+        layers = tuple(LayerCache(c.layers, c.row_bytes, None, c.state_bytes) for c in layers)
+    states = 2 if chosen.release >= 18 else 1       # prefix caching of states ('align') keeps one behind
+    return Cache(layers, paged(layers, chosen.engine.block_tokens, states), chosen)
+
+
+def kv_bytes_per_token_per_gpu(spec: ModelSpec, deployment: Deployment) -> float:
+    """Bytes of KV cache a token of a full-length context takes on one GPU [B/token]."""
+    cache = cache_of(spec, deployment)
+    return float(cache.sequence_bytes(float(cache.chosen.max_model_len))) / cache.chosen.max_model_len
+
+
+def sequence_bytes(spec: ModelSpec, deployment: Deployment, context: Tokens) -> Tokens:
+    """KV cache and state of one sequence of `context` tokens on one GPU, pages included [B]."""
+    return cache_of(spec, deployment).sequence_bytes(context)
+
+
+def _weights_term(spec: ModelSpec, deployment: Deployment) -> Term:
+    size = weight_bytes_per_gpu(spec, deployment)
+    shipped = as_shipped(spec, deployment.weights)
+    exact = bool(shipped and shipped.weight_bytes)
+    rule = "tensor headers of the checkpoint" if exact else f"{deployment.weights.label}; the rest 16-bit"
+    source = shipped.source if shipped and exact else deployment.weights.source
+    basis = Basis.PUBLISHED if exact else Basis.ESTIMATED
+    return Term("weights", size, rule, source, basis, size * 0.99, size * 1.02)
+
+
+def footprint(spec: ModelSpec, deployment: Deployment) -> Footprint:
+    """What a deployment holds on its fullest GPU, and what is left for the KV cache."""
+    return _footprint(SpecKey(spec), deployment)
+
+
+@lru_cache(maxsize=2048)
+def _footprint(key: SpecKey, deployment: Deployment) -> Footprint:
+    spec = key.spec
+    chosen = settings(spec, deployment)
+    reported = float(deployment.gpu.memory_bytes)
+    terms = (_weights_term(spec, deployment), *reserved_terms(key, deployment, chosen))
+    inside = sum(term.bytes for term in terms if term.inside_budget)
+    usable, left = _budget(reported, inside, chosen)
+    pool = max(0.0, left)
+    cache = cache_of(spec, deployment, chosen)
+    tokens = cache.tokens(pool)
+    per_token = pool / tokens if 0 < tokens < inf else _long_context_bytes(cache)
+    return Footprint(terms, reported, usable, pool, tokens, per_token, max(0.0, -left), cache)
+
+
+def _budget(reported: float, inside: float, chosen: Settings) -> tuple[float, float]:
+    """What the engine may use and what it leaves for the cache [B], [B]."""
+    if chosen.engine.name == "sglang":
+        return reported, reported - inside
+    if chosen.engine.name in _FREE_FRACTION:
+        left = reported - inside
+        return reported, left * (chosen.memory_fraction if left > 0 else 1.0)
+    usable = reported * chosen.memory_fraction
+    return usable, usable - inside
+
+
+def _long_context_bytes(cache: Cache) -> float:
+    length = float(cache.chosen.max_model_len)
+    return float(cache.sequence_bytes(length)) / length if not cache.is_empty else 0.0

@@ -1,0 +1,201 @@
+"""Bytes of weights on one GPU: what the format quantises, what stays 16-bit, how ranks share it."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from math import ceil
+from typing import Final
+
+from core.models import Attention, LatentAttention, Layer, Linear, ModelSpec, Role, Shard, Shipped
+from core.physics.memory import gguf
+from core.physics.memory.identity import SpecKey
+from core.products.engines import find as find_engine
+from core.products.formats import FORMATS, Format
+from core.terms import Deployment
+
+VOCAB_PADDING: Final = 64        # rows; vLLM DEFAULT_VOCAB_PADDING_SIZE, split over tp afterwards
+_KEPT: Final = (Role.ROUTER, Role.HEAD)   # 16-bit under every quantiser of linear layers
+_TABLES: Final = ("vllm", "generic", "sglang")   # engines that keep rotary tables and absorbed MLA matrices
+_MXFP4_ALIGN: Final = (256, 128)  # vLLM 0.33 mxfp4: hidden and expert width are padded to these
+
+
+def _plain_bytes(fmt: Format) -> float:
+    """Bytes of a value outside the matrices: norms, biases; FP32 in GGUF files."""
+    return 4.0 if fmt.name == "fp32" or fmt.scope == "file" else 2.0
+
+
+def _gguf_stack(spec: ModelSpec) -> gguf.Stack:
+    attention = [mixer for mixer, _ in spec.mixers() if isinstance(mixer, Attention)]
+    shared = max((mixer.heads / max(1, mixer.kv_heads) for mixer in attention), default=1.0)
+    experts = max((linear.experts for linear, _ in spec.linears()), default=0)
+    return gguf.Stack(spec.n_layers, shared, experts)
+
+
+def _gguf_bits(spec: ModelSpec, linear: Linear, layer: Layer, mixture: str) -> float:
+    """Bits per weight of a matrix in a GGUF mixture; a fused projection is the mean of its parts."""
+    stack, row = _gguf_stack(spec), linear.inputs
+    if linear.role is Role.ROUTER:
+        return gguf.BLOCK_BITS["F32"]
+    if linear.role in (Role.MLP, Role.EXPERT, Role.SHARED_EXPERT) and linear.shard is Shard.ROW:
+        return gguf.tensor_bits(mixture, "ffn_down", row, stack)
+    if linear.role is Role.ATTENTION and linear.shard is Shard.ROW:
+        return gguf.tensor_bits(mixture, "attn_output", row, stack)
+    plain = gguf.tensor_bits(mixture, "other", row, stack)
+    keys, values = _kv_rows(layer)
+    if linear.role is not Role.ATTENTION or not values or linear.outputs <= keys + values:
+        return plain
+    special = keys * gguf.tensor_bits(mixture, "attn_k", row, stack)
+    special += values * gguf.tensor_bits(mixture, "attn_v", row, stack)
+    return (special + (linear.outputs - keys - values) * plain) / linear.outputs
+
+
+def _kv_rows(layer: Layer) -> tuple[int, int]:
+    """Rows of keys and of values in a layer's fused projection."""
+    for mixer in layer.mixers:
+        if isinstance(mixer, Attention) and mixer.writes_kv:
+            return mixer.kv_heads * mixer.qk_dim, mixer.kv_heads * mixer.v_dim
+    return 0, 0
+
+
+def _bits(spec: ModelSpec, linear: Linear, layer: Layer, fmt: Format) -> float:
+    """Bits per weight of a matrix of the stack."""
+    if fmt.scope == "file":
+        return _gguf_bits(spec, linear, layer, fmt.name.removeprefix("gguf-"))
+    if fmt.scope == "all":
+        return fmt.bits_per_weight
+    shipped = as_shipped(spec, fmt)
+    if shipped and (own := _role_format(shipped, linear.role)):
+        return own.bits_per_weight
+    quantised = linear.role is Role.EXPERT if fmt.scope == "experts" else linear.role not in _KEPT
+    stored = shipped and (shipped.bits_per_weight or FORMATS[shipped.format].bits_per_weight)
+    return (stored or fmt.bits_per_weight) if quantised else 16.0
+
+
+def as_shipped(spec: ModelSpec, fmt: Format) -> Shipped | None:
+    """How the repository stores its weights, when that is the format to deploy ('int4' is any of its group sizes)."""
+    shipped = spec.shipped
+    if shipped is None or shipped.format not in FORMATS:
+        return None
+    return shipped if shipped.format == fmt.name or shipped.format.startswith(f"{fmt.name}-g") else None
+
+
+def _role_format(shipped: Shipped, role: Role) -> Format | None:
+    """The format the repository declares for the matrices of a role beside its own."""
+    return FORMATS.get(dict(shipped.role_formats).get(role, ""))
+
+
+@dataclass(frozen=True, slots=True)
+class _Ranks:
+    """How many ways a replica's weights are split."""
+
+    tp: int
+    pp: int = 1
+    ep: int = 1
+    dp: int = 1
+
+
+def _share(linear: Linear, layer: Layer, ranks: _Ranks) -> float:
+    """Part of a matrix that one rank holds; key and value heads replicate once ranks outnumber them."""
+    tp = ranks.tp
+    if linear.experts:
+        ep = min(ranks.ep, tp * ranks.dp, linear.experts)
+        return ceil(linear.experts / ep) / linear.experts * ep / (tp * ranks.dp)
+    if linear.shard is Shard.REPLICATED:
+        return 1.0
+    keys, values = _kv_rows(layer)
+    heads = next((m.kv_heads for m in layer.mixers if isinstance(m, Attention)), 0)
+    if linear.role is Role.ATTENTION and 0 < heads < tp and linear.outputs > keys + values > 0 \
+            and linear.shard is Shard.COLUMN:
+        return ((linear.outputs - keys - values) / tp + (keys + values) / heads) / linear.outputs
+    return 1 / tp
+
+
+def _mxfp4_padding(linear: Linear, fmt: Format, tp: int) -> float:
+    """How much the MXFP4 expert kernels pad a matrix: gpt-oss's 2,880 becomes 3,072 and 2,944."""
+    if not linear.experts or fmt.name != "mxfp4":
+        return 1.0
+    fused = 2 if linear.shard is Shard.COLUMN else 1          # gate and up
+    hidden, wide = (linear.inputs, linear.outputs) if fused == 2 else (linear.outputs, linear.inputs)
+    align_hidden, align_wide = _MXFP4_ALIGN
+    padded_hidden = ceil(hidden / align_hidden) * align_hidden
+    padded_wide = ceil(wide / fused / tp / align_wide) * align_wide * fused * tp
+    return padded_hidden * padded_wide / (hidden * wide)
+
+
+def _layer_bytes(spec: ModelSpec, index: int, fmt: Format, ranks: _Ranks, padded: bool) -> float:
+    """Bytes of one layer of a kind on one rank [B]."""
+    layer, plain = spec.layers[index], _plain_bytes(fmt)
+    total = layer.other_params * plain
+    for linear in layer.linears:
+        stored = linear.matrix_params * _bits(spec, linear, layer, fmt) / 8
+        stored *= _mxfp4_padding(linear, fmt, ranks.tp) if padded else 1.0
+        biases = (linear.params - linear.matrix_params) * plain
+        total += (stored + biases) * _share(linear, layer, ranks)
+    return total
+
+
+def _table_bits(spec: ModelSpec, fmt: Format) -> tuple[float, float]:
+    """Bits per weight of the embedding and of the head."""
+    if fmt.scope == "file":
+        mixture, row = fmt.name.removeprefix("gguf-"), spec.hidden_size
+        head = gguf.head_bits(mixture, row)
+        return (head if spec.tied_embeddings else gguf.embedding_bits(mixture, row)), head
+    shipped = as_shipped(spec, fmt)
+    own = _role_format(shipped, Role.HEAD) if shipped else None
+    plain = fmt.bits_per_weight if fmt.scope == "all" else 16.0
+    return plain, own.bits_per_weight if own else plain
+
+
+@lru_cache(maxsize=4096)
+def _stage_bytes(key: SpecKey, fmt: Format, ranks: _Ranks, engine: str) -> float:
+    """Bytes of the largest pipeline stage on one rank, as the engine lays it out; '' as the file has it [B]."""
+    spec, plain, tp, pp = key.spec, _plain_bytes(fmt), ranks.tp, ranks.pp
+    kinds = [_layer_bytes(spec, index, fmt, ranks, engine in _TABLES) for index in range(len(spec.layers))]
+    stack = [kinds[kind] for kind in spec.layer_order]
+    embedding_bits, head_bits = _table_bits(spec, fmt)
+    padded = ceil(spec.vocab_size / VOCAB_PADDING) * VOCAB_PADDING / max(1, spec.vocab_size)
+    tables = (spec.embedding_params * padded + spec.lookup_params) * embedding_bits / 8
+    if engine == "llamacpp":               # looked up in host memory; a tied table is on the GPU as the output
+        tables = 0.0
+    towers = sum(part.params for part in spec.parts if part.resident) * min(plain, 2.0)
+    head = spec.head.params * padded * head_bits / 8
+    shared = spec.tied_embeddings and pp == 1 and tables > 0
+    bounds = [round(stage * len(stack) / pp) for stage in range(pp + 1)]
+    stages = [sum(stack[start:end]) for start, end in pairwise(bounds)]
+    stages[0] += (tables + towers) / tp
+    stages[-1] += spec.other_params * plain + (0 if shared else head / tp)
+    return max(stages)
+
+
+@lru_cache(maxsize=1024)
+def _loader_tables(key: SpecKey, value_bytes: float, tp: int, pp: int, max_len: int) -> float:
+    """Rotary tables and absorbed MLA matrices that the loader adds on one rank [B].
+
+    vLLM 0.33: one cos and sin table of max_position_embeddings rows a rotary width (it explains 2.5 GiB of
+    Llama-4-Scout's weights, whose context is 10 M tokens); W_UK and W_UV are kept beside kv_b_proj.
+    """
+    spec, widths, absorbed = key.spec, set(), 0.0
+    for mixer, layers in spec.mixers():
+        if isinstance(mixer, LatentAttention):
+            widths.add(mixer.rope_dim)
+            absorbed += layers * mixer.heads * (mixer.nope_dim + mixer.v_dim) * mixer.latent * value_bytes
+        elif isinstance(mixer, Attention):
+            widths.add(mixer.qk_dim)
+    return sum(widths) * max_len * value_bytes + absorbed / tp / pp
+
+
+def weight_bytes_per_gpu(spec: ModelSpec, deployment: Deployment) -> float:
+    """Bytes of weights on the fullest GPU of a deployment, as the engine's log counts them [B].
+
+    Exact where the tensor headers were read and one GPU holds all of it; what ranks share is scaled from there.
+    """
+    fmt, key = deployment.weights, SpecKey(spec)
+    ranks = _Ranks(deployment.tp, deployment.pp, deployment.ep, deployment.dp)
+    engine = find_engine(deployment.engine).name
+    computed = _stage_bytes(key, fmt, ranks, engine)
+    shipped = as_shipped(spec, fmt)
+    if shipped and shipped.weight_bytes:
+        computed *= shipped.weight_bytes / _stage_bytes(key, fmt, _Ranks(1), "")
+    if engine in _TABLES:
+        computed += _loader_tables(key, _plain_bytes(fmt), ranks.tp, ranks.pp, spec.max_context or 0)
+    return computed

@@ -1,0 +1,88 @@
+"""Batches in time: a static batch, and continuous batching in steady state."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from core.physics.speed.cases import Floats, Rows, Times
+from core.physics.speed.steps import Clock
+
+ROUNDS: Final = 3            # fixed-point rounds; the mean batch settles within a percent
+LARGEST_BATCH: Final = 1e4   # of a static run at maximum load whose cache is not known to be finite
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What is asked of each row: requests in flight over the deployment (NaN: maximum), tokens."""
+
+    pair: Rows
+    concurrency: Floats
+    input_tokens: Floats
+    output_tokens: Floats
+    kv_tokens: Floats
+
+
+def capacity(clock: Clock, load: Load) -> Floats:
+    """Sequences one replica's KV cache holds at the mean length of a request in flight."""
+    held = load.input_tokens + load.output_tokens / 2
+    work, full = clock.work, np.isnan(load.concurrency)
+    cached = np.where(full, clock.rates.fill[load.pair], 1.0) * load.kv_tokens / held
+    seats = np.where(full, work.default_seats[load.pair], work.seats[load.pair])
+    return np.maximum(1.0, np.minimum(cached, seats))
+
+
+def static(clock: Clock, load: Load) -> Times:
+    """The batch starts together: its prefill, then the mean step while the context grows."""
+    dp = clock.work.dp[load.pair]
+    fits = np.clip(load.kv_tokens / (load.input_tokens + load.output_tokens), 1.0, LARGEST_BATCH)
+    asked = np.where(np.isnan(load.concurrency), fits * dp, load.concurrency)
+    batch = np.maximum(1.0, asked / dp)
+    ttft = clock.prefill(load.pair, batch, load.input_tokens).seconds
+    tpot = clock.decode(load.pair, batch, load.input_tokens + load.output_tokens / 2).seconds
+    whole = ttft + (load.output_tokens - 1) * tpot
+    return Times(ttft, tpot, asked * load.output_tokens / whole, asked, batch / fits)
+
+
+def steady(clock: Clock, load: Load) -> Times:
+    """Continuous batching: every step carries the decodes and a share of other prompts' prefill.
+
+    With n requests in flight and O tokens each, every request sees n - 1 other prompts prefilled in its
+    life. Those ahead of its own delay its first token, each by as long as its own prefill; the rest, packed
+    into chunks, its decode: what waits in one does not wait in the other. Ahead are a share of all, for a
+    benchmark's first requests start together, and those that happen to arrive with it, whose number grows
+    slowly. A decode step carries one chunk of the rest; where it has to wait for more, those are steps of
+    their own, which stream the weights again. Above the KV capacity a request also waits for a seat.
+    """
+    w, r, pair = clock.work, clock.rates, load.pair
+    dp, seats = w.dp[pair], capacity(clock, load)
+    asked = np.where(np.isnan(load.concurrency), np.inf, np.maximum(1.0, load.concurrency / dp))
+    seated = np.minimum(asked, seats)
+    answers = np.maximum(load.output_tokens, 1.0)
+    context = load.input_tokens + load.output_tokens / 2
+    own = clock.prefill(pair, np.ones_like(seated), load.input_tokens).seconds
+    alone = clock.decode(pair, np.ones_like(seated), context).seconds
+    others = seated - 1
+    ahead = np.minimum(r.synchronised_share[pair] * others + r.wave[pair] * np.log1p(others), others)
+
+    def steps(prompts: Floats | float) -> Floats:
+        return np.maximum(1.0, prompts * load.input_tokens / w.chunk[pair])
+
+    decoding = seated
+    for _ in range(ROUNDS):
+        batch = np.maximum(1.0, decoding)
+        step = clock.decode(pair, batch, context).seconds
+        packed = np.maximum(1.0, np.minimum(batch / answers, w.chunk[pair] / load.input_tokens))
+        prefills = (others - ahead) / answers / packed
+        riding = 1 / np.maximum(1.0, prefills * steps(packed))
+        beside = clock.prefill(pair, packed, load.input_tokens, batch).seconds
+        between = clock.prefill(pair, packed, load.input_tokens).seconds
+        tpot = step + r.interference[pair] * prefills * (riding * beside + (1 - riding) * between)
+        first = r.request_s[pair] + r.wait_steps[pair] * tpot + (1 + ahead) * own + steps(1.0) * (step - alone)
+        decoding = seated * answers * tpot / (first + answers * tpot)
+    latency = first + (answers - 1) * tpot
+    waiting = np.where(np.isfinite(asked), np.maximum(0.0, asked - seated), 0.0)
+    queue = waiting / seated * latency
+    rate = seated * dp * load.output_tokens / latency
+    crowding = np.where(np.isfinite(asked), asked / seats, 1.0)
+    return Times(first + queue, tpot, rate, seated * dp, crowding)

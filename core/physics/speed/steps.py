@@ -1,0 +1,300 @@
+"""Time of one decode step and of one prefill: operators on a roofline, plus what is fixed per kernel,
+step and message. Everything is per pair and row, in seconds."""
+
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.physics.efficiency import Rates, operators
+from core.physics.speed.cases import Floats, Rows
+from core.physics.speed.work import ACTIVATION_BYTES, Work
+
+TOKENS: Final[Floats] = np.exp2(np.arange(0, 16.5, 0.5))      # rows of a matmul at which times are tabulated
+BLOCK: Final = 128               # pairs tabulated at a time: a comparison's 5,600 at once took 120 MB
+EAGER_KERNELS: Final = 2.5       # kernels an eager engine launches where others fuse one
+# Terms the tables of matmuls depend on
+TABULATED: Final = frozenset({"weights_bandwidth", "matmul_rate", "expert_rate", "expert_imbalance"})
+POWER_SHARPNESS: Final = 4.0     # clocks throttle gradually near the power limit
+
+Value = TypeVar("Value", np.float64, np.bool_)
+
+
+def join(*times: Floats) -> Floats:
+    """Smooth maximum of times that overlap: the 3-norm (left free, operator tables choose 2.5 to 4.5)."""
+    total = np.zeros(np.broadcast_shapes(*(time.shape for time in times)))
+    for time in times:
+        total += time * time * time
+    return np.cbrt(total)
+
+
+@dataclass(frozen=True, slots=True)
+class Matmuls:
+    """Bytes and FLOPs of matmuls at given tokens, the time each roof allows, and what adds to them."""
+
+    bytes: Floats
+    flops: Floats
+    memory_s: Floats
+    compute_s: Floats
+    serial_s: Floats             # loop over K, quantising activations, unpacking to memory, writing results
+
+    @property
+    def seconds(self) -> Floats:
+        """Both roofs joined, then what adds to them [s]."""
+        return join(self.memory_s, self.compute_s) + self.serial_s
+
+
+def padded(rows: Floats, part: Floats) -> Floats:
+    """Rows a kernel pays for: `part` of the padding to whole tiles of up to 128 rows."""
+    smallest, largest = operators.TILE_ROWS
+    tile = np.clip(2.0 ** np.ceil(np.log2(np.maximum(rows, 1.0))), smallest, largest)
+    return np.asarray(rows + part * (np.ceil(rows / tile) * tile - rows))
+
+
+def matmuls(work: Work, rates: Rates, ops: Rows, tokens: Floats) -> Matmuls:
+    """Matmuls `ops` [n] at `tokens` [m] -> arrays [n, m], all layers that own the matrix.
+
+    Experts: a batch of M tokens touches E(1-(1-k/E)^M) distinct experts, streams those weights and
+    pads the rows of each. Weight-only kernels also unpack every weight they touch, or from some rows on
+    write it unpacked for a 16-bit matmul. Laws and constants: `core.physics.efficiency.operators`.
+    """
+    pair = work.pair[ops]
+
+    def column(values: NDArray[Value]) -> NDArray[Value]:
+        return values[:, None]
+
+    K, N, count = column(work.inputs[ops]), column(work.outputs[ops]), column(work.count[ops])
+    rows, touched = _routed_rows(work, rates, ops, tokens)
+    routed = column(work.experts[ops]) > 0
+    quantises, apart = column(work.quantises[ops]), tokens >= column(work.unpacked_from[ops])
+    dequantises = column(work.dequantises[ops]) & ~apart         # in the kernel that multiplies
+    part = np.where(dequantises, operators.DEQUANTISING_PADDING,
+                    np.where(routed, operators.EXPERT_PADDING, operators.LIBRARY_PADDING))
+    weights = touched * K * N
+    stored = column(work.weight_bytes[ops])
+    moved = weights * np.where(apart, ACTIVATION_BYTES, stored) + rows * (K + N) * ACTIVATION_BYTES
+    bandwidth = column(work.bandwidth[pair])
+    reached = column(rates.weights_bandwidth[pair]) * bandwidth
+    rate = column(rates.matmul_rate[pair] * np.where(work.experts[ops] > 0, rates.expert_rate[pair], 1.0))
+    per_flop = ((1 / (rate * column(work.peak[ops]))) ** POWER_SHARPNESS
+                + column(work.power_s[ops]) ** POWER_SHARPNESS) ** (1 / POWER_SHARPNESS)
+    multiply = 2.0 * padded(rows / touched, part) * weights * per_flop
+    unpack = np.where(dequantises, weights / column(work.unpack[pair]), 0.0)
+    unpacked = np.where(apart, weights * (stored + ACTIVATION_BYTES), 0.0)
+    loop = np.where(quantises, operators.INNER_S_PER_K_QUANTISED,
+                    np.where(dequantises, operators.INNER_S_PER_K_DEQUANTISED, operators.INNER_S_PER_K)) * K
+    passes = ACTIVATION_BYTES * rows * np.where(
+        routed, operators.EXPERT_PASSES * (K + N),
+        np.where(quantises, operators.QUANTISE_PASSES, 0.0) * K + operators.EPILOGUE_PASSES * N,
+    )
+    return Matmuls(
+        bytes=count * (moved + unpacked),
+        flops=count * 2.0 * rows * K * N,
+        memory_s=count * moved / reached,
+        compute_s=count * join(multiply, unpack),
+        serial_s=count * (loop + passes / bandwidth + unpacked / reached),
+    )
+
+
+def _routed_rows(work: Work, rates: Rates, ops: Rows, tokens: Floats) -> tuple[Floats, Floats]:
+    """Rows on this GPU over all its matrices, and matrices touched; arrays [ops, tokens]."""
+    pair, experts, active = work.pair[ops], work.experts[ops], work.active[ops]
+    routed = experts > 0
+    share = work.expert_share[ops]
+    imbalance = np.where(routed, rates.expert_imbalance[pair], 1.0)
+    chance = np.minimum(np.where(routed, active / np.maximum(experts, 1.0), 0.0), 1 - 1e-9)
+    M = tokens[None, :] * work.rows_per_token[ops][:, None]
+    distinct = np.where(routed[:, None], -experts[:, None] * np.expm1(M * np.log1p(-chance)[:, None]), 1.0)
+    return M * (active * share * imbalance)[:, None], distinct * share[:, None]
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """Times of every pair tabulated over the tokens of a step, [pairs, TOKENS]."""
+
+    stack: Floats                # seconds of all layers' matmuls [log]
+    stack_memory: Floats         # share of them bound by memory
+    head: Floats                 # seconds of lm_head [log]
+
+
+def tables(work: Work, rates: Rates) -> Tables:
+    """Tabulate the matmuls of every pair once; rows are then interpolated."""
+    blocks = [_tabulated(work, rates, first, first + BLOCK) for first in range(0, len(work.first), BLOCK)]
+    stack, memory, head = (np.concatenate(column) for column in zip(*blocks, strict=True))
+    return Tables(np.log(stack), memory / stack, np.log(head))
+
+
+def _tabulated(work: Work, rates: Rates, low: int, high: int) -> tuple[Floats, Floats, Floats]:
+    """Seconds of the stack, those of them bound by memory, and of the head; pairs `low` to `high` [pairs, TOKENS]."""
+    first, head = work.first[low:high], work.head[low:high]
+    ops = np.arange(first[0], work.first[high] if high < len(work.first) else len(work.pair))
+    costs = matmuls(work, rates, ops, TOKENS)
+    seconds = costs.seconds
+    by_memory = np.where(costs.memory_s >= costs.compute_s, seconds, 0.0)
+    first, head = first - ops[0], head - ops[0]
+    stack = np.add.reduceat(seconds, first, axis=0) - seconds[head]
+    memory = np.add.reduceat(by_memory, first, axis=0) - by_memory[head]
+    return stack, memory, seconds[head]
+
+
+def _between(table: Floats, pair: Rows, tokens: Floats) -> Floats:
+    """Interpolate a table of the tokens of a step; linear beyond its end in its last slope."""
+    at = 2.0 * np.log2(np.maximum(tokens, 1.0))
+    low = np.minimum(at.astype(np.intp), len(TOKENS) - 2)
+    part = at - low
+    return np.asarray(table[pair, low] * (1 - part) + table[pair, low + 1] * part)
+
+
+def at_context(table: Floats, pair: Rows, context: Floats) -> Floats:
+    """Interpolate a table of contexts, linear between powers of two."""
+    low = np.clip(np.log2(np.maximum(context, 1.0)).astype(np.intp), 0, table.shape[1] - 2)
+    at = 2.0**low
+    part = (np.maximum(context, 0.0) - at) / at
+    return np.asarray(table[pair, low] * (1 - part) + table[pair, low + 1] * part)
+
+
+def _eager_passes(flops: Floats, values: Floats) -> Floats:
+    """Times an eager engine moves the cache to decode a token.
+
+    transformers' DynamicCache is copied to append (read, write), then repeated for every query head of
+    a group (read, one write a head) and read by attention (once a head). Each cached value is multiplied
+    and added once a head of its group: two FLOPs.
+    """
+    heads_per_group = flops / np.maximum(2 * values, 1.0)
+    return np.asarray(3 + 2 * heads_per_group)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Seconds of one step or prefill, by what they are spent on; arrays [rows]."""
+
+    memory: Floats
+    compute: Floats
+    overhead: Floats
+    communication: Floats
+    host: Floats                 # time an eager engine needs to launch it
+
+    @property
+    def seconds(self) -> Floats:
+        """The GPU's time; where the engine launches eagerly, joined with the time its host needs [s]."""
+        device = self.memory + self.compute + self.overhead + self.communication
+        return join(device, self.host) if self.host.any() else device
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Step times of a set of pairs."""
+
+    work: Work
+    rates: Rates
+    tables: Tables
+
+    def decode(self, pair: Rows, sequences: Floats, context: Floats) -> Step:
+        """One decode step of `sequences` on a replica, each at `context` tokens."""
+        w, r = self.work, self.rates
+        stages = np.where(w.layer_split[pair], 1.0, w.pp[pair])
+        batch = np.maximum(1.0, sequences / stages)
+        stack = np.exp(_between(self.tables.stack, pair, batch))
+        share = _between(self.tables.stack_memory, pair, batch)
+        head = np.exp(_between(self.tables.head, pair, batch))
+        cache, mixing = self.cache(pair, batch, context)
+        reads = np.where(cache >= mixing, join(cache, mixing), 0.0)
+        mixes = np.where(cache < mixing, join(cache, mixing), 0.0)
+        overhead = r.kernel_s[pair] * w.units[pair] + r.step_s[pair] + r.sequence_s[pair] * batch
+        return Step(
+            memory=stack * share + head + reads + self.state(pair, batch) + self.elementwise(pair, batch),
+            compute=stack * (1 - share) + mixes,
+            overhead=np.where(w.eager[pair], 0.0, overhead),
+            communication=self._messages(pair, batch),
+            host=np.where(w.eager[pair], self._host(pair) + overhead, 0.0),
+        )
+
+    def prefill(self, pair: Rows, prompts: Floats, tokens: Floats, beside: Floats | None = None) -> Step:
+        """Prefill of `prompts` of `tokens` each on a replica, in chunks of the engine.
+
+        With `beside` decoding sequences in the same steps it is what the prompts add to those steps:
+        weights are streamed and kernels launched anyway.
+        """
+        w, r = self.work, self.rates
+        total = prompts * tokens
+        chunk = np.minimum(total, w.chunk[pair])
+        chunks = np.maximum(1.0, total / chunk)
+        share = _between(self.tables.stack_memory, pair, chunk)
+        head = np.exp(_between(self.tables.head, pair, prompts))
+        if beside is None:
+            stack = np.exp(_between(self.tables.stack, pair, chunk))
+            launches = r.kernel_s[pair] * w.units[pair] + r.step_s[pair]
+        else:
+            stack = np.exp(_between(self.tables.stack, pair, chunk + beside))
+            stack = stack - np.exp(_between(self.tables.stack, pair, beside))
+            launches, head = np.zeros_like(chunk), np.zeros_like(chunk)
+        attention = self.prompt_attention(pair, total, tokens)
+        overhead = chunks * launches + r.sequence_s[pair] * prompts
+        overlapped = 1 - (chunks + w.pp[pair] - 1) / (chunks * w.pp[pair])
+        pipelined = 1 - r.pipeline_share[pair] * overlapped
+        return Step(
+            memory=(chunks * stack * share + self.elementwise(pair, total)) * pipelined + head,
+            compute=(chunks * stack * (1 - share) + attention) * pipelined,
+            overhead=np.where(w.eager[pair], 0.0, overhead),
+            communication=chunks * self._messages(pair, chunk) * pipelined,
+            host=np.where(w.eager[pair], chunks * self._host(pair) + r.step_s[pair], 0.0),
+        )
+
+    def prompt_attention(self, pair: Rows, total: Floats, tokens: Floats) -> Floats:
+        """Causal attention of prompts of `tokens`, `total` tokens together; some engines write the scores out."""
+        w, r = self.work, self.rates
+        flops = total * at_context(w.prefill_flops, pair, tokens)
+        scores = np.where(w.writes_scores[pair], flops * operators.SCORE_BYTES_PER_FLOP, 0.0)
+        return join(flops / (r.attention_rate * w.peak_16bit)[pair], scores / (r.kv_bandwidth * w.bandwidth)[pair])
+
+    def state(self, pair: Rows, batch: Floats) -> Floats:
+        """Recurrent state of every sequence, read and written once a token."""
+        w, r = self.work, self.rates
+        return np.asarray(2 * batch * w.state_bytes[pair] / (r.kv_bandwidth * w.bandwidth)[pair])
+
+    def cache(self, pair: Rows, batch: Floats, context: Floats) -> tuple[Floats, Floats]:
+        """Decode attention: time to read the cache, time to multiply with it."""
+        w, r = self.work, self.rates
+        flops = batch * at_context(w.decode_flops, pair, context)
+        moved = batch * at_context(w.kv_read, pair, context)
+        moved = moved * np.where(w.eager[pair], _eager_passes(flops, moved * w.cache_values[pair]), 1.0)
+        read = join(moved / (r.kv_bandwidth * w.bandwidth)[pair],
+                    moved * w.kv_elements[pair] / operators.CACHE_ELEMENTS_PER_S)
+        return read, flops / (r.attention_rate * w.peak_16bit)[pair]
+
+    def elementwise(self, pair: Rows, tokens: Floats) -> Floats:
+        """Norms, gates and residuals: passes over the hidden vectors of every layer."""
+        w, r = self.work, self.rates
+        moved = tokens * w.layers[pair] * w.hidden[pair] * ACTIVATION_BYTES * r.elementwise_passes[pair]
+        return np.asarray(moved / (r.weights_bandwidth * w.bandwidth)[pair])
+
+    def _host(self, pair: Rows) -> Floats:
+        return np.asarray(self.rates.host_kernel_s[pair] * EAGER_KERNELS * self.work.eager_units[pair])
+
+    def _messages(self, pair: Rows, tokens: Floats) -> Floats:
+        """All-reduces of tensor parallelism, tokens gathered for experts elsewhere and scattered back.
+
+        A ring all-reduce moves 2(n-1)/n of the message over each link (Thakur et al. 2005).
+        """
+        w, r = self.work, self.rates
+        message = tokens * w.hidden[pair] * ACTIVATION_BYTES
+        link = np.maximum((r.link_rate * w.link)[pair], 1.0)
+        tp, dp = w.tp[pair], w.dp[pair]
+        if not (w.gpus > 1).any():
+            return np.zeros_like(tokens)
+
+        def exchange(volume: Floats) -> Floats:
+            ramp = operators.RAMP_S * volume / (volume + operators.RAMP_BYTES)
+            return np.asarray(r.link_latency_s[pair] + volume / link + ramp)
+
+        reduce = exchange(2 * (tp - 1) / tp * message)
+        swap = 2 * exchange((dp - 1) * message)
+        return np.asarray(
+            np.where(tp > 1, w.reductions[pair] * reduce, 0.0) + np.where(dp > 1, w.expert_layers[pair] * swap, 0.0),
+        )
+
+
+def clock(work: Work, rates: Rates) -> Clock:
+    """Tabulate the pairs."""
+    return Clock(work, rates, tables(work, rates))

@@ -1,0 +1,111 @@
+"""Number formats: what a weight or a cached value costs, and which GPU has kernels for it."""
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Final
+
+from core.basics.errors import InputError
+from core.basics.places import ASSETS
+from core.products.engines import ENGINES, Engine
+from core.products.kernels import kv_unsupported, unsupported
+
+__all__ = ["ENGINES", "FORMATS", "KV_FORMATS", "Engine", "Format", "KvFormat", "find", "find_kv",
+           "kv_unsupported", "unsupported"]
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How the matrices are stored and multiplied."""
+
+    name: str                  # the name of the command line: bf16, fp8, awq-int4, gguf-Q4_K_M, ...
+    label: str                 # for people
+    bits_per_weight: float     # scales and zero points included
+    compute: str               # dtype the tensor cores multiply in: fp16 bf16 fp8 int8 fp4 fp32
+    weight_only: bool          # dequantised in the kernel, multiplied in 16 bits
+    group_size: int | None     # weights that share a scale
+    experts_only: bool         # quantises the routed experts and nothing else (MXFP4 of gpt-oss)
+    source: str
+    scope: str = "linears"     # what it stores: all | linears | experts | file (GGUF: embeddings too)
+
+    @property
+    def bytes_per_weight(self) -> float:
+        """Size of one weight, scales and zero points included [B]."""
+        return self.bits_per_weight / 8
+
+
+@dataclass(frozen=True, slots=True)
+class KvFormat:
+    """How keys and values are cached."""
+
+    name: str                  # bf16 fp16 fp8 int8 int4 fp32
+    bits_per_value: float      # scales included
+    source: str
+
+    @property
+    def bytes_per_value(self) -> float:
+        """Size of one cached value, scales included [B]."""
+        return self.bits_per_value / 8
+
+
+_TABLE: Final = ASSETS / "formats.csv"
+
+
+def _read_formats(path: Path) -> dict[str, Format]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return {
+            row["name"]: Format(
+                name=row["name"],
+                label=row["label"],
+                bits_per_weight=float(row["bits_per_weight"]),
+                compute=row["compute"],
+                weight_only=row["weight_only"] == "1",
+                group_size=int(row["group_size"]) if row["group_size"] else None,
+                experts_only=row["experts_only"] == "1",
+                source=row["source"],
+                scope=row["scope"],
+            )
+            for row in csv.DictReader(file)
+        }
+
+
+FORMATS: Final[Mapping[str, Format]] = _read_formats(_TABLE)
+KV_FORMATS: Final[Mapping[str, KvFormat]] = {
+    kv.name: kv
+    for kv in (
+        KvFormat("bf16", 16, "bfloat16"),
+        KvFormat("fp16", 16, "IEEE 754"),
+        KvFormat("fp8", 8, "float8_e4m3, one scale per tensor: vLLM and TensorRT-LLM fp8 KV cache"),
+        KvFormat("int8", 8, "one scale per tensor: TensorRT-LLM int8 KV cache"),
+        KvFormat("int4", 4 + 32 / 128, "16-bit scale and zero per head of 128: QServe KV4, arXiv 2405.04532"),
+        KvFormat("fp32", 32, "IEEE 754"),
+    )
+}
+
+
+def _named(name: str, known: Mapping[str, object], what: str) -> str:
+    by_lower = {key.lower(): key for key in known}
+    key = by_lower.get(name.strip().lower())
+    if key is None:
+        close = get_close_matches(name.strip().lower(), by_lower, n=1)
+        hint = f" Did you mean {by_lower[close[0]]}?" if close else ""
+        raise InputError(f"'{name}' is no {what}.{hint} Use one of: {', '.join(known)}.")
+    return key
+
+
+def find(name: str) -> Format:
+    """The weight format of that name, in any case.
+
+    Raises: InputError naming the formats there are.
+    """
+    return FORMATS[_named(name, FORMATS, "weight format")]
+
+
+def find_kv(name: str) -> KvFormat:
+    """The KV cache format of that name, in any case.
+
+    Raises: InputError naming the formats there are.
+    """
+    return KV_FORMATS[_named(name, KV_FORMATS, "KV cache format")]

@@ -1,0 +1,23 @@
+"""GPUs: the catalogue, the local device through NVML, and cards that nobody listed."""
+
+from core.products.gpus.catalogue import DEFAULT_GPU, catalogue, find, search
+from core.products.gpus.custom import custom
+from core.products.gpus.detection import LocalGpu, LocalGpus, detect, detection
+from core.products.gpus.prices import Quote, all_quotes, quotes
+from core.products.gpus.spec import GpuSpec
+
+__all__ = [
+    "DEFAULT_GPU",
+    "GpuSpec",
+    "LocalGpu",
+    "LocalGpus",
+    "Quote",
+    "all_quotes",
+    "catalogue",
+    "custom",
+    "detect",
+    "detection",
+    "find",
+    "quotes",
+    "search",
+]

@@ -1,0 +1,208 @@
+"""The bundled table of accelerators: read once, looked up by exact name or alias."""
+
+import difflib
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Final
+
+from core.basics.errors import HardwareError
+from core.basics.units import GB, MIB, TERA
+from core.products.gpus.prices import reference_price
+from core.products.gpus.spec import GpuSpec, pcie_bytes_per_s
+from core.products.gpus.tables import rows
+from core.products.gpus.visible_memory import engine_memory_mib
+
+DEFAULT_GPU: Final = "H100 SXM5 80GB"
+DTYPES: Final = ("fp32", "fp16", "bf16", "fp8", "int8", "fp4", "int4")
+_BASIS: Final = {"datasheet": "published", "formula": "estimated", "announced": "estimated"}
+
+# Words that say who made a card, not which one it is.
+_MAKERS: Final = frozenset({
+    "nvidia", "tesla", "geforce", "amd", "instinct", "radeon", "intel", "apple", "aws", "google", "cloud", "huawei",
+    "graphics", "generation", "r", "tm",
+})
+# What people add to a card's name: how many there are, what kind of memory, that it is a GPU.
+_COUNT: Final = re.compile(r"^\s*\d{1,3}\s*[x×]\s*(?=[a-z])|\s*[x×]\s*\d{1,3}\s*$", re.IGNORECASE)
+_ADDED: Final = re.compile(
+    r"\b(gpus?|cards?|accelerators?|superchip|oam|hbm\d[ae]?|gddr\dx?)\b", re.IGNORECASE
+)
+_MEMORY: Final = re.compile(r"\b(\d{1,3}) ?gi?b\b", re.IGNORECASE)
+
+
+def normalised(name: str) -> str:
+    """A name without case, punctuation and makers' words: "NVIDIA A100-SXM4-80GB" -> "a100sxm480gb".
+
+    A MIG slice carries its card's name: "NVIDIA H100 80GB HBM3 MIG 1g.10gb" -> "h10080gbhbm3".
+    """
+    card = re.sub(r"\bmig\b.*", "", name.lower())
+    words = re.findall(r"[a-z0-9]+", card)
+    return "".join(word for word in words if word not in _MAKERS)
+
+
+@cache
+def catalogue() -> tuple[GpuSpec, ...]:
+    """Every bundled accelerator, in the table's order.
+
+    assets/gpus.csv: peaks are dense TFLOPS at FP32 accumulation ("62..119" where sources disagree),
+    memory as sold [GiB], as nvidia-smi totals it and as CUDA shows it [MiB] where they were read,
+    links in one direction [GB/s]; FP32 is lanes x 2 x boost clock. `source` is the origin of a row.
+    """
+    aliases = defaultdict(list)
+    for row in rows("gpu_names"):
+        aliases[row["gpu"]].append(row["alias"])
+    return tuple(_spec(row, tuple(aliases[row["name"]])) for row in rows("gpus"))
+
+
+@cache
+def same_name() -> Mapping[str, tuple[GpuSpec, ...]]:
+    """Normalised name or alias -> the rows that bear it, the default first.
+
+    Several cards report one name (RTX 4060 Ti with 8 or 16 GB): assets/gpu_names.csv lists the
+    default first, and detection tells them apart by their memory.
+    """
+    specs = {spec.name: spec for spec in catalogue()}
+    found: dict[str, dict[str, GpuSpec]] = defaultdict(dict)
+    for name, spec in specs.items():
+        found[normalised(name)][name] = spec
+    for row in rows("gpu_names"):
+        found[normalised(row["alias"])][row["gpu"]] = specs[row["gpu"]]
+    return {key: tuple(bearers.values()) for key, bearers in found.items()}
+
+
+def find(name: str) -> GpuSpec:
+    """The accelerator of that name or alias, whatever its case and punctuation; never a near match.
+
+    A name that several cards share means the first of them in assets/gpu_names.csv: "H100" is the
+    SXM5 80 GB card. Raises HardwareError with the closest names.
+    """
+    specs = same_name().get(normalised(name)) or same_name().get(normalised(_bare(name)))
+    if specs:
+        return specs[0]
+    return _of_memory(name) or _one_of(name)
+
+
+def _bare(name: str) -> str:
+    """A name without what is not part of it: "8x H100 SXM GPUs" -> "H100 SXM"."""
+    return _ADDED.sub(" ", _COUNT.sub("", name[:80].replace("_", " ")))
+
+
+def _of_memory(name: str) -> GpuSpec | None:
+    """The card whose name goes on with its memory: "RTX 4090 24GB". Raises HardwareError when it has another."""
+    said = _MEMORY.search(_bare(name))
+    if said is None:
+        return None
+    base = (_bare(name)[: said.start()] + _bare(name)[said.end() :]).strip(" -()")
+    bearers = same_name().get(normalised(base))
+    if not bearers:
+        return None
+    if right := [spec for spec in bearers if spec.nominal_memory_gib == int(said[1])]:
+        return right[0]
+    near = _listed([spec.name for spec in search(base)][:3] or [spec.name for spec in bearers], "or")
+    raise HardwareError(f"No {base} of {said[1]} GB is known: pick {near}, or type its figures in.")
+
+
+def _one_of(name: str) -> GpuSpec:
+    """The card that all names in "DGX Spark / GB10" mean. Raises HardwareError with the choices, or the closest."""
+    parts = [part.strip() for part in re.split(r"[/,|]|\bor\b", name[:80]) if part.strip()]
+    known = [specs[0].name for part in parts if (specs := same_name().get(normalised(part)))]
+    choices = list(dict.fromkeys(known))
+    if len(choices) == 1 and len(known) == len(parts):
+        return find(choices[0])
+    if len(choices) > 1:
+        raise HardwareError(f"'{name[:80]}' names {_listed(choices, 'and')}: pick one.")
+    near = [spec.name for spec in search(name[:80])] if name.strip() else []
+    close = difflib.get_close_matches(normalised(name[:80]), same_name(), n=6, cutoff=0.5)
+    names = list(dict.fromkeys(near[:3] + [same_name()[key][0].name for key in close]))[:3]
+    advice = f"Did you mean {_listed(names, 'or')}?" if names else "See the catalogue for the names."
+    raise HardwareError(f"No figures for a GPU named '{name[:80]}'. {advice} Or type its figures in.")
+
+
+def _listed(names: Sequence[str], last: str) -> str:
+    """ "A, B or C"."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {last} {names[-1]}"
+
+
+def search(query: str) -> tuple[GpuSpec, ...]:
+    """Accelerators whose name or alias holds every word of the query, best first; all for an empty query.
+
+    Exact names come first, then names that begin with the query, then the rest, in the table's order.
+    """
+    wanted = normalised(query)
+    words = query.lower().split()
+
+    def rank(spec: GpuSpec) -> int | None:
+        names = (spec.name, *spec.aliases)
+        keys = [normalised(name) for name in names]
+        if wanted and wanted in keys:
+            return 0
+        if wanted and any(key.startswith(wanted) for key in keys):
+            return 1
+        text = " ".join((*names, spec.vendor, spec.architecture)).lower()
+        return 2 if all(word in text for word in words) else None
+
+    ranks = {spec.name: rank(spec) for spec in catalogue()}
+    hits = [spec for spec in catalogue() if ranks[spec.name] is not None]
+    return tuple(sorted(hits, key=lambda spec: ranks[spec.name] or 0))
+
+
+def _spec(row: Mapping[str, str], aliases: tuple[str, ...]) -> GpuSpec:
+    ranges = {dtype: _peak_range(row[dtype]) for dtype in DTYPES if row[dtype]}
+    memory_mib, memory_basis = engine_memory_mib(
+        row["vendor"], row["memory"], float(row["memory_gib"]), _number(row["driver_mib"]), _number(row["engine_mib"])
+    )
+    pcie = _pcie(row["pcie"])
+    price, price_source = reference_price(row["name"])
+    sms = _number(row["sms"])
+    year = _number(row["year"])
+    acc16 = _number(row["fp16_acc16"])
+    l2 = _number(row["l2_mb"])
+    link = _number(row["link_one_way_gb_s"])
+    return GpuSpec(
+        name=row["name"],
+        vendor=row["vendor"],
+        architecture=row["architecture"],
+        compute_capability=row["capability"],
+        memory_bytes=int(memory_mib * MIB),
+        bandwidth_bytes_per_s=float(row["bandwidth_gb_s"]) * GB,
+        flops={dtype: (low + high) / 2 for dtype, (low, high) in ranges.items()},
+        fp16_accumulate_flops=None if acc16 is None else acc16 * TERA,
+        l2_bytes=None if l2 is None else int(l2 * MIB),
+        sm_count=None if sms is None else int(sms),
+        link_bytes_per_s=link * GB if link else pcie or 0.0,
+        link=row["link"] or f"PCIe {row['pcie']}",
+        tdp_w=_number(row["tdp_w"]),
+        release_year=None if year is None else int(year),
+        price_usd_per_hour=price,
+        price_source=price_source,
+        basis=_BASIS[row["peak_basis"]],
+        source=row["source"],
+        notes=row["note"],
+        aliases=aliases,
+        memory_basis=memory_basis,
+        nominal_memory_gib=float(row["memory_gib"]),
+        flops_range={dtype: span for dtype, span in ranges.items() if span[0] < span[1]},
+        link_gpus=int(row["link_gpus"] or 8),
+        pcie_bytes_per_s=pcie,
+        boost_mhz=_number(row["boost_mhz"]),
+        announced=row["peak_basis"] == "announced",
+    )
+
+
+def _number(cell: str) -> float | None:
+    return float(cell) if cell else None
+
+
+def _peak_range(cell: str) -> tuple[float, float]:
+    """A peak in TFLOPS, "989.4", or one that sources dispute, "62..119" -> FLOP/s (low, high)."""
+    low, _, high = cell.partition("..")
+    return float(low) * TERA, float(high or low) * TERA
+
+
+def _pcie(cell: str) -> float | None:
+    """ "4.0 x16" -> bytes per second, one direction."""
+    if not cell:
+        return None
+    generation, lanes = cell.split(".0 x")
+    return pcie_bytes_per_s(int(generation), int(lanes))

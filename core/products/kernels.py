@@ -1,0 +1,189 @@
+"""Which formats have kernels worth deploying on which GPU, engine by engine, and the reason when not.
+
+The answer is for recommending: a slow emulation counts as missing, and the sentence says so.
+"""
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from core.products.engines import find as find_engine
+from core.products.engines import loads
+
+if TYPE_CHECKING:
+    from core.products.formats import Format, KvFormat
+    from core.products.gpus import GpuSpec
+
+_TURING: Final = (7, 5)
+_AMPERE: Final = (8, 0)
+_ADA: Final = (8, 9)
+_HOPPER: Final = (9, 0)
+_BLACKWELL: Final = (10, 0)
+
+# GPUs whose engines run 16-bit and what their own peaks list, nothing packed.
+_ACCELERATORS: Final = ("Google", "AWS", "Huawei")
+
+
+class _Card(NamedTuple):
+    """An NVIDIA GPU under one engine."""
+
+    capability: tuple[int, int]
+    gpu: "GpuSpec"
+    engine: str
+
+
+def _capability(gpu: "GpuSpec") -> tuple[int, int] | None:
+    """CUDA compute capability; None for other vendors or when the figure is unreadable."""
+    major, _, minor = gpu.compute_capability.partition(".")
+    return (int(major), int(minor or 0)) if major.isdigit() and (minor or "0").isdigit() else None
+
+
+def unsupported(fmt: "Format", gpu: "GpuSpec", engine: str) -> str | None:
+    """Why the format should not be deployed on that GPU with that engine, or None."""
+    serving = find_engine(engine)
+    if serving.vendors and gpu.vendor not in serving.vendors:
+        return f"{serving.label} does not run on {gpu.vendor} GPUs."
+    if not loads(serving.formats, fmt.name):
+        return f"{serving.label} does not load {fmt.label} weights."
+    if serving.name == "generic" and fmt.name.startswith("gguf-"):
+        return "GGUF files are served by llama.cpp; choose that engine."
+    if gpu.vendor == "NVIDIA":
+        return _nvidia(fmt, gpu, serving.name)
+    if gpu.vendor == "AMD":
+        return _amd(fmt, gpu, serving.name)
+    return _others(fmt, gpu, serving.name)
+
+
+def _nvidia(fmt: "Format", gpu: "GpuSpec", engine: str) -> str | None:
+    capability = _capability(gpu)
+    if capability is None or engine == "llamacpp":
+        return None                      # llama.cpp ships its own kernels from Maxwell on
+    by_family = {
+        "bf16": _bf16, "fp8": _fp8, "mxfp8": _mxfp8, "w8a8-int8": _w8a8, "w4a8": _w4a8, "nvfp4": _nvfp4,
+        "mxfp4": _mxfp4, "bnb-int8": _bitsandbytes, "bnb-nf4": _bitsandbytes, "bnb-nf4-dq": _bitsandbytes,
+    }
+    rule = by_family.get(fmt.name, _packed if fmt.weight_only else None)
+    return rule(_Card(capability, gpu, engine)) if rule else None
+
+
+def _bf16(card: _Card) -> str | None:
+    """CUDA programming guide, arithmetic instructions: BF16 tensor cores from 8.0."""
+    if card.capability < _AMPERE:
+        return f"{card.gpu.architecture} has no BF16 tensor cores; use FP16."
+    return None
+
+
+def _fp8(card: _Card) -> str | None:
+    """FP8 MMA from 8.9; vLLM 0.33 `Fp8Config.get_min_capability` falls back to Marlin on 8.0-8.8."""
+    if card.capability >= _ADA:
+        return None
+    if card.capability >= _AMPERE and card.engine in ("vllm", "sglang", "generic"):
+        return (f"{card.gpu.architecture} has no FP8 tensor cores: the engine would unpack the weights to 16 bits "
+                "(W8A16, Marlin) and gain no compute; INT8 W8A8 does, in the same memory.")
+    return f"{card.gpu.architecture} has no FP8 tensor cores; use INT8."
+
+
+def _mxfp8(card: _Card) -> str | None:
+    """Block-scaled MMA: PTX ISA, tcgen05.mma and mma.block_scale, sm_100 and up."""
+    if card.capability >= _BLACKWELL:
+        return None
+    return "MXFP8 needs Blackwell's block-scaled tensor cores; use FP8."
+
+
+def _w8a8(card: _Card) -> str | None:
+    """vLLM cutlass scaled_mm_helper.hpp: INT8 on SM 75-90 only; GB300 datasheet: INT8 at 1/32 of FP8."""
+    if card.capability < _TURING:
+        return f"{card.gpu.architecture} has no INT8 tensor cores; use weight-only INT8 or INT4."
+    if card.capability[:2] == (10, 3):
+        return f"{card.gpu.architecture} keeps almost no INT8 tensor throughput; use FP8 or NVFP4."
+    if card.capability >= _BLACKWELL:
+        return "The engines have no INT8 W8A8 kernels for Blackwell (SM 100 and up); use FP8 or NVFP4."
+    return None
+
+
+def _w4a8(card: _Card) -> str | None:
+    """QServe: INT8 MMA on 8.0-8.9 (omniserve README); TensorRT-LLM 1.0: 8.9, 9.0; vLLM CUTLASS W4A8: 9.0."""
+    spans = {"qserve": (_AMPERE, _ADA), "trtllm": (_ADA, _HOPPER)}
+    low, high = spans.get(card.engine, (_HOPPER, _HOPPER))
+    if low <= card.capability <= high:
+        return None
+    return f"{find_engine(card.engine).label} has no W4A8 kernels for {card.gpu.name}."
+
+
+def _nvfp4(card: _Card) -> str | None:
+    """FP4 MMA from SM 100 and SM 120; below, vLLM 0.33 unpacks NVFP4 through Marlin."""
+    if card.capability >= _BLACKWELL:
+        return None
+    return ("NVFP4 needs Blackwell's FP4 tensor cores; here the engine would only unpack it to 16 bits, "
+            "where AWQ or GPTQ INT4 does the same in less memory.")
+
+
+def _mxfp4(card: _Card) -> str | None:
+    """gpt-oss: vLLM and SGLang through Triton or Marlin from 8.0; TensorRT-LLM from 9.0."""
+    if card.engine == "trtllm" and card.capability < _HOPPER:
+        return "TensorRT-LLM runs MXFP4 experts on Hopper and later."
+    if card.capability >= _AMPERE:
+        return None
+    return "The MXFP4 expert kernels (Triton, Marlin) need Ampere or later."
+
+
+def _bitsandbytes(card: _Card) -> str | None:
+    """bitsandbytes 0.49 installation guide: NF4 from 6.0, LLM.int8() from 7.5."""
+    if card.capability >= _TURING:
+        return None
+    return f"bitsandbytes' kernels are worth it from Turing on, not on {card.gpu.architecture}."
+
+
+def _packed(card: _Card) -> str | None:
+    """INT4 and INT8 weight-only: Marlin from 8.0 (vLLM 0.33: 7.5), AWQ GEMM from 7.5, ExLlama from 6.0."""
+    if card.capability < _TURING:
+        return f"{card.gpu.architecture} has no kernels for packed INT4 and INT8 weights; use GGUF."
+    return None
+
+
+def _amd(fmt: "Format", gpu: "GpuSpec", engine: str) -> str | None:
+    """vLLM 0.33 'Supported hardware' table for quantisation; AMD CDNA 3, CDNA 4 and RDNA 4 ISA guides."""
+    if engine == "llamacpp" or fmt.scope == "all":
+        return None
+    if fmt.name == "mxfp8" or fmt.name == "nvfp4":
+        return f"{fmt.label} has no kernels on AMD GPUs; use FP8."
+    if fmt.name == "fp8" and not gpu.flops.get("fp8"):
+        return f"{gpu.architecture} has no FP8 matrix cores; use FP16."
+    if fmt.name in ("int4", "int4-g64", "int4-g32", "awq-int4", "int8"):
+        return (f"{fmt.label} rests on Marlin, which is CUDA only; on ROCm the engine falls back to a slow "
+                "kernel. Use GPTQ INT4 or FP8.")
+    if fmt.name == "w4a8":
+        return "W4A8 has no kernels on AMD GPUs; use FP8."
+    if fmt.name == "mxfp4" and not gpu.architecture.startswith("CDNA"):
+        return "The MXFP4 expert kernels on ROCm are for Instinct GPUs; use GGUF."
+    return None
+
+
+def _others(fmt: "Format", gpu: "GpuSpec", engine: str) -> str | None:
+    """Apple, Intel, TPU, Trainium and Ascend: 16-bit everywhere, packed formats through llama.cpp."""
+    if fmt.scope == "all" or engine in ("llamacpp", "mlc"):
+        return None
+    if fmt.name in ("fp8", "w8a8-int8") and gpu.flops.get(fmt.compute):
+        return None
+    if gpu.vendor == "Intel" and fmt.name in ("awq-int4", "gptq-int4"):
+        return None                      # vLLM 0.33 supported hardware: AWQ and GPTQ on Intel GPU
+    label = find_engine(engine).label
+    if gpu.vendor in _ACCELERATORS:
+        return f"{label} has no {fmt.label} kernels for {gpu.vendor} accelerators; use BF16."
+    return f"{label} has no {fmt.label} kernels for {gpu.vendor} GPUs; use GGUF with llama.cpp."
+
+
+def kv_unsupported(kv: "KvFormat", gpu: "GpuSpec", engine: str) -> str | None:
+    """Why that KV cache format does not run on that GPU with that engine, or None."""
+    serving = find_engine(engine)
+    capability = _capability(gpu) if gpu.vendor == "NVIDIA" else None
+    if not loads(serving.kv_formats, kv.name):
+        return f"{serving.label} has no {kv.name.upper()} KV cache."
+    if capability and kv.name == "bf16" and capability < _AMPERE and serving.name != "llamacpp":
+        return f"{gpu.architecture} has no BF16; cache in FP16."
+    if kv.name == "fp8":
+        # vLLM 0.33 FlashInfer and Triton read FP8 pages from 8.0 (e5m2 below 8.9); TensorRT-LLM from 8.9.
+        least, since = (_ADA, "Ada") if serving.name == "trtllm" else (_AMPERE, "Ampere")
+        if capability and capability < least:
+            return f"{serving.label} reads an FP8 KV cache on {since} GPUs and later."
+        if gpu.vendor != "NVIDIA" and not gpu.flops.get("fp8"):
+            return f"{gpu.name} has no FP8; cache in 16 bits."
+    return None

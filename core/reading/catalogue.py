@@ -1,0 +1,182 @@
+"""The bundled models: facts of every architecture people deploy, and the names they are known by.
+
+Two tables of ours: `assets/models.csv` holds one architecture a row (the configuration keys the readers
+use, with the public repository they were read from), `assets/models_aliases.csv` every other Hub id that has
+the same shapes, and how that repository stores its weights. Nothing is parsed before it is asked for.
+"""
+
+import csv
+import json
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache
+from typing import Final
+
+from core.basics.places import ASSETS
+from core.models import ModelSpec, Role, Shipped
+from core.products.formats import FORMATS
+from core.reading import shorthand
+from core.reading.configs import read_config
+
+UNQUANTISED: Final = "bf16"  # an alias stored in 16 bits of a model that ships quantised
+OLLAMA_DEFAULT: Final = "gguf-Q4_K_M"
+DEFAULT_MODEL: Final = "meta-llama/Llama-3.1-8B"
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What a list of models shows; cheap, no architecture is built."""
+
+    name: str                  # Hub id
+    family: str                # model_type
+    total_params: int          # towers included, MTP not
+    active_params: int         # of the text model, all embeddings included
+    max_context: int | None    # tokens
+    shipped: str               # a name of core.products.formats; empty when not quantised
+    source: str                # public repository and commit the configuration was read from
+    aliases: tuple[str, ...]   # other Hub ids of the same shapes
+
+
+@dataclass(frozen=True, slots=True)
+class _Alias:
+    name: str
+    model: str
+    shipped: str               # empty: as the model itself
+    kv_format: str
+    roles: str                 # JSON: role -> format, where it is not `shipped`
+    source: str
+
+
+def _rows(file_name: str) -> list[dict[str, str]]:
+    with (ASSETS / file_name).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@cache
+def _models() -> dict[str, dict[str, str]]:
+    """Rows by lower-case name."""
+    return {row["name"].lower(): row for row in _rows("models.csv")}
+
+
+@cache
+def _aliases() -> dict[str, _Alias]:
+    """Aliases by lower-case name."""
+    return {row["alias"].lower(): _Alias(*row.values()) for row in _rows("models_aliases.csv")}
+
+
+@cache
+def _cards() -> tuple[Card, ...]:
+    known_as: dict[str, list[str]] = {}
+    for alias in _aliases().values():
+        known_as.setdefault(alias.model.lower(), []).append(alias.name)
+    return tuple(
+        Card(
+            name=row["name"],
+            family=row["family"],
+            total_params=int(row["total_params"]),
+            active_params=int(row["active_params"]),
+            max_context=int(row["max_context"]) if row["max_context"] else None,
+            shipped=row["shipped"],
+            source=row["source"],
+            aliases=tuple(known_as.get(key, ())),
+        )
+        for key, row in _models().items()
+    )
+
+
+def models(query: str = "") -> tuple[Card, ...]:
+    """Models whose name, family or alias holds every word of `query`, in the order of the table."""
+    words = query.lower().split()
+    return tuple(
+        card
+        for card in _cards()
+        if all(word in " ".join((card.name, card.family, *card.aliases)).lower() for word in words)
+    )
+
+
+def _shipped(name: str, kv_format: str, roles: str, source: str) -> Shipped | None:
+    if not name:
+        return None
+    role_formats = tuple((Role(role), fmt) for role, fmt in json.loads(roles or "{}").items())
+    return Shipped(name, kv_format or None, source=source, role_formats=role_formats)
+
+
+@cache
+def _architecture(key: str) -> ModelSpec:
+    row = _models()[key]
+    spec = read_config(json.loads(row["config"]), name=row["name"])
+    shipped = _shipped(row["shipped"], row["kv_format"], row["roles"], row["source"])
+    return replace(spec, shipped=shipped, source=row["source"])
+
+
+@cache
+def _load(key: str) -> ModelSpec | None:
+    if key in _models():
+        return _architecture(key)
+    alias = _aliases().get(key)
+    if alias is None:
+        return None
+    spec = _architecture(alias.model.lower())
+    if alias.shipped == UNQUANTISED:
+        spec = replace(spec, shipped=None)
+    elif alias.shipped:
+        spec = replace(spec, shipped=_shipped(alias.shipped, alias.kv_format, alias.roles, alias.source))
+    return replace(spec, name=alias.name) if "/" in alias.name else _taken(alias.name, spec)
+
+
+def _taken(name: str, spec: ModelSpec) -> ModelSpec:
+    """The model with a note of what a name that is no Hub id was taken as."""
+    shipped = spec.shipped
+    how = f" in {FORMATS[shipped.format].label}" if shipped and ":" in name else ""
+    return replace(spec, notes=(*spec.notes, f"'{name}' is taken as {spec.name}{how}."))
+
+
+def load(name: str) -> ModelSpec | None:
+    """The model of that Hub id or alias, in any case; None when the catalogue has none.
+
+    An alias keeps its own shipped format and the name it was asked by, where that is a Hub id.
+    """
+    return _load(name.strip().lower())
+
+
+@cache
+def _index() -> shorthand.Index:
+    """Every name with its publisher: models first, then what the publisher calls alike, copies last."""
+    def order(alias: _Alias) -> tuple[bool, bool]:
+        return bool(alias.shipped), alias.name.partition("/")[0].lower() != alias.model.partition("/")[0].lower()
+
+    aliases = sorted((alias for alias in _aliases().values() if "/" in alias.name), key=order)
+    return shorthand.index([*(row["name"] for row in _models().values()), *(alias.name for alias in aliases)])
+
+
+@lru_cache(maxsize=4096)
+def guess(name: str) -> ModelSpec | None:
+    """The obvious model of a name without a publisher (`llama-3-8b`, `qwen3:8b-q8_0`), which its notes tell.
+
+    None where the name has a publisher or fits no model.
+    """
+    clean = name.strip()
+    if not clean or "/" in clean:
+        return None
+    if ":" in clean:
+        return _tagged(clean)
+    full = _index().find(clean)
+    spec = None if full is None else load(full)
+    return None if spec is None else _taken(clean, spec)
+
+
+def _tagged(name: str) -> ModelSpec | None:
+    """An Ollama tag: the model of that size, stored as the rest of the tag says."""
+    parts = shorthand.tag(name)
+    alias = None if parts is None else _aliases().get(parts[0])
+    if parts is None or alias is None:
+        return None
+    if parts[1] in ("fp16", "bf16"):
+        return _taken(name, replace(_architecture(alias.model.lower()), shipped=None))
+    stored = {each.lower(): each for each in FORMATS}.get(f"gguf-{parts[1]}", alias.shipped or OLLAMA_DEFAULT)
+    return _taken(name, replace(_architecture(alias.model.lower()), shipped=Shipped(stored, source=alias.source)))
+
+
+@lru_cache(maxsize=4096)
+def closest(name: str, n: int = 3) -> tuple[str, ...]:
+    """At most `n` names of the catalogue most like a name it does not have; none where none is alike."""
+    return _index().closest(name, n)

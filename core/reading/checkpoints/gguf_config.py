@@ -1,0 +1,145 @@
+"""GGUF metadata -> the config.json a reader of core.reading.configs understands, and the file's format.
+
+Keys: github.com/ggml-org/ggml docs/gguf.md and gguf-py/gguf/constants.py (`Keys.LLM`, `LlamaFileType`).
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Final
+
+from core.basics.errors import ArchitectureUnknown, CheckpointInvalid
+from core.products.formats import FORMATS
+from core.reading.checkpoints.gguf import GGML_TYPES, Gguf
+
+_FAMILIES: Final = {   # general.architecture -> model_type
+    "llama": "llama", "mistral3": "ministral3", "qwen2": "qwen2", "qwen2moe": "qwen2_moe", "qwen3": "qwen3",
+    "qwen3moe": "qwen3_moe", "gemma": "gemma", "gemma2": "gemma2", "gemma3": "gemma3_text", "phi3": "phi3",
+    "starcoder2": "starcoder2", "granite": "granite", "granitemoe": "granitemoe", "olmo2": "olmo2",
+    "olmoe": "olmoe", "command-r": "cohere", "cohere2": "cohere2", "stablelm": "stablelm", "glm4": "glm4",
+    "glm4moe": "glm4_moe", "gpt-oss": "gpt_oss", "deepseek2": "deepseek_v3", "exaone4": "exaone4",
+    "smollm3": "smollm3", "ernie4_5": "ernie4_5", "minimax-m2": "minimax_m2", "seed_oss": "seed_oss",
+}
+_KEYS: Final = {       # key after the architecture's name -> key of config.json
+    "context_length": "max_position_embeddings",
+    "embedding_length": "hidden_size",
+    "block_count": "num_hidden_layers",
+    "feed_forward_length": "intermediate_size",
+    "attention.head_count": "num_attention_heads",
+    "attention.head_count_kv": "num_key_value_heads",
+    "attention.key_length": "head_dim",
+    "attention.sliding_window": "sliding_window",
+    "expert_count": "num_experts",
+    "expert_used_count": "num_experts_per_tok",
+    "expert_feed_forward_length": "moe_intermediate_size",
+    "expert_shared_feed_forward_length": "shared_expert_intermediate_size",
+    "expert_shared_count": "n_shared_experts",
+    "leading_dense_block_count": "first_k_dense_replace",
+    "nextn_predict_layers": "num_nextn_predict_layers",
+}
+_LATENT_KEYS: Final = {
+    "attention.q_lora_rank": "q_lora_rank",
+    "attention.kv_lora_rank": "kv_lora_rank",
+    "rope.dimension_count": "qk_rope_head_dim",
+    "attention.value_length_mla": "v_head_dim",
+}
+_BIASES: Final = (     # (tensor, key): llama.cpp loads these biases whenever the file has them
+    ("blk.0.attn_q.bias", "attention_bias"), ("blk.0.attn_q.bias", "use_qkv_bias"),
+    ("blk.0.ffn_down.bias", "mlp_bias"), ("blk.0.ffn_up.bias", "use_bias"),
+    ("blk.0.attn_q_norm.weight", "use_qk_norm"),
+)
+_FILE_TYPES: Final = {  # llama.h enum llama_ftype
+    0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S",
+    12: "Q3_K_M", 13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K", 25: "IQ4_NL",
+    30: "IQ4_XS", 32: "BF16", 38: "MXFP4",
+}
+_PLAIN: Final = {"F32": "fp32", "F16": "fp16", "BF16": "bf16", "MXFP4": "mxfp4", "NVFP4": "nvfp4"}
+
+
+def config_of(header: Gguf) -> dict[str, object]:
+    """The config.json of the model in a GGUF file.
+
+    Raises: ArchitectureUnknown naming the architecture; CheckpointInvalid when none is named.
+    """
+    architecture = header.metadata.get("general.architecture")
+    if not isinstance(architecture, str):
+        raise CheckpointInvalid("The GGUF file names no architecture; it holds no language model.")
+    family = _FAMILIES.get(architecture)
+    if family is None:
+        raise ArchitectureUnknown(
+            f"The GGUF architecture '{architecture[:40]}' is not understood; give the folder or Hub id of the"
+            " model it was made from."
+        )
+    names = {row.name for row in header.tensors}
+    config: dict[str, object] = {
+        "model_type": "mixtral" if family == "llama" and "llama.expert_count" in header.metadata else family,
+        "tie_word_embeddings": "output.weight" not in names,
+        "vocab_size": _vocabulary(header, architecture),
+        "torch_dtype": "float16",
+    }
+    config |= _translated(header, architecture, _KEYS)
+    config |= {key: tensor in names for tensor, key in _BIASES}
+    if family == "deepseek_v3":
+        config |= _latent(header, architecture)
+    depth, extra = config.get("num_hidden_layers"), config.get("num_nextn_predict_layers", 0)
+    if isinstance(depth, int) and isinstance(extra, int) and extra:
+        config["num_hidden_layers"] = depth - extra   # block_count includes the MTP layers
+    return config
+
+
+def _translated(header: Gguf, architecture: str, keys: Mapping[str, str]) -> dict[str, object]:
+    """Metadata under config.json names; a value a layer (heads, widths) must be the same in all."""
+    found: dict[str, object] = {}
+    for suffix, key in keys.items():
+        value = header.metadata.get(f"{architecture}.{suffix}")
+        if isinstance(value, tuple):
+            if len(set(value)) != 1:
+                raise ArchitectureUnknown(f"The GGUF file gives layers their own '{suffix}', which is not understood.")
+            value = value[0]
+        if value is not None:
+            found[key] = value
+    if "num_experts" in found:
+        found["n_routed_experts"] = found["num_local_experts"] = found["num_experts"]
+    return found
+
+
+def _latent(header: Gguf, architecture: str) -> dict[str, object]:
+    """Latent attention: the key length of a head splits into a rotated and a plain part."""
+    latent: dict[str, object] = {"q_lora_rank": None} | _translated(header, architecture, _LATENT_KEYS)
+    length = header.metadata.get(f"{architecture}.attention.key_length_mla",
+                                 header.metadata.get(f"{architecture}.attention.key_length"))
+    rotated = latent.get("qk_rope_head_dim")
+    if isinstance(length, int) and isinstance(rotated, int):
+        latent["qk_nope_head_dim"] = length - rotated
+    latent.setdefault("v_head_dim", header.metadata.get(f"{architecture}.attention.value_length"))
+    return latent
+
+
+def _vocabulary(header: Gguf, architecture: str) -> object:
+    """Rows of the embedding, as stored: padding rows count."""
+    for row in header.tensors:
+        if row.name == "token_embd.weight":
+            return row.shape[-1]
+    return header.metadata.get(f"{architecture}.vocab_size", header.lengths.get("tokenizer.ggml.tokens"))
+
+
+def format_of(header: Gguf) -> str:
+    """The format of the file: what `general.file_type` says, else that of most weights."""
+    said = header.metadata.get("general.file_type")
+    name = _FILE_TYPES.get(said) if isinstance(said, int) else None
+    if name is None:
+        sizes: Counter[str] = Counter()
+        for row in header.tensors:
+            sizes[row.dtype] += row.elements
+        name = sizes.most_common(1)[0][0] if sizes else "F16"
+    if name in _PLAIN:
+        return _PLAIN[name]
+    if f"gguf-{name}" in FORMATS:
+        return f"gguf-{name}"
+    return _nearest(name)
+
+
+def _nearest(name: str) -> str:
+    """Formats without a row of their own (IQ3_S, Q4_K alone, ...) are planned as the closest in bits."""
+    bits = next((8 * size / weights for said, weights, size in GGML_TYPES.values() if said == name), 4.5)
+    ggufs = [fmt for fmt in FORMATS.values() if fmt.name.startswith("gguf-")]
+    return min(ggufs, key=lambda fmt: (abs(fmt.bits_per_weight - bits), not fmt.name.startswith(f"gguf-{name}"))).name

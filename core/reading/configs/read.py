@@ -1,0 +1,249 @@
+"""Which reader a config.json belongs to."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Final
+
+from core.basics.errors import ArchitectureUnknown, ConfigInvalid
+from core.models import ModelSpec, Part
+from core.reading.checkpoints import shipped
+from core.reading.configs import classic, decoder, gemma, hybrid, kimi, latent, pure, seq2seq, sparse, state_space
+from core.reading.configs.audio import AUDIO_TOWERS
+from core.reading.configs.decoder import Traits
+from core.reading.configs.families import FAMILIES
+from core.reading.configs.keys import Keys
+from core.reading.configs.latent import LatentTraits
+from core.reading.configs.vision import TOWERS
+
+Reader = Callable[[str, Keys, Keys | None, tuple[Part, ...]], ModelSpec]
+
+TEXT_KEYS: Final = ("text_config", "language_config", "llm_config", "thinker_config")
+
+# names under which the same code travels
+SAME_AS: Final[Mapping[str, str]] = {
+    "gemma3_text": "gemma3",
+    "qwen2_vl_text": "qwen2",
+    "qwen2_vl": "qwen2",
+    "qwen2_5_vl_text": "qwen2",
+    "qwen2_5_vl": "qwen2",
+    "qwen2_5_omni_text": "qwen2",
+    "qwen3_omni_moe_text": "qwen3_moe",
+    "qwen3_vl_text": "qwen3",
+    "qwen3_vl_moe_text": "qwen3_moe",
+    "qwen3_5_text": "qwen3_5",
+    "qwen3_5_moe_text": "qwen3_5",
+    "qwen3_5_moe": "qwen3_5",
+    "kimi_k2": "deepseek_v3",
+    "mistral_large4_text": "mistral_large4",
+    "phi-msft": "phi",
+    "gemma3n_text": "gemma3n",
+    "gemma4_text": "gemma4",
+    "gemma4_unified_text": "gemma4",
+    "deepseek_ref": "deepseek_v4",
+    "minimax_m3_vl_text": "minimax_m3",
+    "minimax_m3_vl": "minimax_m3",
+    "step3p7": "step3p5",
+    "step3p7_text": "step3p5",
+    "llama4_text": "llama4",
+    "mllama_text_model": "mllama",
+    "minimax_m1": "minimax",
+    "minimax_text_01": "minimax",
+    "phi3_v": "phi3",
+    "glm4v_text": "glm4",
+    "glm4v_moe_text": "glm4_moe",
+}
+
+
+def _latent(traits: LatentTraits) -> Reader:
+    def read(name: str, keys: Keys, top: Keys | None, parts: tuple[Part, ...]) -> ModelSpec:
+        return latent.read(name, keys, traits, top, parts)
+
+    return read
+
+
+READERS: Final[Mapping[str, Reader]] = {
+    "deepseek_v2": _latent(LatentTraits()),
+    "deepseek_v3": _latent(LatentTraits()),
+    "glm4_moe_lite": _latent(LatentTraits()),
+    "mistral4": _latent(LatentTraits()),
+    "youtu": _latent(LatentTraits(routed=False)),
+    "minicpm3": _latent(LatentTraits(routed=False)),
+    "axk1": _latent(LatentTraits(norms_if_moe=1)),
+    "deepseek_v32": _latent(LatentTraits(indexer=True)),
+    "glm_moe_dsa": _latent(LatentTraits(indexer=True)),
+    "mistral_large4": _latent(LatentTraits(indexer=True, index_from_hidden=True)),
+    "longcat_flash": latent.read_longcat,
+    "qwen3_next": hybrid.read_qwen_next,
+    "qwen3_5": hybrid.read_qwen_next,
+    "olmo_hybrid": hybrid.read_olmo_hybrid,
+    "nemotron_h": state_space.read_nemotron_h,
+    "mamba": pure.read_mamba,
+    "mamba2": pure.read_mamba2,
+    "falcon_mamba": pure.read_falcon_mamba,
+    "jamba": state_space.read_jamba,
+    "bamba": state_space.read_bamba,
+    "granitemoehybrid": state_space.read_granite_hybrid,
+    "falcon_h1": state_space.read_falcon_h1,
+    "lfm2": hybrid.read_lfm2,
+    "lfm2_moe": hybrid.read_lfm2,
+    "lfm3": hybrid.read_lfm3,
+    "minimax": hybrid.read_minimax,
+    "recurrent_gemma": pure.read_recurrent_gemma,
+    **classic.READERS,
+    "gemma3n": gemma.read_gemma3n,
+    "gemma4": gemma.read_gemma4,
+    "whisper": seq2seq.read_whisper,
+    "bart": seq2seq.read_bart,
+    "mbart": seq2seq.read_bart,
+    "t5": seq2seq.read_t5,
+    "mt5": seq2seq.read_t5,
+    "moonshine": seq2seq.read_moonshine,
+    "t5gemma": seq2seq.read_t5gemma,
+    "deepseek_v4": sparse.read_deepseek_v4,
+    "minimax_m3": sparse.read_minimax_m3,
+    "mimo_v2_flash": sparse.read_mimo_v2,
+    "step3p5": sparse.read_step,
+    "llama4": sparse.read_llama4,
+    "mllama": sparse.read_mllama,
+    "kimi_linear": kimi.read_kimi_linear,
+    "glm5_next_text": kimi.read_glm5_next,
+    "zamba2": state_space.read_zamba2,
+    "rwkv": pure.read_rwkv,
+    "rwkv5": pure.read_rwkv,
+    "xlstm": pure.read_xlstm,
+}
+
+
+OPTIONAL_TOWERS: Final = frozenset({"gemma4", "gemma4_unified"})  # text alone when the file has no vision_config
+
+
+def _nested(top: Keys) -> Keys | None:
+    """The text config of a file that nests it."""
+    for name in TEXT_KEYS:
+        part = top.part(name)
+        if part is not None:
+            return _nested(part) or part if name == "thinker_config" else part
+    return None
+
+
+def _text(name: str, keys: Keys, top: Keys | None, parts: tuple[Part, ...]) -> ModelSpec:
+    family = SAME_AS.get(keys.family, keys.family)
+    if (reader := READERS.get(family)) is not None:
+        return reader(name, keys, top, parts)
+    if (traits := FAMILIES.get(family)) is not None:
+        return decoder.read(name, keys, traits, top, parts)
+    return _best_effort(name, keys, top, parts)
+
+
+ORDINARY: Final = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
+
+
+def _best_effort(name: str, keys: Keys, top: Keys | None, parts: tuple[Part, ...]) -> ModelSpec:
+    """An unknown family read as Llama, or Mixtral, when the ordinary keys are all there."""
+    missing = [key for key in ORDINARY if key not in keys]
+    recurs = [key for key in keys.values if key.startswith(("mamba", "ssm", "linear_", "kv_lora", "lru", "rwkv"))]
+    if missing or recurs:
+        why = f"it has '{recurs[0]}'" if recurs else f"it lacks '{missing[0]}'"
+        raise ArchitectureUnknown(
+            f"The family '{keys.family[:60]}' of {name} is not understood, and {why}, so it cannot be "
+            "read as an ordinary transformer; pick a model of the catalogue with the same shapes."
+        )
+    bias = "attention_bias"
+    traits = Traits(bias, bias, "mlp_bias", moe=True, shared="count")
+    spec = decoder.read(name, keys, traits, top, parts)
+    note = f"'{keys.family[:60]}' is not a known family: read as an ordinary transformer, so it may be a little off."
+    return replace(spec, best_effort=True, notes=(*spec.notes, note))
+
+
+MTP_KEYS: Final = ("num_nextn_predict_layers", "num_mtp_modules", "mtp_num_hidden_layers", "num_mtp_layers")
+MTP_WITH_COPIES: Final = frozenset({"deepseek_v3", "deepseek_v32", "glm4_moe", "glm4_moe_lite", "glm_moe_dsa"})
+
+
+def _mtp(spec: ModelSpec, keys: Keys) -> ModelSpec:
+    """Multi-token prediction: a layer like the last, a 2h x h projection and three norms, dropped by loaders.
+
+    DeepSeek and GLM checkpoints store the embedding and the head once more with it: DeepSeek-V3.2's is
+    13,477,385,472 parameters, GLM-4.7-Flash's 1,278,094,592, Qwen3-Next's 1,650,471,424.
+    """
+    n = max((keys.size_or(0, key, high=64) for key in MTP_KEYS if key in keys), default=0)
+    if not n or not spec.layer_order:
+        return spec
+    h = spec.hidden_size
+    layer = spec.layers[spec.layer_order[-1]].params
+    copies = spec.embedding_params + spec.head.params if SAME_AS.get(keys.family, keys.family) in MTP_WITH_COPIES else 0
+    part = Part("multi-token prediction", n * (layer + 2 * h * h + 3 * h + copies), resident=False)
+    return replace(spec, parts=(*spec.parts, part))
+
+
+MAX_PARAMS: Final = 10**15
+REQUIRED: Final = ("hidden_size",)  # what no class default may fill in
+ALIASES: Final[Mapping[str, tuple[str, ...]]] = {
+    "hidden_size": ("n_embd", "d_model", "embedding_dim", "encoder", "decoder")
+}
+
+
+def _within(top: Keys) -> Keys:
+    """Where the towers are described: in the part that listens, sees and writes, where a file has one."""
+    return top.part("thinker_config", family=top.family) or top
+
+
+def _tower(top: Keys, hidden: int) -> tuple[Part, ...]:
+    """The towers beside the text model, in full and resident; what speaks (Omni) is not served."""
+    towers: list[Part] = []
+    build, within = TOWERS.get(top.family), _within(top)
+    if build is not None and (top.family not in OPTIONAL_TOWERS or "vision_config" in within):
+        size = build(within.part_or_default("vision_config"), within, hidden)
+        towers.append(Part("vision tower", size, resident=True))
+    listen = AUDIO_TOWERS.get(top.family)
+    if listen is not None and (audio := within.part("audio_config")) is not None:
+        towers.append(Part("audio tower", listen(audio, hidden), resident=True))
+    return tuple(towers)
+
+
+def read_config(
+    config: Mapping[str, object], *, name: str, quant_config: Mapping[str, object] | None = None
+) -> ModelSpec:
+    """The spec that a config.json describes, with how its repository says it stores the weights.
+
+    Raises: ConfigInvalid naming the key that is missing or absurd; ArchitectureUnknown naming the family.
+    """
+    if not isinstance(config, Mapping):
+        raise ConfigInvalid("config.json must hold one JSON object.")
+    family = config.get("model_type")
+    if not isinstance(family, str) or not family:
+        raise ConfigInvalid("config.json lacks 'model_type'; it must name the model's family.")
+    top = Keys(config, family)
+    text = _nested(top)
+    spec = _flat(name, top) if text is None else _composite(name, top, text)
+    spec = _mtp(_uncounted(spec, top), text or top)
+    if spec.total_params > MAX_PARAMS:
+        raise ConfigInvalid(
+            f"config.json describes {spec.total_params:.1e} parameters; more than {MAX_PARAMS:.0e} is not believed."
+        )
+    return replace(spec, shipped=shipped(config, quant_config))
+
+
+def _uncounted(spec: ModelSpec, top: Keys) -> ModelSpec:
+    """Say so where the file describes a tower no reader counts."""
+    counted = {"vision_config": top.family in TOWERS, "audio_config": top.family in AUDIO_TOWERS}
+    left = [key for key, is_counted in counted.items() if key in _within(top) and not is_counted]
+    note = "The {} of this family is not counted: weights are larger by it."
+    return replace(spec, notes=(*spec.notes, *(note.format(key.replace("_config", " tower")) for key in left)))
+
+
+def _flat(name: str, top: Keys) -> ModelSpec:
+    """A file that does not nest its text model; it may still describe a tower (Qwen2.5-VL, Step 3.7)."""
+    family = SAME_AS.get(top.family, top.family)
+    if family not in READERS and family not in FAMILIES:
+        return _best_effort(name, top, None, ())
+    for key in REQUIRED:
+        if all(alias not in top for alias in (key, *ALIASES.get(key, ()))):
+            raise ConfigInvalid(f"config.json lacks '{key}'; it must be a whole number.")
+    sees = "vision_config" in top or top.family in ("step3p7", "phi3_v")
+    return _text(name, top, None, _tower(top, top.size("hidden_size")) if sees else ())
+
+
+def _composite(name: str, top: Keys, text: Keys) -> ModelSpec:
+    """A file with a nested text model; one saved for a CausalLM class loads without its tower."""
+    text_only = any(said.endswith("ForCausalLM") for said in top.texts("architectures") or ())
+    return _text(name, text, top, () if text_only else _tower(top, text.size("hidden_size")))

@@ -1,6 +1,0 @@
-"""What people keep: plans, measurements, GPUs and models of their own."""
-
-from core.store.engine import database_url, open_engine
-from core.store.items import Kind, Saved, Store
-
-__all__ = ["Kind", "Saved", "Store", "database_url", "open_engine"]

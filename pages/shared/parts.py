@@ -1,0 +1,304 @@
+"""Pieces every page is made of: the question asked, the guard against errors, figures and charts.
+
+A page is a script: it calls `current_plan()` and draws. Anything it cannot answer is raised as a
+SweetspotError and becomes one sentence with a way on; see `guard`.
+"""
+
+import logging
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+import streamlit as st
+
+from core.answers import advice
+from core.answers.advice.sentences import percent
+from core.basics.errors import HardwareError, HubError, InputError, ModelError, ModelGated, SweetspotError
+from core.basics.places import ROOT
+from core.basics.units import GIB
+from core.delivery.charts import Spec
+from core.losses.measured import QualityMeasurement
+from core.models import ModelSpec
+from core.physics.memory import Footprint
+from core.probe import override
+from core.products import gpus
+from core.products.gpus import GpuSpec
+from core.reading import catalogue, hub
+from core.terms import Basis, Estimate, Workload
+from pages.shared import evidence, figures, inputs, keeping
+
+log = logging.getLogger("sweetspot")
+PLAN_PAGE = ROOT / "pages" / "plan.py"     # in full: what is relative depends on the script that was started
+REPEATED = dict.fromkeys((ModelSpec, GpuSpec, Workload, QualityMeasurement), repr)     # what caches go by
+UNEXPECTED = (
+    "Something went wrong inside Sweetspot. Your inputs are kept in the address bar: "
+    "reload the page, or start over with the defaults."
+)
+
+
+# -- what is asked --------------------------------------------------------------------------------
+
+
+def current_model() -> ModelSpec:
+    """The model asked for. Raises ModelError or HubError when there is none to plan."""
+    name = inputs.asked().model
+    if (own := keeping.own_model(name)) is not None:
+        return own
+    found = _resolved(
+        name,
+        inputs.hub_token(),
+        inputs.hub_endpoint(),
+        inputs.local_files_allowed(),
+        st.session_state.get("attempt", 0),
+    )
+    if isinstance(found, SweetspotError):
+        raise found
+    return found
+
+
+def current_gpu() -> GpuSpec:
+    """The GPU asked for, at the visitor's own price where one is given. Raises HardwareError, InputError."""
+    asked = inputs.asked()
+    gpu = evidence.with_probe(_gpu(asked.gpu))
+    if asked.usd_per_gpu_hour is None:
+        return gpu
+    return replace(gpu, price_usd_per_hour=asked.usd_per_gpu_hour, price_source="your own price")
+
+
+def _gpu(name: str) -> GpuSpec:
+    """A GPU of this machine, of the visitor's own, of the catalogue, or typed in."""
+    if name == inputs.CUSTOM_GPU:
+        return inputs.custom_gpu()
+    for local in inputs.local_gpus():
+        if local.spec.name == name:
+            return local.spec
+    return keeping.own_gpus().get(name) or gpus.find(name)
+
+
+def current_plan() -> advice.Plan:
+    """The plan for what is asked in the sidebar. Raises SweetspotError when it cannot be made."""
+    asked = inputs.asked()
+    spec = current_model()
+    return _plan(spec, current_gpu(), asked.workload, asked.engine, asked.gpus, asked.formats, asked.kv_formats,
+                 evidence.measured_losses(spec))
+
+
+@st.cache_resource(scope="session", max_entries=16, ttl=3600, show_spinner="Reading the model …")
+def _resolved(
+    name: str, token: str | None, endpoint: str | None, allow_local: bool, attempt: int
+) -> ModelSpec | SweetspotError:
+    """A model, or why there is none: both are kept, so that a slow Hub is asked once per attempt.
+
+    Kept per session, for what one visitor's token opens is not for others.
+    """
+    del attempt
+    try:
+        return hub.resolve(name, token=token, endpoint=endpoint, allow_local=allow_local)
+    except SweetspotError as error:
+        return error
+
+
+@st.cache_resource(
+    max_entries=48, ttl=3600, show_spinner=False, hash_funcs=REPEATED
+)
+def _plan(
+    spec: ModelSpec, gpu: GpuSpec, workload: Workload, engine: str, tps: tuple[int, ...],
+    formats: tuple[str, ...] | None, kv_formats: tuple[str, ...] | None, measured: tuple[QualityMeasurement, ...],
+) -> advice.Plan:
+    return advice.recommend(
+        spec, gpu, workload, engine=engine, tps=tps, formats=formats, kv_formats=kv_formats, measured=measured
+    )
+
+
+# -- when it cannot be answered -------------------------------------------------------------------
+
+
+@contextmanager
+def guard() -> Iterator[None]:
+    """Turns whatever is raised inside into one sentence and a way on; never a traceback."""
+    try:
+        yield
+    except Exception as error:
+        explain(error)
+
+
+def explain(error: Exception) -> bool:
+    """Shows an error as a sentence with a way on; True tells Streamlit that it has been shown."""
+    if not isinstance(error, SweetspotError):
+        log.error("unexpected error\n%s", _without_token("".join(traceback.format_exception(error))))
+        st.error(UNEXPECTED, icon=":material/error:")
+        st.markdown("[Start over](?)")
+        return True
+    st.error(figures.plain(error), icon=":material/error:")
+    with st.container(horizontal=True):
+        for label, change in _ways_on(error):
+            st.button(label, on_click=apply, args=(change,), key=f"way on {label}")
+    if isinstance(error, ModelGated):
+        st.caption("Paste an access token under **Search the Hub** in the sidebar; it stays in this session.")
+    return True
+
+
+def _without_token(text: str) -> str:
+    """For the log: a library may have put the visitor's Hub token into its message."""
+    token = inputs.hub_token()
+    return text.replace(token, "…") if token else text
+
+
+def _ways_on(error: SweetspotError) -> list[tuple[str, dict[str, object]]]:
+    """Buttons that lead out of an error, each with the inputs it sets."""
+    again = ("Try again", {"attempt": st.session_state.get("attempt", 0) + 1})
+    model = (f"Plan {catalogue.DEFAULT_MODEL} instead", {"model": catalogue.DEFAULT_MODEL})
+    gpu = (f"Use {gpus.DEFAULT_GPU} instead", {"gpu": gpus.DEFAULT_GPU})
+    if isinstance(error, HubError):
+        return [again, model]
+    if isinstance(error, ModelError):
+        return [model]
+    if isinstance(error, HardwareError):
+        return [gpu]
+    return [gpu, model] if isinstance(error, InputError) else [again]
+
+
+def go_to_plan() -> None:
+    """Shows the Plan page. Inputs bound to the link stay: Streamlit 1.67 fails when it is to clear them itself."""
+    st.switch_page(PLAN_PAGE, query_params={})
+
+
+def apply(change: dict[str, object]) -> None:
+    """A button's callback: sets inputs by their keys, before the widgets are drawn again."""
+    st.session_state.update(change)
+
+
+# -- the verdict ----------------------------------------------------------------------------------
+
+
+def verdict(plan: advice.Plan) -> None:
+    """The answer in one sentence, what it keeps or misses as badges above, and the reason below."""
+    head, _, tail = plan.sentence.partition(": ")
+    with st.container(border=True, key="verdict", gap="small"):
+        st.markdown(" ".join(_claims(plan)))
+        st.header(figures.plain(head), anchor=False)
+        if tail:
+            st.markdown(figures.plain(figures.opened(tail)))
+        if plan.reason and plan.best is not None:
+            st.caption(figures.plain(plan.reason))
+        for note in plan.spec.notes:
+            st.caption(f":orange[:material/info:] {figures.plain(note)}")
+        if plan.best is not None and plan.gpu.measured:
+            measured(plan, plan.best)
+
+
+def measured(plan: advice.Plan, choice: advice.Choice) -> None:
+    """What a probe of this GPU changed."""
+    load = replace(plan.workload, concurrency=choice.concurrency)
+    here, without = override.tpot_without(plan.spec, choice.deployment, load, choice.footprint.kv_tokens)
+    st.markdown(
+        f"{figures.badge(Basis.MEASURED)} Bandwidth and rates of this GPU come from "
+        f"{figures.plain(evidence.probe_name(plan.gpu))}: "
+        f"TPOT {figures.ms(here)}, {figures.ms(without)} estimated without it ({here / without - 1:+.0%})."
+    )
+
+
+def _claims(plan: advice.Plan) -> list[str]:
+    """Badges: does it fit, does it keep the targets, what limits it."""
+    choice = plan.best
+    if choice is None:
+        return [":red-badge[:material/close: does not fit]"]
+    kept = {
+        "TTFT": choice.ttft.value <= plan.workload.ttft_slo_s,
+        "TPOT": not choice.tpot.value > plan.workload.tpot_slo_s,      # a single token has none
+        f"{choice.concurrency:,} of {plan.workload.concurrency:,} requests":
+            choice.concurrency >= plan.workload.concurrency,
+    }
+    return [
+        ":green-badge[:material/check: fits]",
+        *(
+            f":green-badge[:material/check: {name}]" if met else f":orange-badge[:material/close: {name}]"
+            for name, met in kept.items()
+        ),
+        *_quality(choice),
+        f":gray-badge[decode limited by {choice.decode_bound}]",
+        f":gray-badge[prefill limited by {choice.prefill_bound}]",
+    ]
+
+
+def _quality(choice: advice.Choice) -> list[str]:
+    """A badge with what the format costs in quality and how that is known; none for the checkpoint's own."""
+    loss = choice.quality
+    if loss is None:
+        return [":orange-badge[quality loss: no figure]"]
+    if loss.value == 0 and loss.basis is not Basis.MEASURED:
+        return []
+    return [f":{figures.BADGES[loss.basis]}-badge[quality loss {percent(loss.value)}, {loss.basis}]"]
+
+
+# -- figures and charts ---------------------------------------------------------------------------
+
+
+def metric(
+    label: str, estimate: Estimate | None, write: Callable[[float], str], *, help: str, faded: bool = False
+) -> None:
+    """A bordered figure with its range and where it comes from; `faded` when it is not to be had."""
+    if estimate is None:
+        st.metric(label, "–", help=help, border=True, height="stretch")
+        return
+    value = write(estimate.value)
+    st.metric(
+        f"{label} {figures.badge(estimate.basis)}",
+        f":gray[{value}]" if faded else value,
+        delta=figures.span(estimate, write),
+        delta_color="off",
+        delta_arrow="off",
+        help=f"{help}\n\nSource: {figures.plain(estimate.source)}. The range holds 8 of 10 cases.",
+        border=True,
+        height="stretch",
+    )
+
+
+def memory_metric(footprint: Footprint, requests: float, context_tokens: int) -> None:
+    """What the load needs of one GPU, with its range and of what the GPU has; what is over when it does not fit."""
+    needed, over = footprint.taken_bytes(requests, context_tokens), footprint.overflow_bytes
+    low, high = (needed + sum(getattr(term, end) - term.bytes for term in footprint.terms) for end in ("low", "high"))
+    of = f"of {figures.gib(footprint.reported_bytes)}"
+    st.metric(
+        f"Memory {figures.badge(footprint.term('weights').basis)}",
+        f":red[{figures.gib(needed)}]" if over > 0 else figures.gib(needed),
+        delta=f"{figures.gib(over)} over" if over > 0 else f"{low / GIB:,.1f} – {high / GIB:,.1f} {of}",
+        delta_color="red" if over > 0 else "off",
+        delta_arrow="off",
+        help=f"What this load needs of each GPU, {of}: weights, overheads and the KV cache of its requests at full "
+        f"length. An engine that reserves its cache at the start takes {figures.gib(footprint.usable_bytes)} whatever "
+        "the load; that is what nvidia-smi then shows.\n\nThe range is that of the weights and overheads; see "
+        "“Show the arithmetic” for every term and its source.",
+        border=True,
+        height="stretch",
+    )
+
+
+def download(label: str, make: Callable[[], str], file_name: str, *, key: str | None = None) -> None:
+    """A button that downloads what `make` writes, made only when it is clicked."""
+    st.download_button(
+        label, lambda: make().encode(), file_name=file_name, on_click="ignore", icon=":material/download:", key=key
+    )
+
+
+def chart(spec: Spec, *, alt: str, key: str) -> None:
+    """Places a chart over the full width of where it stands; `alt` says what it shows."""
+    st.vega_lite_chart(spec, alt=alt, key=key)
+
+
+def legend(entries: Sequence[tuple[str, str, float]]) -> None:
+    """A wrapping legend: (text, colour, opacity) each. The text is ours, never a visitor's."""
+    items = "".join(
+        f'<span style="white-space:nowrap"><span style="display:inline-block;width:.7em;height:.7em;'
+        f'border-radius:2px;margin-right:.4em;background:{colour};opacity:{opacity}"></span>{text}</span>'
+        for text, colour, opacity in entries
+    )
+    st.html(f'<div style="display:flex;flex-wrap:wrap;gap:.2rem 1.2rem;font-size:.9rem">{items}</div>')
+
+
+def section(title: str, says: str = "") -> None:
+    """The heading of a card and, below it, one line that says how to read it."""
+    st.markdown(f"##### {title}")
+    if says:
+        st.caption(says)

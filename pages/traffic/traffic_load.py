@@ -1,0 +1,194 @@
+"""What the Traffic page asks: the requests that come, how the engine runs, what must hold."""
+
+import streamlit as st
+
+from core.answers import traffic
+from core.answers.advice import Plan
+from core.answers.traffic import Options, Slo, Speculation, Trace
+from core.basics.errors import InputError
+from pages.shared import figures
+
+POISSON, BURSTY, DAY, UPLOAD = "Poisson", "bursty", "day curve", "my trace"
+PATTERNS = {
+    POISSON: "users who know nothing of each other",
+    BURSTY: "arrivals in clumps; the factor is that of `vllm bench serve --burstiness`",
+    DAY: "the rate swings along one day, squeezed into the time simulated",
+    UPLOAD: "arrival times and lengths of a CSV file",
+}
+SIDEBAR_LENGTHS = "as in the sidebar"
+LENGTHS = {lengths.name: lengths for lengths in traffic.PRESETS}
+NO_DRAFT, OWN_RATE = "off", "own rate"
+NO_OFFLOAD, TO_HOST = "off", "to host memory"
+ACCEPTANCES = {acceptance.name: acceptance for acceptance in traffic.ACCEPTANCES}
+MINUTES = (1, 5, 10, 30, 60)
+DEFAULT_RATE = 40.0
+HOURS = 24
+WINDOW_S = 30.0         # shorter windows hold too few requests to scale by
+TRACE_COLUMNS = "arrival_s,input_tokens,output_tokens"
+
+
+def load(plan: Plan, remembered: Trace | None) -> Trace | None:
+    """The requests asked for; None while a trace is awaited. Raises InputError for one that cannot be.
+
+    `remembered` are those of the simulation that the link names: an uploaded file is not in the link.
+    """
+    with st.grid(4, min_column_width=150, gap="small"):
+        pattern = st.selectbox(
+            "Arrivals", list(PATTERNS), key="arrivals", bind="query-params",
+            help="\n\n".join(f"**{name}**: {says}" for name, says in PATTERNS.items()),
+        )
+        if pattern == UPLOAD:
+            return _uploaded(remembered)
+        rate = st.number_input(
+            "Requests per second", 0.01, 10_000.0, DEFAULT_RATE, step=1.0, key="rate", bind="query-params",
+            help="Mean over the time simulated, all replicas together.",
+        )
+        name = st.selectbox(
+            "Lengths", [*LENGTHS, SIDEBAR_LENGTHS], key="lengths", bind="query-params",
+            help="\n\n".join(f"**{lengths.name}**: {lengths.source}" for lengths in traffic.PRESETS),
+        )
+        minutes = st.selectbox(
+            "Minutes simulated", MINUTES, index=MINUTES.index(5), key="minutes", bind="query-params",
+            help="Longer traces see rarer bursts and take longer to simulate.",
+        )
+    burstiness, swing = _shape(pattern)
+    duration_s = min(60.0 * minutes, 0.9 * traffic.MAX_REQUESTS / rate)
+    if duration_s < 60.0 * minutes:
+        st.caption(f":material/info: {duration_s:,.0f} s are simulated: {traffic.MAX_REQUESTS:,} requests at most.")
+    return _generated(rate, duration_s, _lengths(name, plan), burstiness, swing, plan.spec.max_context)
+
+
+def _shape(pattern: str) -> tuple[float, float]:
+    """Burstiness and swing of the pattern."""
+    if pattern == BURSTY:
+        return st.slider(
+            "Burstiness factor", 0.05, 1.0, 0.25, key="burstiness", bind="query-params",
+            help="Gamma gaps with a squared coefficient of variation of 1 / factor: 1 is Poisson, lower is burstier.",
+        ), 0.0
+    if pattern == DAY:
+        return 1.0, st.slider(
+            "Swing of the day", 0.0, 1.0, 0.8, key="swing", bind="query-params",
+            help="0: flat. 1: from nothing at night to twice the mean at noon.",
+        )
+    return 1.0, 0.0
+
+
+def _lengths(name: str, plan: Plan) -> traffic.Lengths:
+    if name in LENGTHS:
+        return LENGTHS[name]
+    work = plan.workload
+    return traffic.Lengths(name, work.input_tokens, 0.0, work.output_tokens, 0.0, "your own")
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _generated(
+    rate: float, duration_s: float, lengths: traffic.Lengths, burstiness: float, swing: float, longest: int | None
+) -> Trace:
+    return traffic.generate(
+        rate, duration_s, lengths, burstiness=burstiness, day_swing=swing, max_context=longest
+    )
+
+
+def _uploaded(remembered: Trace | None) -> Trace | None:
+    """The visitor's trace: the file just given, or the one of the run that the link names."""
+    file = st.file_uploader(
+        "Trace, CSV", type="csv", key="trace",
+        help=f"A header line with {TRACE_COLUMNS}; arrival in seconds or as date and time. "
+        f"At most {traffic.MAX_REQUESTS:,} requests.",
+    )
+    return remembered if file is None else _read(file.getvalue())
+
+
+@st.cache_data(max_entries=8, scope="session", show_spinner=False)
+def _read(content: bytes) -> Trace:
+    try:
+        return traffic.read_trace(content.decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        raise InputError("The trace is not a text file in UTF-8: save it as CSV.") from None
+
+
+def options() -> Options:
+    """How the engine runs beyond the plan."""
+    with st.grid(4, min_column_width=150, gap="small"):
+        reuse = st.number_input(
+            "Prefix found on the GPU, %", 0, 100, 0, step=5, key="prefix", bind="query-params",
+            help="Share of each prompt whose cache is still there from an earlier request: system prompts, turns. "
+            + "Published: " + "; ".join(
+                f"{x.name} up to {x.prefix_reuse:.0%}" for x in traffic.PRESETS if x.prefix_reuse) + ".",
+        )
+        chunk = st.number_input(
+            "Tokens of one step", 16, 131_072, None, step=256, key="chunk", bind="query-params",
+            placeholder="engine's", help="max_num_batched_tokens: decodes and prompt chunks share it. Fewer: steadier "
+            "answers, slower first tokens.",
+        )
+        name = st.selectbox(
+            "Speculative decoding", [NO_DRAFT, *ACCEPTANCES, OWN_RATE], key="draft", bind="query-params",
+            help="\n\n".join(f"**{x.name}**, {x.rate:.0%} accepted: {x.source}" for x in traffic.ACCEPTANCES),
+        )
+        offload = st.selectbox(
+            "KV offload", [NO_OFFLOAD, TO_HOST], key="offload", bind="query-params",
+            help="Evicted and preempted caches go to the host's memory and come back over PCIe.",
+        ) == TO_HOST
+        host = 0 if not offload else st.number_input(
+            "Prefix found on the host, %", 0, 100, 20, step=5, key="host", bind="query-params",
+            help="Further share of each prompt whose cache is in the host's memory.",
+        )
+        speculation = None if name == NO_DRAFT else _speculation(name)
+    return Options(
+        chunk_tokens=chunk, prefix_reuse=reuse / 100, offload=offload, host_reuse=host / 100, speculation=speculation
+    )
+
+
+def _speculation(name: str) -> Speculation:
+    known = ACCEPTANCES.get(name)
+    rate = known.rate if known else st.number_input(
+        "Accepted, %", 0, 99, 70, step=5, key="accepted", bind="query-params",
+        help="Share of drafted tokens that the model accepts; vLLM logs it as “Avg Draft acceptance rate”.",
+    ) / 100
+    drafted = st.number_input(
+        "Tokens drafted", 1, 16, known.draft_tokens if known else 3, key="drafted",
+        bind="query-params",
+        help="Per check. More pay only when most are kept.",
+    )
+    draft_cost = st.number_input(
+        "Draft step, % of a step", 0, 100, 5, key="draft_cost", bind="query-params",
+        help="Below 5 % in Leviathan et al. 2023; an EAGLE head is one layer of the model.",
+    )
+    return Speculation(rate, int(drafted), draft_cost / 100, known.method if known else "draft_model")
+
+
+def targets(plan: Plan) -> tuple[Slo, float, int | None]:
+    """The targets, the headroom and the replicas at hand."""
+    with st.grid(4, min_column_width=150, gap="small"):
+        share = st.selectbox(
+            "Requests within targets", (0.9, 0.95, 0.99, 0.999), index=2, format_func=lambda x: f"{100 * x:g} %",
+            key="share", bind="query-params", help="Share that must meet both the TTFT and the TPOT target "
+            "of the sidebar; 99 % is “p99 holds”.",
+        )
+        headroom = st.number_input(
+            "Headroom, %", 0, 200, 20, step=5, key="headroom", bind="query-params",
+            help="Spare capacity on top of what the trace needs, before the one replica more that may fail (N+1).",
+        )
+        owned = st.number_input(
+            "Replicas at hand", 1, 4096, None, key="replicas", bind="query-params", placeholder="as few as hold",
+            help="Leave empty to be told how many you need.",
+        )
+    return Slo(plan.workload.ttft_slo_s, plan.workload.tpot_slo_s, share), headroom / 100, owned
+
+
+def describe(trace: Trace) -> None:
+    """What the requests are like."""
+    n = len(trace)
+    if not n:
+        return
+    st.caption(
+        f"{n:,} requests in {trace.duration_s / 60:,.3g} minutes; prompts of "
+        f"{figures.three(float(trace.input_tokens.mean()))} and answers of "
+        f"{figures.three(float(trace.output_tokens.mean()))} tokens on average."
+        + ("" if trace.was_in_order else " Its lines were out of order and have been sorted by arrival.")
+    )
+
+
+def windows(trace: Trace) -> int:
+    """Windows in which an autoscaler looks at a trace that is no day."""
+    return max(2, min(HOURS, int(trace.duration_s / WINDOW_S)))

@@ -1,0 +1,183 @@
+"""The recommendation: never what does not fit or run, the cheapest that meets the targets, what would help."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from core.answers.advice import Standing, best_over_gpus, recommend
+from core.basics.errors import InputError
+from core.models import ModelSpec
+from core.products import gpus
+from core.products.formats import kv_unsupported, unsupported
+from core.reading import catalogue
+from core.terms import Workload
+
+H100 = gpus.find("H100 SXM5 80GB")
+
+
+def model(name: str = "meta-llama/Llama-3.1-8B") -> ModelSpec:
+    spec = catalogue.load(name)
+    assert spec is not None
+    return spec
+
+
+@pytest.fixture(scope="module")
+def plan():
+    return recommend(model(), H100, Workload())
+
+
+def test_the_defaults_are_answered(plan):
+    """FP8 costs Llama-3.1-8B 0.8-1.2 % of perplexity (pytorch/ao README), within the default 2 %."""
+    assert plan.standing is Standing.MET
+    assert plan.best.deployment.weights.name in ("fp8", "w8a8-int8") and plan.best.deployment.gpus == 1
+    assert plan.best.fits and plan.best.meets_slo
+    assert plan.best.concurrency == 16 <= plan.best.slo_concurrency <= plan.best.memory_concurrency
+    for said in ("Llama-3.1-8B", "H100 SXM5 80GB", "fits", "16 requests", "tokens/s", "per million"):
+        assert said in plan.sentence
+    assert plan.binding_limit and plan.runner_up.deployment != plan.best.deployment and plan.trade
+
+
+def test_quality_tolerance_decides_the_format():
+    """AWQ costs an 8B Llama about 4-6 % (llm-awq, omniserve, pytorch/ao): allowed at 10 %, refused at 2 %."""
+    strict = recommend(model(), H100, Workload(quality_loss=0.0))
+    assert strict.best.deployment.weights.name == "bf16"
+    notes = {c.choice.deployment.weights.name: c for c in strict.candidates}
+    assert not notes["awq-int4"].allowed and "above the" in notes["awq-int4"].note
+    assert notes["gptq-int4-g32"].note == "no published figure for its loss of quality"
+    small_card = recommend(model("Qwen/Qwen3-32B"), gpus.find("GeForce RTX 4090"),
+                           Workload(quality_loss=0.10, concurrency=1, ttft_slo_s=9), tps=(1,))
+    assert small_card.best is not None and small_card.best.deployment.weights.name in ("awq-int4", "gptq-int4", "w4a8")
+
+
+def test_an_unpublished_format_is_taken_when_named():
+    named = recommend(model(), H100, Workload(), formats=["gptq-int4-g32"])
+    assert named.best.deployment.weights.name == "gptq-int4-g32"
+    assert named.best.quality is None and named.best.quality_note == "no published figure"
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    name=st.sampled_from(["meta-llama/Llama-3.1-8B", "Qwen/Qwen3-32B", "openai/gpt-oss-20b", "google/gemma-3-4b-it"]),
+    gpu=st.sampled_from([gpu.name for gpu in gpus.catalogue()]),
+    engine=st.sampled_from(["vllm", "sglang", "trtllm", "llamacpp"]),
+    workload=st.builds(
+        Workload, input_tokens=st.integers(1, 60_000), output_tokens=st.integers(1, 4_000),
+        concurrency=st.integers(1, 3_000), ttft_slo_s=st.floats(0.01, 20), tpot_slo_s=st.floats(0.001, 0.5),
+        quality_loss=st.floats(0, 0.3),
+    ),
+)
+@example(       # fewer requests than asked, at a batch of half an octave
+    name="google/gemma-3-4b-it", gpu="GeForce RTX 3090", engine="llamacpp",
+    workload=Workload(1362, 98, 368, ttft_slo_s=2.0, tpot_slo_s=0.375, quality_loss=0.0),
+)
+def test_never_recommends_what_does_not_fit_or_run(name, gpu, engine, workload):
+    spec = catalogue.load(name)
+    if spec is None:
+        return
+    plan = recommend(spec, gpus.find(gpu), workload, engine=engine)
+    assert plan.sentence
+    if plan.best is None:
+        assert plan.standing is Standing.IMPOSSIBLE and (plan.nearest or plan.refused)
+        return
+    choice = plan.best
+    d = choice.deployment
+    assert choice.fits and choice.footprint.fits and choice.concurrency <= choice.memory_concurrency
+    assert unsupported(d.weights, d.gpu, engine) is None and kv_unsupported(d.kv_cache, d.gpu, engine) is None
+    assert choice.quality is not None and choice.quality.value <= workload.quality_loss
+    assert (plan.standing is Standing.MET) == (choice.meets_slo and choice.concurrency == workload.concurrency)
+
+
+def test_a_model_that_is_too_large_says_by_how_much_and_what_helps():
+    plan = recommend(model("meta-llama/Llama-3.1-70B"), gpus.find("GeForce RTX 4090"), Workload(), tps=(1,))
+    assert plan.best is None and plan.nearest is not None
+    assert "over the memory by" in plan.sentence and "GiB a GPU" in plan.sentence
+    labels = [remedy.label for remedy in plan.remedies]
+    assert any("GPUs" in label for label in labels) and any(remedy.gpu for remedy in plan.remedies)
+    for remedy in plan.remedies:
+        if remedy.gpu:
+            assert recommend(plan.spec, gpus.find(remedy.gpu), Workload(), tps=(1,)).standing is Standing.MET
+
+
+def test_remedies_do_what_they_say():
+    asked = Workload(concurrency=2000)
+    plan = recommend(model(), H100, asked)
+    assert plan.standing is Standing.FEWER and plan.best.concurrency < 2000
+    changes = [remedy.workload for remedy in plan.remedies if remedy.workload]
+    assert changes
+    for workload in changes:
+        assert recommend(model(), H100, workload).standing is Standing.MET
+
+
+def test_a_target_nobody_meets_is_said():
+    plan = recommend(model(), H100, Workload(tpot_slo_s=0.0005))
+    assert plan.standing is Standing.LATE and "TPOT target of 0.500 ms" in plan.sentence
+    assert any("Accept a TPOT" in remedy.label for remedy in plan.remedies)
+
+
+def test_an_engine_that_does_not_run_here_names_one_that_does():
+    plan = recommend(model(), gpus.find("Apple M2 Ultra"), Workload(concurrency=1))
+    assert plan.best is None and plan.shown is None and "does not run on Apple GPUs" in plan.sentence
+    assert [remedy.engine for remedy in plan.remedies if remedy.engine] == ["llamacpp"]
+    assert plan.batch_curve() is None and plan.format_curves() is None and plan.batch_by_context() is None
+
+
+def test_longer_than_the_model_is_said():
+    plan = recommend(model("meta-llama/Meta-Llama-3-8B"), H100, Workload(input_tokens=8000))
+    assert plan.best is None and "beyond the model's context of 8,192" in plan.sentence
+
+
+@pytest.mark.parametrize("field, value", [
+    ("concurrency", 0), ("input_tokens", -1), ("output_tokens", 10**9), ("ttft_slo_s", 0.0),
+    ("tpot_slo_s", float("nan")), ("quality_loss", -0.1),
+])
+def test_absurd_workloads_are_refused(field, value):
+    with pytest.raises(InputError, match="outside"):
+        recommend(model(), H100, replace(Workload(), **{field: value}))
+
+
+def test_pictures_hold_the_plan(plan):
+    curve = plan.batch_curve()
+    assert plan.best.concurrency in curve.batch and len(curve.tpot_s.value) == len(curve.batch)
+    assert curve.slo_limit == plan.best.slo_concurrency
+    formats = plan.format_curves()
+    assert formats.baseline == "BF16" and (formats.relative["BF16"] == 1).all()
+    assert formats.relative["AWQ INT4"][0] > 1.3
+    heat = plan.batch_by_context()
+    assert heat.tpot_s.shape == (len(heat.contexts), len(heat.batches)) and 1280 in heat.contexts
+
+
+def test_sensitivity_is_computed(plan):
+    moved = {entry.what: entry for entry in plan.sensitivity}
+    assert moved["Half the requests"].effect.startswith("the same deployment")
+    twice = recommend(model(), H100, Workload(concurrency=32)).best
+    same = twice.deployment == plan.best.deployment
+    assert moved["Twice the requests"].changes_answer is not same
+    assert len(moved) == 4
+
+
+def test_the_whole_catalogue_is_ranked_by_price():
+    offers = best_over_gpus(model(), Workload())
+    assert len(offers) == len(gpus.catalogue())
+    met = [offer for offer in offers if offer.standing is Standing.MET]
+    priced = [offer.choice.usd_per_hour for offer in met if offer.choice.usd_per_hour is not None]
+    assert priced == sorted(priced) and len(met) > 50
+    assert all(offer.choice.footprint.fits for offer in offers if offer.choice)
+    assert all(offer.reason for offer in offers if offer.standing is not Standing.MET)
+
+
+def test_one_gpu_of_the_ranking_is_what_a_plan_for_it_says():
+    offer = next(o for o in best_over_gpus(model(), Workload()) if o.gpu.name == "L40S")
+    plan = recommend(model(), gpus.find("L40S"), Workload())
+    assert offer.choice.deployment.gpus == plan.best.deployment.gpus
+    assert offer.choice.tpot.value == pytest.approx(plan.best.tpot.value, rel=0.06)
+
+
+def test_a_four_bit_cache_known_from_other_models_alone_is_taken_only_by_name():
+    """ExLlamaV2's table gives Llama-2-7B 2.3 % and Mistral-7B 0.2 %: nothing that another model could rest on."""
+    card, few = gpus.find("RTX 4090"), Workload(concurrency=4)
+    unasked = recommend(model(), card, few, engine="llamacpp")
+    named = recommend(model(), card, few, engine="llamacpp", kv_formats=("int4",))
+    assert unasked.best.deployment.kv_cache.bits_per_value == 16
+    assert named.best.deployment.kv_cache.name == "int4"

@@ -1,0 +1,112 @@
+"""The commands as a person types them: answers on standard output, one sentence per error, exit codes."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from core.__main__ import main
+from core.basics.places import ROOT
+
+
+def run(capsys, *arguments):
+    try:
+        code = main([*arguments])
+    except SystemExit as stopped:
+        code = int(stopped.code or 0)
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+def test_a_short_name_says_which_model_it_is_taken_as(capsys):
+    _, out, _ = run(capsys, "plan", "--model", "llama3-8b", "--offline")
+    assert "'llama3-8b' is taken as meta-llama/Meta-Llama-3-8B." in out
+
+
+def test_the_defaults_plan_without_a_word(capsys):
+    code, out, err = run(capsys, "plan", "--offline")
+    assert code == 0 and err == "" and out.startswith("Deploy Llama-3.1-8B with ")
+
+
+def test_plan_as_json_with_files(capsys, tmp_path):
+    best, grid = tmp_path / "plan.csv", tmp_path / "sweep.csv"
+    code, out, _ = run(capsys, "plan", "--model", "Qwen/Qwen3-32B", "--gpu", "L40S", "--concurrency", "8",
+                       "--tpot-ms", "60", "--json", "--offline", "--csv", str(best), "--sweep", str(grid))
+    document = json.loads(out)
+    assert code == 0 and document["model"]["name"] == "Qwen/Qwen3-32B" and document["workload"]["tpot_slo_ms"] == 60
+    assert best.read_text(encoding="utf-8").startswith("role,") and len(grid.read_text(encoding="utf-8")) > 100_000
+
+
+def test_launch_prints_the_command_alone(capsys):
+    code, out, _ = run(capsys, "plan", "--gpu", "H100", "--offline", "--launch", "vllm")
+    assert code == 0 and out.startswith("vllm serve meta-llama/Llama-3.1-8B") and out.count("\n") == 1
+
+
+def test_every_file_and_the_report_are_written(capsys, tmp_path):
+    """--launch names the engine of the plan as well."""
+    code, out, err = run(capsys, "plan", "--gpu", "H100", "--offline", "--launch", "trtllm",
+                         "--files", str(tmp_path / "a" / "b"), "--report", str(tmp_path / "plan.html"))
+    written = {path.name for path in (tmp_path / "a" / "b").iterdir()}
+    assert code == 0 and "trtllm-serve" in out
+    assert written == {"launch.sh", "compose.yaml", "deployment.yaml", "inferenceservice.yaml", "quantize.sh"}
+    assert "No file for Ray Serve: Ray Serve LLM runs vLLM" in err and f"{tmp_path}/a/b/launch.sh: sh launch.sh" in err
+    assert (tmp_path / "plan.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_a_folder_that_cannot_be_made_is_said_so(capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    code, _, err = run(capsys, "plan", "--gpu", "H100", "--offline", "--files", str(tmp_path / "file" / "x"))
+    assert code == 2 and "Cannot make the folder" in err and err.count("\n") == 1
+
+
+def test_models_and_gpus(capsys):
+    _, out, _ = run(capsys, "models", "llama-3.1", "8b", "--json")
+    assert any(card["name"] == "meta-llama/Llama-3.1-8B" for card in json.loads(out))
+    _, out, _ = run(capsys, "gpus", "l40")
+    assert "L40S" in out
+    code, out, err = run(capsys, "gpus", "zzzz")
+    assert code == 0 and out == "" and "match" in err
+
+
+def test_estimate_counts_what_it_could_not_answer(capsys, tmp_path):
+    cases, out = tmp_path / "cases.csv", tmp_path / "out.csv"
+    cases.write_text("case,model,gpu\n1,meta-llama/Llama-3.1-8B,H100\n2,meta-llama/Llama-3.1-8B,nope\n")
+    code, text, _ = run(capsys, "estimate", str(cases), "--out", str(out), "--offline")
+    assert code == 0 and text.startswith("2 rows, 1 of them not answered")
+    code, text, _ = run(capsys, "estimate", str(cases), "--out", str(out), "--offline", "--json")
+    assert json.loads(text)["failed"] == 1
+
+
+@pytest.mark.parametrize("arguments, said", [
+    (("plan", "--model", "no/such", "--offline"), "no/such"),
+    (("plan", "--gpu", "H1000"), "H1000"),
+    (("plan", "--concurrency", "many"), "--concurrency"),
+    (("plan", "--concurrency", "0"), "concurrency"),
+    (("plan", "--ttft-ms", "nan"), "ttft"),
+    (("plan", "--gpus", "0"), "0"),
+    (("plan", "--engine", "nope"), "nope"),
+    (("plan", "--csv", "/no/such/folder/x.csv"), "/no/such/folder"),
+    (("estimate", "/no/such/cases.csv", "--out", "x"), "/no/such/cases.csv"),
+    (("nonsense",), "nonsense"),
+    ((), "required"),
+])
+def test_errors_are_one_sentence_and_exit_code_two(capsys, arguments, said):
+    code, out, err = run(capsys, *arguments)
+    assert code == 2 and out == "" and said in err
+    assert len(err.strip().splitlines()) == 1 and "Traceback" not in err
+
+
+def test_as_a_module_without_torch_or_streamlit():
+    """Planning must not pay for the libraries of probing and of the pages."""
+    code = ("import sys; from core.__main__ import main; main(['plan', '--offline', '--gpu', 'H100']);"
+            "sys.exit(10 * ('torch' in sys.modules or 'streamlit' in sys.modules))")
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Deploy ")
+
+
+def test_a_reader_that_leaves_early_is_no_error():
+    done = subprocess.run(f"'{sys.executable}' -m core models --json | head -n 1", shell=True, cwd=ROOT,
+                          capture_output=True, text=True, timeout=60)
+    assert done.stdout == "[\n" and done.stderr == ""

@@ -1,0 +1,130 @@
+"""The Traffic page as a script: what it asks, answers first, works out in the background and refuses."""
+
+import time
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from core.basics.places import ROOT
+
+ROUTER = str(ROOT / "pages" / "router.py")
+
+
+@pytest.fixture
+def app(monkeypatch):
+    """The Traffic page with its defaults, and no Hub to ask."""
+    monkeypatch.setenv("SWEETSPOT_HUB_ENDPOINT", "http://127.0.0.1:9")
+    app = AppTest.from_file(ROUTER, default_timeout=60).run()
+    return app.switch_page("traffic/traffic.py").run()
+
+
+def verdict(app):
+    assert not app.exception
+    assert not app.error, [error.value for error in app.error]
+    return app.header[0].value
+
+
+def set_to(app, kind, key, value):
+    return getattr(app, kind)(key=key).set_value(value).run()
+
+
+def simulated(app, limit_s=60.0):
+    """Starts the whole simulation and waits for its end."""
+    app.button(key="simulate").click().run()
+    deadline = time.monotonic() + limit_s
+    while not any("Every fleet tried" in box.label for box in app.expander):
+        assert time.monotonic() < deadline, "the simulation did not end"
+        time.sleep(0.3)
+        app.run()
+    return app
+
+
+def test_a_first_look_answers_without_a_click(app):
+    assert "40.0 requests/s" in verdict(app)
+    assert "replica" in verdict(app)
+    assert [metric.label for metric in app.metric] == [
+        "TTFT p99", "TPOT p99", "End to end p99", "Goodput", "Output", "KV cache in use", "Longest queue",
+        "Cost per hour", "Cost per month", "Per M output tokens",
+    ]
+    assert len(app.get("vega_lite_chart")) == 2
+    assert any("first look" in text.value for text in app.markdown)
+
+
+def test_the_whole_simulation_adds_the_rest(app):
+    set_to(app, "number_input", "rate", 8.0)
+    set_to(app, "selectbox", "minutes", 1)
+    simulated(app)
+    verdict(app)
+    text = " ".join(element.value for element in app.markdown)
+    assert "requests simulated" in text and "first look" not in text
+    for card in ("What each rate costs", "Autoscaling against a fixed fleet", "Prefill and decode", "What each option"):
+        assert card in text
+    assert len(app.get("vega_lite_chart")) == 4
+
+
+def test_another_question_is_another_answer(app):
+    before = verdict(app)
+    set_to(app, "number_input", "rate", 400.0)
+    assert verdict(app) != before
+    few = verdict(app)
+    set_to(app, "selectbox", "draft", "EAGLE-3 head")
+    assert int(verdict(app).split()[0]) < int(few.split()[0])
+
+
+def test_the_fleet_is_launched_with_its_options(app):
+    set_to(app, "number_input", "rate", 400.0)
+    set_to(app, "selectbox", "draft", "EAGLE-3 head")
+    verdict(app)
+    assert any("Take it away" in text.value for text in app.markdown)
+    assert any(text.value.startswith("##### Launch it: ") and "servers of 1 × H100" in text.value
+               for text in app.markdown)
+    assert '"method": "eagle3"' in app.code[0].value and "--speculative-config" in app.code[0].value
+
+
+def test_too_few_replicas_are_told_how_many_are_missing(app):
+    set_to(app, "number_input", "rate", 400.0)
+    needed = int(verdict(app).split()[0])
+    set_to(app, "number_input", "replicas", 2)
+    assert any(f"{needed - 2} more are needed" in text.value for text in app.markdown)
+
+
+def test_a_free_gpu_is_free(app):
+    set_to(app, "number_input", "price", 0.0)
+    verdict(app)
+    assert [metric.value for metric in app.metric][-3:] == ["$0", "$0", "$0"]
+
+
+def test_a_gpu_without_a_price_still_plans(app):
+    app.selectbox(key="gpu").set_value("Custom GPU").run()
+    set_to(app, "number_input", "ttft", 3000)
+    verdict(app)
+    assert app.metric[-1].delta == "no price listed"
+
+
+@pytest.mark.parametrize(("key", "says", "way"), [
+    ("tpot", "per token", "Accept a TPOT of"), ("ttft", "to its first token", "Accept a TTFT of"),
+])
+def test_targets_no_fleet_can_hold_are_said_so_with_those_that_can(app, key, says, way):
+    set_to(app, "number_input", key, 1 if key == "tpot" else 5)
+    assert verdict(app).startswith("No number of replicas")
+    assert any(says in text.value and "no number of replicas helps" in text.value for text in app.markdown)
+    next(button for button in app.button if button.label.startswith(way)).click().run()
+    assert "hold" in verdict(app) and not verdict(app).startswith("No")
+
+
+def test_a_prompt_found_whole_in_the_cache_is_no_trouble(app):
+    set_to(app, "number_input", "prefix", 100)
+    verdict(app)
+
+
+def test_a_model_that_fits_nowhere_is_said_so(app):
+    app.session_state["model"] = "meta-llama/Llama-3.1-405B"
+    app.selectbox(key="gpu").set_value("L4").run()
+    assert "cannot be served" in verdict(app)
+    assert not app.metric
+
+
+def test_a_trace_is_asked_for(app):
+    set_to(app, "selectbox", "arrivals", "my trace")
+    assert not app.exception
+    assert "arrival_s,input_tokens,output_tokens" in app.info[0].value

@@ -1,0 +1,121 @@
+"""Constants: priors, labels, and that the shipped ones are what the fit finds in the shipped table."""
+
+import json
+
+import numpy as np
+import pytest
+
+from core.calibration import fit
+from core.calibration.published import assumed_kv_format, published
+from core.physics.efficiency import TERMS, Constants, constants, labels, load, operators, rates, spread
+from core.physics.efficiency.labels import compute, kernel, link, memory, release, width
+from core.products import formats, gpus
+from core.reading import catalogue
+from core.terms import Deployment
+
+
+def deployed(gpu: str, weights: str = "bf16", engine: str = "vllm", version: str = "") -> Deployment:
+    return Deployment(
+        gpus.find(gpu), formats.find(weights), formats.find_kv("bf16"), engine=engine, engine_version=version,
+    )
+
+
+def known(gpu: str, found: Constants, **how):
+    spec = catalogue.load("meta-llama/Llama-3.1-8B")
+    assert spec is not None
+    return rates(labels(((spec, deployed(gpu, **how)),)), found)
+
+
+@pytest.fixture(scope="module")
+def optimum():
+    model = fit.Model(fit.problem(published()))
+    return model, fit.fit(model)
+
+
+def test_the_shipped_constants_are_what_the_fit_finds(optimum):
+    model, at = optimum
+    found, shipped = fit.constants(model.problem, at.theta), load()
+    for term in TERMS:
+        assert shipped.common[term.name] == pytest.approx(found.common[term.name], abs=0.02)
+
+
+def test_the_fit_stands_at_an_optimum(optimum):
+    """The Gauss-Newton step that remains is small against the priors."""
+    model, at = optimum
+    step = np.linalg.solve(at.curvature, at.slope)
+    assert np.sqrt(np.mean((step / model.problem.spreads) ** 2)) < 0.1
+
+
+def test_leaving_a_fold_out_forgets_its_labels(optimum):
+    """A GPU seen in one fold only falls back to its parents when that fold is left out."""
+    model, at = optimum
+    problem = model.problem
+    orin = problem.data.fold[problem.row] == problem.data.fold[
+        next(i for i, pair in enumerate(problem.data.cases.which)
+             if problem.data.cases.pairs[pair][1].gpu.name == "Jetson AGX Orin 64GB")
+    ]
+    theta = at.without(orin)
+    own = [i for i, p in enumerate(problem.parameters) if p.level == "gpu" and p.label == "Jetson AGX Orin 64GB"]
+    assert np.allclose(theta[own], 0.0, atol=1e-6)
+
+
+def test_every_constant_has_a_unit_a_source_and_a_spread():
+    document = json.loads(constants.PATH.read_text(encoding="utf-8"))
+    assert set(document["terms"]) == {term.name for term in TERMS}
+    for term in document["terms"].values():
+        assert term["unit"] and term["source"] and term["meaning"]
+        assert 0 < term["spread"] < 1
+
+
+def test_no_constant_belongs_to_a_model_or_a_source():
+    """Levels are hardware, formats and engines."""
+    levels = {level for term in TERMS for level in term.levels}
+    assert levels <= {"memory", "architecture", "tensor", "gpu", "kernel", "multiplied", "engine", "engine_kernel",
+                      "engine_multiplied", "release", "kv", "link", "sparsity", "parallel"}
+
+
+@pytest.mark.parametrize("gpu", ["GeForce RTX 5090", "MI300X", "L4", "Apple M4 Max (40-core)", "Gaudi3"])
+def test_unpublished_gpus_inherit_and_stay_physical(gpu):
+    found = known(gpu, load())
+    for name in ("weights_bandwidth", "matmul_rate", "kv_bandwidth", "attention_rate"):
+        assert 0.05 < getattr(found, name)[0] < 1.0
+    assert 5e-7 < found.kernel_s[0] < 3e-5
+
+
+def test_priors_are_the_operator_tables():
+    """aiconfigurator-core 0.12: weights streamed by a matmul of one row on Hopper reach 0.89 of the peak."""
+    assert known("H100 SXM5 80GB", Constants()).weights_bandwidth[0] == pytest.approx(0.89)
+    assert known("H100 SXM5 80GB", Constants()).matmul_rate[0] == pytest.approx(operators.MATMUL["9.0 16"])
+
+
+def test_labels_know_what_runs_where():
+    h100, a100, m3 = gpus.find("H100 SXM5 80GB"), gpus.find("A100 SXM4 80GB"), gpus.find("Apple M3 Max (40-core)")
+    assert (memory(h100), memory(gpus.find("GeForce RTX 4090")), memory(m3)) == ("hbm", "gddr", "unified")
+    assert [memory(gpus.find(name)) for name in ("MI210", "TPU v5e", "Gaudi3")] == ["hbm"] * 3    # not by bandwidth
+    assert (compute(formats.find("fp8"), h100), compute(formats.find("fp8"), a100)) == ("fp8", "bf16")
+    assert (width(formats.find("fp8"), h100), width(formats.find("fp8"), a100)) == (8, 16)
+    assert kernel(formats.find("fp8"), a100) == "fp8 dequantised"
+    assert kernel(formats.find("awq-int4"), h100) == "int4 dequantised"
+    assert (link(h100, 1), link(h100, 8), link(gpus.find("L40S"), 2)) == ("none", "nvlink 8", "pcie 2")
+    assert link(gpus.find("A100 PCIe 80GB"), 4) == "pcie 4"      # the bridge joins two
+    assert release(deployed("L4", version="0.14", engine="trtllm")) == "trtllm 0.10"
+    assert release(deployed("L4", version="1.0.0rc3", engine="trtllm")) == "trtllm 1"
+
+
+def test_assumed_caches():
+    assert assumed_kv_format("nvfp4", "vllm") == "fp8"
+    assert assumed_kv_format("bf16", "vllm") == "bf16"
+    assert assumed_kv_format("fp8", "llamacpp") == "bf16"
+
+
+def test_spreads_shrink_to_one_and_widen_for_the_unseen():
+    """Half the cases err twice as much: their factor moves there, a kind of one fold hardly."""
+    rng = np.random.default_rng(0)
+    noisy = np.repeat([1.0, 2.0], 400)
+    error, fold = np.abs(rng.normal(0, 0.1 * noisy)), np.arange(800) % 40
+    rows = {level: np.full(800, "same") for level in spread.LEVELS}
+    rows["engine"] = np.where(noisy > 1, "noisy", "calm")
+    learnt = spread.fitted(error, rows, fold)
+    assert 1.5 < learnt.factor("engine", "noisy") / learnt.factor("engine", "calm") < 2.2
+    wider = spread.Spread(learnt.base, learnt.factors, {"engine": 1.7})
+    assert wider.factor("engine", "never seen") == 1.7

@@ -1,0 +1,132 @@
+"""Formats: bits per weight against published layouts, and which kernels exist where."""
+
+import pytest
+
+from core.basics.errors import InputError
+from core.products import formats, gpus
+from core.products.engines import ENGINES, release
+from core.products.engines import find as find_engine
+
+NAMES = [
+    "fp32", "fp16", "bf16", "fp8", "int8", "w8a8-int8", "int4", "awq-int4", "gptq-int4", "nvfp4", "mxfp4", "w4a8",
+    "bnb-int8", "bnb-nf4", "gguf-Q2_K", "gguf-Q3_K_M", "gguf-IQ4_XS", "gguf-Q4_0", "gguf-Q4_K_S", "gguf-Q4_K_M",
+    "gguf-Q5_K_M", "gguf-Q6_K", "gguf-Q8_0",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_name_of_the_command_line_is_known(name):
+    assert formats.find(name.upper()).name == name
+
+
+@pytest.mark.parametrize("name, bits, source", [
+    ("bf16", 16, "bfloat16"),
+    ("fp8", 8 + 32 / 128**2, "deepseek-ai/DeepSeek-V3.2 headers: FP32 scale per 128x128 block, 8.001953"),
+    ("awq-int4", 4.15625, "Qwen/Qwen3-32B-AWQ headers: 4-bit zero and 16-bit scale per 128"),
+    ("int4-g32", 4.5, "moonshotai/Kimi-K2.5 headers: 16-bit scale per 32"),
+    ("mxfp4", 4.25, "openai/gpt-oss-20b headers: 8-bit scale per 32"),
+    ("nvfp4", 4.5, "NVIDIA ModelOpt: FP8 scale per 16"),
+    ("bnb-nf4", 4.5, "arXiv 2305.14314: FP32 absmax per 64"),
+    ("bnb-nf4-dq", 4 + 8 / 64 + 32 / (64 * 256), "arXiv 2305.14314: double quantisation, 4.127"),
+    ("gguf-Q6_K", 6.5625, "ggml-common.h block_q6_K: 210 bytes per 256"),
+    ("gguf-Q8_0", 8.5, "ggml-common.h block_q8_0: 34 bytes per 32"),
+    ("gguf-IQ4_XS", 4.25, "ggml-common.h block_iq4_xs: 136 bytes per 256"),
+])
+def test_bits_per_weight(name, bits, source):
+    assert formats.find(name).bits_per_weight == pytest.approx(bits, abs=1e-3), source
+
+
+def test_group_scales_cost_int4_a_few_percent():
+    """The field's rule of thumb: 16-bit matrices shrink 3.85 times, not 4."""
+    assert 16 / formats.find("int4").bits_per_weight == pytest.approx(3.85, abs=0.005)
+
+
+def test_every_format_has_a_source_and_known_compute():
+    for fmt in formats.FORMATS.values():
+        assert fmt.source and fmt.label
+        assert fmt.compute in {"fp32", "fp16", "bf16", "fp8", "int8", "fp4"}
+        assert fmt.scope in {"all", "linears", "experts", "file"}
+        assert fmt.experts_only == (fmt.scope == "experts")
+
+
+def test_unknown_names_get_one_sentence_with_the_closest():
+    with pytest.raises(InputError, match=r"^'awq4' is no weight format\..*Use one of: fp32, "):
+        formats.find("awq4")
+    with pytest.raises(InputError, match=r"KV cache format.*bf16, fp16, fp8"):
+        formats.find_kv("q9")
+
+
+def refusal(fmt, gpu, engine="vllm"):
+    return formats.unsupported(formats.find(fmt), gpus.find(gpu), engine)
+
+
+@pytest.mark.parametrize("fmt, gpu, engine, words", [
+    ("bf16", "T4", "vllm", "no BF16"),
+    ("bf16", "V100 SXM2 32GB", "vllm", "no BF16"),
+    ("fp8", "A100 SXM4 80GB", "vllm", "no FP8 tensor cores"),
+    ("fp8", "GeForce RTX 3090", "sglang", "Marlin"),
+    ("fp8", "A100 SXM4 80GB", "trtllm", "no FP8 tensor cores"),
+    ("fp8", "T4", "vllm", "no FP8 tensor cores"),
+    ("w8a8-int8", "B300 SXM 288GB", "vllm", "almost no INT8"),
+    ("w8a8-int8", "GB300 (per GPU) 288GB", "sglang", "almost no INT8"),
+    ("w8a8-int8", "B200 SXM 180GB", "vllm", "SM 100"),
+    ("w8a8-int8", "GeForce RTX 5090", "vllm", "SM 100"),
+    ("w8a8-int8", "V100 SXM2 32GB", "vllm", "no INT8 tensor cores"),
+    ("nvfp4", "H100 SXM5 80GB", "vllm", "Blackwell"),
+    ("mxfp8", "H200 SXM 141GB", "vllm", "Blackwell"),
+    ("mxfp4", "T4", "vllm", "Ampere"),
+    ("mxfp4", "A100 SXM4 80GB", "trtllm", "Hopper"),
+    ("w4a8", "A100 SXM4 80GB", "vllm", "no W4A8"),
+    ("gguf-Q4_K_M", "H100 SXM5 80GB", "vllm", "does not load"),
+    ("awq-int4", "MI300X", "vllm", "CUDA only"),
+    ("awq-int4", "Apple M2 Ultra", "vllm", "does not run on Apple"),
+    ("bf16", "MI300X", "trtllm", "does not run on AMD"),
+    ("awq-int4", "H100 SXM5 80GB", "llamacpp", "does not load"),
+    ("gguf-Q4_K_M", "TPU v5p", "llamacpp", "does not run on Google"),
+])
+def test_refusals_say_why(fmt, gpu, engine, words):
+    reason = refusal(fmt, gpu, engine)
+    assert reason and words in reason and reason.endswith(".")
+
+
+@pytest.mark.parametrize("fmt, gpu, engine", [
+    ("bf16", "A100 SXM4 80GB", "vllm"), ("fp8", "L40S", "vllm"), ("fp8", "H100 SXM5 80GB", "trtllm"),
+    ("w8a8-int8", "A100 SXM4 80GB", "vllm"), ("w8a8-int8", "T4", "vllm"), ("w8a8-int8", "H100 SXM5 80GB", "vllm"),
+    ("awq-int4", "T4", "vllm"), ("gptq-int4", "MI300X", "vllm"), ("fp8", "MI300X", "vllm"),
+    ("mxfp4", "A100 SXM4 80GB", "vllm"), ("mxfp4", "H100 SXM5 80GB", "trtllm"), ("nvfp4", "GeForce RTX 5090", "vllm"),
+    ("nvfp4", "B200 SXM 180GB", "trtllm"), ("w4a8", "L40S", "qserve"), ("w4a8", "H200 SXM 141GB", "trtllm"),
+    ("gguf-Q4_K_M", "Apple M2 Ultra", "llamacpp"), ("gguf-Q4_K_M", "Tesla P40", "llamacpp"),
+    ("bnb-nf4", "T4", "hf-eager"), ("fp16", "V100 SXM2 32GB", "vllm"), ("int4-g32", "L40S", "vllm"),
+])
+def test_what_runs_is_not_refused(fmt, gpu, engine):
+    assert refusal(fmt, gpu, engine) is None
+
+
+@pytest.mark.parametrize("kv, gpu, engine, runs", [
+    ("fp8", "H100 SXM5 80GB", "vllm", True), ("fp8", "GeForce RTX 3090", "vllm", True),
+    ("fp8", "A100 SXM4 80GB", "trtllm", False), ("fp8", "T4", "vllm", False), ("bf16", "T4", "vllm", False),
+    ("int4", "L40S", "qserve", True), ("int4", "L40S", "vllm", False), ("int8", "Apple M2 Ultra", "llamacpp", True),
+])
+def test_kv_formats(kv, gpu, engine, runs):
+    """RTX 3090 with an FP8 cache: club-3090 start-up log of vLLM 0.26."""
+    assert (formats.kv_unsupported(formats.find_kv(kv), gpus.find(gpu), engine) is None) == runs
+
+
+def test_some_format_runs_on_every_gpu_with_some_engine():
+    for gpu in gpus.catalogue():
+        reasons = [formats.unsupported(f, gpu, e) for f in formats.FORMATS.values() for e in ENGINES]
+        assert None in reasons, gpu.name
+        assert all(reason is None or reason.endswith(".") for reason in reasons)
+
+
+@pytest.mark.parametrize("text, minor", [
+    ("0.19.0", 19), ("0.6.5", 6.5), ("PR of 2024-12 (v0.6.5 era, V0)", 6.5), ("nightly 2025-09-29 (0.11.0)", 11),
+    ("2025-07", 10), ("2026-07", 24), ("", 99), ("RHAII 3.5.1", 99), ("2026 (ROCm)", 19), ("2025", 8), ("2023-01", 0),
+])
+def test_release_of_a_log(text, minor):
+    assert release(text) == minor
+
+
+def test_engines_by_alias_and_the_rest_is_generic():
+    assert find_engine("Ollama").name == find_engine("llama.cpp").name == "llamacpp"
+    assert find_engine("").name == find_engine("somebody's own").name == "generic"
