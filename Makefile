@@ -18,6 +18,7 @@ test: check
 check: $(VENV)/.tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 accuracy: $(VENV)/.app
 	$(BIN)/python -m core.calibration.accuracy
