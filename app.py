@@ -1,4 +1,4 @@
-"""Starts the app: `streamlit run app.py`."""
+"""The app: `sweetspot app`, or `streamlit run app.py`."""
 
 import streamlit as st
 from starlette.middleware import Middleware

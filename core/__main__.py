@@ -1,4 +1,4 @@
-"""The planner without a browser: `python -m core plan | estimate | probe | quality | models | gpus`.
+"""The command `sweetspot`, or `python -m core`: the planner without a browser, and `sweetspot app` with one.
 
 Answers go to standard output, one sentence per error to standard error with exit code 2.
 """
@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from core import __version__
 from core.answers import advice
 from core.answers.sweep import DEFAULT_ENGINE, DEFAULT_GPU_COUNTS
 from core.basics.errors import InputError, SweetspotError
@@ -20,6 +21,7 @@ from core.delivery.export import deliver, report
 from core.delivery.export.order import order
 from core.losses import speaks_of
 from core.losses.measured import QualityMeasurement, from_json
+from core.machinery import app
 from core.models import ModelSpec
 from core.probe import command as probing
 from core.products import gpus
@@ -56,8 +58,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m core", description="Which precision and batch size to deploy, and why.")
-    commands = parser.add_subparsers(required=True, metavar="plan | estimate | probe | quality | models | gpus")
+    parser = _Parser(prog="sweetspot", description="Which precision and batch size to deploy, and why.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="app | plan | estimate | probe | quality | models | gpus")
+    served = commands.add_parser("app", help="open the app in a browser")
+    served.add_argument("--address", default="localhost", help="who may reach it: 0.0.0.0 is everybody (%(default)s)")
+    served.add_argument("--port", type=int, default=8501, help="(%(default)s)")
+    served.set_defaults(command=_app)
     shared = _Parser(add_help=False)
     shared.add_argument("--json", action="store_true", help="print JSON")
     shared.add_argument("--offline", action="store_true", help="ask nothing of the Hub: bundled and local models only")
@@ -108,6 +115,10 @@ def _plan_arguments(plan: argparse.ArgumentParser) -> None:
     plan.add_argument("--files", type=Path, metavar="DIR", help="write every file that launches the plan")
     plan.add_argument("--report", type=Path, metavar="FILE", help="write the plan as a page to print, HTML")
     plan.set_defaults(command=_plan)
+
+
+def _app(asked: argparse.Namespace) -> None:
+    app.serve(asked.address, asked.port)
 
 
 def _plan(asked: argparse.Namespace) -> None:

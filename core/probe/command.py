@@ -1,4 +1,4 @@
-"""`python -m core probe`: the same measurement without a browser."""
+"""`sweetspot probe`: the same measurement without a browser."""
 
 import argparse
 import sys

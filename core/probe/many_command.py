@@ -1,4 +1,4 @@
-"""`python -m core probe --cluster`: the same probe on many GPUs, one table."""
+"""`sweetspot probe --cluster`: the same probe on many GPUs, one table."""
 
 import argparse
 import json

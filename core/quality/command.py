@@ -1,4 +1,4 @@
-"""`python -m core quality`: the same check without a browser."""
+"""`sweetspot quality`: the same check without a browser."""
 
 import argparse
 import os

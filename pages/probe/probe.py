@@ -44,7 +44,7 @@ def start(spec: ModelSpec, device: str, seconds: float) -> None:
 
 def ask(spec: ModelSpec) -> None:
     """Where to measure, for how long, and the button; or why not."""
-    command = f"python -m core probe --model {spec.name} --out probe.json"
+    command = f"sweetspot probe --model {spec.name} --out probe.json"
     if not devices.is_allowed():
         st.info(OFF, icon=":material/developer_board_off:")
         st.caption(WHAT)

@@ -69,7 +69,7 @@ def choose(spec: ModelSpec) -> None:
     )
     st.caption(
         "One GPU of each host, for as long as set above. A host that dies or has no room loses its row alone. The same "
-        "without a browser: `python -m core probe --cluster`."
+        "without a browser: `sweetspot probe --cluster`."
     )
 
 

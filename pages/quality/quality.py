@@ -37,7 +37,7 @@ def start(spec: ModelSpec, wanted: asked.Asked) -> None:
 
 def ask(spec: ModelSpec) -> None:
     """The form and its button; or why there is none."""
-    command = f"python -m core quality --model {spec.name} --prompts prompts.txt --json > quality.json"
+    command = f"sweetspot quality --model {spec.name} --prompts prompts.txt --json > quality.json"
     if not is_allowed():
         st.info(OFF, icon=":material/lock:")
         st.code(command, language="bash")

@@ -1,13 +1,18 @@
 """The commands as a person types them: answers on standard output, one sentence per error, exit codes."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from core import __version__
 from core.__main__ import main
 from core.basics.places import ROOT
+from tests.conftest import free_port, wait_until_healthy
 
 
 def run(capsys, *arguments):
@@ -110,3 +115,27 @@ def test_a_reader_that_leaves_early_is_no_error():
     done = subprocess.run(f"'{sys.executable}' -m core models --json | head -n 1", shell=True, cwd=ROOT,
                           capture_output=True, text=True, timeout=60)
     assert done.stdout == "[\n" and done.stderr == ""
+
+
+def test_the_command_says_its_version():
+    """As it is installed by `make run` and `make test`."""
+    command = Path(sys.executable).with_name("sweetspot")
+    done = subprocess.run([command, "--version"], capture_output=True, text=True, timeout=60)
+    assert done.stdout == f"sweetspot {__version__}\n", done.stderr
+
+
+def test_the_command_opens_the_app_from_any_folder(tmp_path):
+    """A folder named as ours in the current one is not taken for it; a signal ends the server itself."""
+    (tmp_path / "core").mkdir()
+    (tmp_path / "core" / "__init__.py").write_text("raise ImportError('somebody else')")
+    port = free_port()
+    server = subprocess.Popen(
+        [Path(sys.executable).with_name("sweetspot"), "app", "--port", str(port), "--address", "127.0.0.1"],
+        cwd=tmp_path, env=os.environ | {"STREAMLIT_SERVER_HEADLESS": "true"},
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_until_healthy(f"http://127.0.0.1:{port}", server)
+    finally:
+        server.terminate()
+        assert server.wait(timeout=60) in (0, -signal.SIGTERM)

@@ -1,0 +1,1 @@
+"""The app: what is asked and drawn."""
