@@ -5,9 +5,10 @@ from starlette.middleware import Middleware
 
 from pages import start
 from pages.server.bounds import Bounds
+from pages.server.doors import Doors
 from pages.server.visitors import OwnKey
 
 app = st.App(
-    "pages/router.py", lifespan=start.warm_up, middleware=[Middleware(Bounds), Middleware(OwnKey)],
-    on_script_error=start.explain,
+    "pages/router.py", lifespan=start.warm_up,
+    middleware=[Middleware(Doors), Middleware(Bounds), Middleware(OwnKey)], on_script_error=start.explain,
 )

@@ -215,6 +215,11 @@ def _import() -> None:
     st.toast(f"Added {count:,}.", icon=":material/check:")
 
 
+def broken() -> list[Saved]:
+    """Rows of every other kind that cannot be read: no page uses them, and here they can be deleted."""
+    return [item for kind in Kind if kind is not Kind.PLAN for item in keeping.all_of(kind) if item.broken]
+
+
 def page() -> None:
     st.header("Saved", anchor=False)
     items = keeping.all_of(Kind.PLAN)
@@ -227,7 +232,7 @@ def page() -> None:
                 icon=":material/bookmark:")
         st.page_link(parts.PLAN_PAGE, label="Go to the plan", icon=":material/target:")
     with st.grid(3, min_column_width=320, gap="small"):
-        for item in items:
+        for item in (*items, *broken()):
             card(item)
     compare(items)
     take_away(items)

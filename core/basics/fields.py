@@ -1,7 +1,8 @@
-"""Reading what comes back from a file that a person chose: texts and numbers within bounds, JSON within a size."""
+"""Reading what strangers wrote: JSON within a size and a depth, texts and numbers within bounds."""
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
@@ -9,7 +10,40 @@ from core.basics.errors import InputError
 
 MAX_JSON_BYTES: Final = 4_000_000
 MAX_TEXT: Final = 300
+MAX_DEPTH: Final = 64           # the deepest of our own files has 8 levels, of published configs 9
+_UNWRITABLE: Final = re.compile("[\0\ud800-\udfff]")   # neither a database nor a page takes these
 Read = TypeVar("Read")
+
+
+def json_value(text: str | bytes, *, infinities: bool = False) -> Any:
+    """JSON text as Python values that can be written again anywhere.
+
+    Raises ValueError where it is no JSON, nested deeper than MAX_DEPTH, or holds NULs or half characters, or
+    NaN and Infinity where they are not expected.
+    """
+    try:
+        value = json.loads(text, parse_constant=None if infinities else _no_constant)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    check(value)
+    return value
+
+
+def check(value: object) -> None:
+    """Whether JSON-like values stay within MAX_DEPTH and hold only text that can be written. Raises ValueError."""
+    level, depth = [value], 0
+    while level:
+        if depth > MAX_DEPTH:
+            raise ValueError("it is nested too deeply")
+        below: list[object] = []
+        for one in level:
+            if isinstance(one, str) and _UNWRITABLE.search(one):
+                raise ValueError("a text holds characters that cannot be written")
+            if isinstance(one, Mapping):
+                below += [*one, *one.values()]
+            elif isinstance(one, list | tuple):
+                below += one
+        level, depth = below, depth + 1
 
 
 def document(
@@ -23,9 +57,10 @@ def document(
     if len(text) > MAX_JSON_BYTES:
         raise InputError(f"This file is larger than the {MAX_JSON_BYTES:,} bytes a {what} may have.")
     try:
-        data = json.loads(text, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
-        raise InputError(f"This file is no {what}: it is not JSON.") from None
+        data = json_value(text)
+    except ValueError as error:
+        why = "it is not JSON" if isinstance(error, json.JSONDecodeError) else str(error)
+        raise InputError(f"This file is no {what}: {why}.") from None
     if not isinstance(data, dict) or data.get(mark) != version:
         raise InputError(f"This file is no {what} of this version: export it again from the {page} page.")
     try:
@@ -35,7 +70,7 @@ def document(
 
 
 def _no_constant(name: str) -> float:
-    raise ValueError(name)
+    raise ValueError(f"it holds {name}, which is no number")
 
 
 def _what(error: Exception) -> str:

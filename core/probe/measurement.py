@@ -20,16 +20,27 @@ FALLBACK: Final = " (fallback)"      # ends the name of a kernel that an engine 
 class Quantity(StrEnum):
     """What a point measures."""
 
-    COPY = "copy"                   # size: bytes
-    READ = "read"                   # size: bytes
-    MATMUL = "matmul"               # M, N, K
-    LINEAR = "linear"               # M, N, K in a weight format
-    ATTENTION = "attention"         # decode: batch, context, heads, kv_heads, head_dim
-    EXPERTS = "experts"             # grouped matmul: M, N, K, experts, experts_per_token
-    BLOCK = "block"                 # decode blocks: layers, batch, context
-    HEAD = "head"                   # lm_head and sampling: batch
-    PREFILL = "prefill"             # one block: tokens
-    ALL_REDUCE = "all-reduce"       # size: bytes, gpus
+    COPY = "copy"
+    READ = "read"
+    MATMUL = "matmul"
+    LINEAR = "linear"               # in a weight format
+    ATTENTION = "attention"         # decode
+    EXPERTS = "experts"             # grouped matmul
+    BLOCK = "block"                 # decode blocks
+    HEAD = "head"                   # lm_head and sampling
+    PREFILL = "prefill"             # one block
+    ALL_REDUCE = "all-reduce"
+
+
+# The extents a point of each kind needs.
+DIMENSIONS: Final[Mapping[Quantity, tuple[str, ...]]] = {
+    Quantity.COPY: ("size",), Quantity.READ: ("size",),
+    Quantity.MATMUL: ("M", "N", "K"), Quantity.LINEAR: ("M", "N", "K"),
+    Quantity.ATTENTION: ("batch", "context", "heads", "kv_heads", "head_dim"),
+    Quantity.EXPERTS: ("M", "N", "K", "experts", "experts_per_token"),
+    Quantity.BLOCK: ("layers", "batch", "context"), Quantity.HEAD: ("batch",), Quantity.PREFILL: ("tokens",),
+    Quantity.ALL_REDUCE: ("size", "gpus"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +50,7 @@ class Point:
     quantity: Quantity
     format: str                     # a name of core.products.formats, of a KV format, or of a dtype
     kernel: str                     # what ran, with its version: "torch 2.13.0 _int_mm"
-    shape: Mapping[str, int]        # the numbers named at `Quantity`
+    shape: Mapping[str, int]        # the numbers named in DIMENSIONS
     timing: Timing
     bytes: float                    # moved through memory
     flops: float
@@ -124,10 +135,13 @@ def _measurement(data: Mapping[str, Any]) -> Measurement:
 
 def point_of(data: Mapping[str, Any]) -> Point:
     """A point from its JSON. Raises KeyError, TypeError or ValueError where it is none."""
-    timing = data["timing"]
+    timing, quantity = data["timing"], Quantity(data["quantity"])
+    shape = {clean(k): int(positive(data["shape"], k)) for k in data["shape"]}
+    if missing := [name for name in DIMENSIONS[quantity] if shape.get(name, 0) < 1]:
+        raise ValueError(f"a {quantity} point has no {missing[0]}")
     return Point(
-        quantity=Quantity(data["quantity"]), format=text_of(data, "format"), kernel=text_of(data, "kernel"),
-        shape={clean(k): int(finite(v, "shape")) for k, v in data["shape"].items()},
+        quantity=quantity, format=text_of(data, "format"), kernel=text_of(data, "kernel"),
+        shape=shape,
         timing=Timing(
             median_s=positive(timing, "median_s"), p10_s=positive(timing, "p10_s"), p90_s=positive(timing, "p90_s"),
             samples=int(positive(timing, "samples")), relative_ci=number(timing, "relative_ci"),

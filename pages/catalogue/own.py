@@ -68,6 +68,8 @@ def _gpu_line(item: Saved) -> str:
 
 def _model_line(item: Saved) -> str:
     name = f"**{figures.plain(item.name)}**"
+    if item.broken:
+        return f"{name}  \n:orange[cannot be read: delete it and add it again]"
     try:
         spec = keeping.own_model(item.name)
     except SweetspotError as error:

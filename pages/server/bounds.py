@@ -48,6 +48,22 @@ class Uploads:
         return ""
 
 
+@dataclass
+class Answered:
+    """Passes an answer on and remembers its status."""
+
+    send: Send
+    status: int = 0
+
+    async def __call__(self, message: Message) -> None:
+        self.status = message.get("status", self.status)
+        await self.send(message)
+
+    @property
+    def succeeded(self) -> bool:
+        return 200 <= self.status < 300
+
+
 class Bounds:
     """ASGI middleware around Streamlit's own endpoints."""
 
@@ -66,8 +82,10 @@ class Bounds:
     async def _upload(self, scope: Scope, receive: Receive, send: Send, session: str, file: str) -> None:
         key = (session, file)
         if scope["method"] == "DELETE":
-            await self.app(scope, receive, send)
-            self.uploads.held.pop(key, None)
+            answered = Answered(send)
+            await self.app(scope, receive, answered)
+            if answered.succeeded:          # a DELETE that is refused leaves its file
+                self.uploads.held.pop(key, None)
             return
         if scope["method"] != "PUT":
             await self.app(scope, receive, send)
@@ -83,24 +101,18 @@ class Bounds:
 
     async def _taken(self, scope: Scope, receive: Receive, send: Send, key: tuple[str, str], size: int) -> None:
         """Lets one upload in and gives it its time; what the app refuses is not counted."""
-        status = 0
-
-        async def heard(message: Message) -> None:
-            nonlocal status
-            status = message.get("status", status)
-            await send(message)
-
+        answered = Answered(send)
         self.uploads.held[key] = (size, self.uploads.clock())
         self.uploads.under_way += 1
         try:
             async with asyncio.timeout(UPLOAD_S):
-                await self.app(scope, receive, heard)
+                await self.app(scope, receive, answered)
         except TimeoutError:
-            if not status:
-                await PlainTextResponse("The upload took too long.", 408)(scope, receive, heard)
+            if not answered.status:
+                await PlainTextResponse("The upload took too long.", 408)(scope, receive, answered)
         finally:
             self.uploads.under_way -= 1
-            if not 200 <= status < 300:
+            if not answered.succeeded:
                 self.uploads.held.pop(key, None)
 
 

@@ -9,11 +9,14 @@ from core.terms import Basis, Deployment, Estimate
 
 BADGES = {Basis.MEASURED: "green", Basis.PUBLISHED: "blue", Basis.ESTIMATED: "gray"}
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~<>$:])")
+_LINKED = re.compile(r"(?<=www)(?=\.)|(?<=@)|(?<=://)", re.IGNORECASE)    # where GitHub's autolinks begin ...
+_JOINER = "\N{WORD JOINER}"                                                # ... which nothing visible prevents
 
 
 def plain(text: object) -> str:
-    """Text with nothing in it that Markdown would act on: names come from strangers."""
-    return _MARKDOWN.sub(r"\\\1", str(text))
+    """Text on one line with nothing in it that Markdown would act on: names come from strangers."""
+    one_line = " ".join(str(text).split())
+    return _MARKDOWN.sub(r"\\\1", _LINKED.sub(_JOINER, one_line))
 
 
 def badge(basis: Basis) -> str:

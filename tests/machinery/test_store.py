@@ -18,7 +18,9 @@ import sqlalchemy as sa
 
 from core.basics.errors import InputError, StoreError
 from core.machinery.store import Kind, Store, database_url, open_engine, schema
+from core.machinery.store.engine import transaction
 from core.machinery.store.items import MAX_BODY_BYTES, MAX_SPACE_BYTES
+from core.machinery.store.schema import items
 from tests.postgresql import BINARIES, cluster, empty_database
 
 PLAN = {"model": "meta-llama/Llama-3.1-8B", "gpu": "H100 SXM5 80GB", "concurrency": 16}
@@ -271,7 +273,10 @@ def test_export_comes_back_whole(url, store, opened):
 
 
 @pytest.mark.parametrize("text", [
-    "", "[]", "{}", "[" * 100_000, '{"sweetspot_export": 2, "items": []}', '{"sweetspot_export": 1, "items": [3]}',
+    "", "[]", "{}", "[" * 100_000, '{"sweetspot_export": 1, "items": [' + "[" * 64 + "]" * 64 + "]}",
+    json.dumps({"sweetspot_export": 1, "items": [{"kind": "gpu", "name": "\ud800x", "body": {}}]}),
+    json.dumps({"sweetspot_export": 1, "items": [{"kind": "gpu", "name": "a\0b", "body": {}}]}),
+    '{"sweetspot_export": 2, "items": []}', '{"sweetspot_export": 1, "items": [3]}',
     '{"sweetspot_export": 1, "items": [{"kind": "virus", "name": "x", "body": {}}]}',
     json.dumps({"sweetspot_export": 1, "items": [
         {"kind": "plan", "name": "good", "body": {}}, {"kind": "plan", "name": "", "body": {}},
@@ -281,6 +286,33 @@ def test_a_bad_import_changes_nothing(store, text):
     with pytest.raises(InputError):
         store.load(text)
     assert store.all(Kind.PLAN) == ()
+
+
+def nested(depth):
+    body = 1
+    for _ in range(depth):
+        body = {"a": body}
+    return body
+
+
+def test_a_body_too_deep_is_refused_and_one_in_the_database_is_broken_not_fatal(store, url):
+    """977 levels pass a shallow stack's JSON reader and break every page that reads them with a deeper one."""
+    with pytest.raises(InputError, match="nested too deeply"):
+        store.save(Kind.GPU, "deep", nested(977))
+    kept = store.save(Kind.GPU, "card", {"memory_gib": 24})
+    with transaction(open_engine(url)) as connection:
+        connection.execute(items.update().values(body='{"a":' * 977 + "1" + "}" * 977))
+    (row,) = store.all(Kind.GPU)
+    assert row.broken and row.body == {} and row.name == "card"
+    assert json.loads(store.export())["items"] == []
+    store.delete(row)
+    assert store.all(Kind.GPU) == () and kept.id == row.id
+
+
+def test_a_full_database_takes_no_more(store, monkeypatch):
+    monkeypatch.setattr("core.machinery.store.items.MAX_DATABASE_BYTES", 10_000)
+    with pytest.raises(StoreError, match="storage is full"):
+        store.save(Kind.PLAN, "plan", {})
 
 
 def test_a_space_is_full_at_its_bound(store):

@@ -5,11 +5,13 @@ import logging
 import sqlite3
 import time
 from pathlib import Path
+from urllib.parse import quote
 
 import httpx
 import pytest
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.testing.v1 import AppTest
+from websockets.exceptions import InvalidStatus
 
 from core.basics.errors import InputError
 from core.machinery.jobs import MAX_WAITING, Jobs
@@ -209,11 +211,14 @@ def test_uploads_need_their_xsrf_token_and_stay_within_size_and_count(public_app
                                      content=iter([b"x"]), headers=said).status_code
                 many = [put(client, public_app.url, session, f"f{n}", b"x", **said).status_code
                         for n in range(bounds.FILES_PER_SESSION + 2)]
-            return without, stranger, large, chunked, many
+                refused = client.delete(f"{public_app.url}/_stcore/upload_file/{session}/f0").status_code
+                again = put(client, public_app.url, session, "g", b"x", **said).status_code
+            return without, stranger, large, chunked, many, refused, again
 
-    without, stranger, large, chunked, many = finish(attack())
+    without, stranger, large, chunked, many, refused, again = finish(attack())
     assert (without, stranger, large, chunked) == (403, 400, 413, 411)
     assert many == [204] * bounds.FILES_PER_SESSION + [429] * 2
+    assert (refused, again) == (403, 429)               # a DELETE without its token leaves the file, and its count
 
 
 def scope_of(path, length):
@@ -245,6 +250,57 @@ def test_uploads_of_all_visitors_together_are_bounded():
     assert "Too much" in bounds.Uploads(held={("s", "f"): (50 * MIB, 0.0)}, clock=lambda: 1.0).refusal("s", 20 * MIB)
     uploads.clock = lambda: bounds.KEPT_S + 1
     assert uploads.refusal("one more", 20 * MIB) == ""
+
+
+# -- hosts, origins, headers ------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def local_app():
+    with serve(SWEETSPOT_PUBLIC="0", SWEETSPOT_HOSTS="planner.example") as app:
+        yield app
+
+
+@pytest.mark.parametrize(("host", "status"), [
+    ("evil.example:8642", 403), ("", 403), ("10.0.0.1", 403),
+    ("localhost:1", 200), ("127.0.0.2", 200), ("[::1]:1", 200),
+    ("planner.example", 200),
+])
+def test_a_server_of_this_machine_answers_to_its_own_names(local_app, host, status):
+    """DNS rebinding: a page of evil.example whose name now leads to 127.0.0.1."""
+    assert httpx.get(local_app.url, headers={"Host": host}).status_code == status
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "http://127.0.0.1:9999", "null"])
+def test_pages_of_others_may_not_speak_to_it(local_app, origin):
+    async def speaks():
+        async with Visitor(local_app.url, headers={"Origin": origin}) as visitor:
+            await visitor.run()
+
+    with pytest.raises(InvalidStatus, match="403"):
+        finish(speaks())
+
+
+def test_metrics_are_not_for_strangers(public_app, local_app):
+    assert httpx.get(f"{public_app.url}/_stcore/metrics").status_code == 404
+    assert httpx.get(f"{local_app.url}/_stcore/metrics").status_code == 200
+
+
+def test_every_answer_says_what_a_browser_may_do_with_it(public_app):
+    for path in ("/", "/_stcore/health", "/nowhere"):
+        said = httpx.get(public_app.url + path).headers
+        assert "frame-ancestors 'self'" in said["content-security-policy"]
+        assert said["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("name", [
+    "see http://evil.example/x", "www.evil.example/x", "evil@evil.example", "HTTPS://evil.example", "a\n- b\n\n---",
+])
+def test_no_link_list_or_rule_is_made_of_a_strangers_text(public_app, page, name):
+    """Drawn by Streamlit's own Markdown in a browser."""
+    page.goto(f"{public_app.url}/?model={quote(name)}")
+    page.get_by_test_id("stAlert").first.wait_for()
+    assert page.locator("[data-testid=stAlert] :is(a, li, hr)").count() == 0
 
 
 # -- messages ---------------------------------------------------------------------------------------

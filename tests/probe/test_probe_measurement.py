@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from core.basics.errors import InputError
 from core.probe.clock import ProcessorClock
 from core.probe.fit import DecodeStep, FullModel, ceilings, crossings, extrapolate, line
-from core.probe.measurement import Conditions, Measurement, Point, Quantity, from_json, to_json
+from core.probe.measurement import DIMENSIONS, Conditions, Measurement, Point, Quantity, from_json, to_json
 from core.probe.timing import BLOCK, MAX_SAMPLES, Stop, Timing, settle
 
 
@@ -188,7 +188,7 @@ def edited(**changes):
 
 @pytest.mark.parametrize("text, says", [
     ("", "not JSON"),
-    ("[" * 200_000, "not JSON"),
+    ("[" * 200_000, "nested too deeply"),
     ('{"sweetspot_measurement": 9}', "this version"),
     ('{"sweetspot_measurement": 1}', "is missing"),
     (edited(points=[]), "points"),
@@ -196,7 +196,7 @@ def edited(**changes):
     (edited(device="x" * 1000), "longer than"),
     (edited(seconds=-1), "negative"),
     (edited(seconds="fast"), "not a number"),
-    (edited(seconds=float("nan")), "not JSON"),
+    (edited(seconds=float("nan")), "no number"),
     ("x" * 4_000_001, "larger than"),
 ])
 def test_a_bad_file_is_refused_in_one_sentence(text, says):
@@ -218,3 +218,13 @@ def test_any_replaced_part_is_read_or_refused(key, value):
         assert from_json(edited(**{key: value})).device == "NVIDIA H200"
     except InputError as error:
         assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize(("quantity", "dimension"), [(q, name) for q, names in DIMENSIONS.items() for name in names])
+def test_a_point_without_one_of_its_extents_is_refused(quantity, dimension):
+    whole = dict.fromkeys(DIMENSIONS[quantity], 4)
+    one = measurement([point(quantity, "bf16", 1e-3, moved=4e9, **whole)])
+    assert from_json(to_json(one)) == one
+    for broken in ({name: 4 for name in whole if name != dimension}, whole | {dimension: 0}):
+        with pytest.raises(InputError, match=dimension):
+            from_json(to_json(measurement([point(quantity, "bf16", 1e-3, moved=4e9, **broken)])))

@@ -1,6 +1,8 @@
 """The Hub client against a loopback stand-in: what it reads, what it asks for, and what it says when refused."""
 
 import hashlib
+import json
+import os
 import socket
 import time
 import tracemalloc
@@ -24,6 +26,7 @@ from core.basics.errors import (
 )
 from core.reading import hub
 from core.reading.catalogue import DEFAULT_MODEL
+from core.reading.hub.cache import Shelf, make_room
 from tests.hub_server import (
     HubServer,
     Repo,
@@ -105,6 +108,43 @@ def test_shards_under_unusual_names_come_from_the_index():
     with HubServer({"org/model": repo}) as server:
         spec = hub.resolve("org/model", endpoint=server.url)
         assert spec.shipped.stored_bytes == 2 * spec.total_params
+
+
+@pytest.mark.parametrize("value", [["weights_a.safetensors"], {"a": 1}, None, 7])
+def test_an_index_of_something_else_lists_no_shards(value):
+    index = json.dumps({"weight_map": {"model.embed_tokens.weight": value}}).encode()
+    repo = Repo(CONFIG, {"weights_a.safetensors": TENSORS}, files={"model.safetensors.index.json": index})
+    with HubServer({"org/model": repo}) as server:
+        assert hub.resolve("org/model", endpoint=server.url).shipped is None
+
+
+@pytest.mark.parametrize("sharded_names", [("model.safetensors",), ("model-00001-of-00002.safetensors",
+                                                                    "model-00002-of-00002.safetensors")])
+def test_headers_are_used_where_nothing_can_be_kept(monkeypatch, sharded_names):
+    monkeypatch.setenv("SWEETSPOT_DATA", "/dev/null/x")
+    names = list(TENSORS)
+    parts = {file: {name: TENSORS[name] for name in names[i::len(sharded_names)]}
+             for i, file in enumerate(sharded_names)}
+    with HubServer({"org/model": Repo(CONFIG, parts)}) as server:
+        spec = hub.resolve("org/model", endpoint=server.url)
+        assert spec.shipped.stored_bytes == 2 * spec.total_params
+
+
+def test_the_shelf_is_bounded(tmp_path):
+    shelf = Shelf(tmp_path / "repository")
+    for n in range(10):
+        shelf.keep(b"x" * 1000, f"file {n}")
+        os.utime(shelf.folder / f"file%20{n}_", (n, n))
+    make_room(tmp_path, max_bytes=8_000)
+    assert [n for n in range(10) if shelf.read(f"file {n}")] == [4, 5, 6, 7, 8, 9]      # a quarter of 8,000 is free
+    make_room(tmp_path, max_bytes=8_000)
+    assert shelf.read("file 4")
+
+
+def test_half_a_character_in_a_config_is_refused():
+    repo = Repo(CONFIG | {"model_type": "\ud800x"})
+    with HubServer({"org/model": repo}) as server, pytest.raises(ConfigInvalid, match="cannot be written"):
+        hub.resolve("org/model", endpoint=server.url)
 
 
 def test_a_long_header_takes_a_second_range():

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
@@ -85,6 +85,15 @@ def transaction(engine: Engine) -> Iterator[Connection]:
             yield connection
     except SQLAlchemyError as error:
         raise StoreError(_sentence(error)) from None
+
+
+def database_bytes(connection: Connection) -> int:
+    """Size of the whole database [B]: SQLite's pages, PostgreSQL's own count."""
+    if connection.dialect.name == "sqlite":
+        pages, page_bytes = (connection.execute(text(f"PRAGMA {name}")).scalar_one()
+                             for name in ("page_count", "page_size"))
+        return int(pages) * int(page_bytes)
+    return int(connection.execute(text("SELECT pg_database_size(current_database())")).scalar_one())
 
 
 def _sentence(error: SQLAlchemyError) -> str:

@@ -11,13 +11,15 @@ from uuid import uuid4
 from sqlalchemy import Engine, RowMapping, func, select
 
 from core.basics.errors import InputError, StoreError
-from core.machinery.store.engine import prepare, transaction
+from core.basics.fields import check, json_value
+from core.machinery.store.engine import database_bytes, prepare, transaction
 from core.machinery.store.schema import items, migrate
 
 MAX_BODY_BYTES: Final = 1_000_000
 MAX_NAME: Final = 200
 MAX_ITEMS: Final = 2_000            # of one space, deleted ones included: with the next line it bounds what a
 MAX_SPACE_BYTES: Final = 20_000_000  # visitor can fill a public host with
+MAX_DATABASE_BYTES: Final = 2_000_000_000   # of all spaces together: a visitor may have any number of cookies
 EXPORT_VERSION: Final = 1
 
 
@@ -42,6 +44,7 @@ class Saved:
     revision: int
     created_s: float
     updated_s: float
+    broken: bool = False            # the body in the database cannot be read; `body` is then empty
 
 
 class Store:
@@ -106,6 +109,7 @@ class Store:
             {"kind": item.kind.value, "name": item.name, "body": item.body}
             for kind in Kind
             for item in self.all(kind)
+            if not item.broken
         ]
         return json.dumps({"sweetspot_export": EXPORT_VERSION, "items": kept}, indent=2)
 
@@ -127,6 +131,8 @@ class Store:
         taken = select(func.count(), lengths).select_from(items).where(items.c.space == self._space)
         size = sum(len(str(row["body"])) for row in rows)
         with transaction(self._engine) as connection:
+            if database_bytes(connection) + size > MAX_DATABASE_BYTES:
+                raise StoreError("The server's storage is full: nothing was saved. Tell its administrator.")
             count, bytes_taken = connection.execute(taken).one()
             if count + len(rows) > MAX_ITEMS or bytes_taken + size > MAX_SPACE_BYTES:
                 raise StoreError(
@@ -152,6 +158,10 @@ class Store:
 
 def _name(name: str) -> str:
     clean = " ".join(name.split())
+    try:
+        check(clean)
+    except ValueError:
+        raise InputError("This name holds characters that cannot be written: type it again.") from None
     if not clean or len(clean) > MAX_NAME:
         raise InputError(f"A name has 1 to {MAX_NAME} characters; this one has {len(clean)}.")
     return clean
@@ -159,26 +169,39 @@ def _name(name: str) -> str:
 
 def _encoded(body: Mapping[str, Any]) -> str:
     try:
+        check(body)
         encoded = json.dumps(body, allow_nan=False, sort_keys=True)
-    except (TypeError, ValueError):
-        raise InputError("This cannot be kept: it holds something that is neither text nor a number.") from None
+    except (TypeError, ValueError) as error:
+        why = error if "nested" in str(error) else "it holds something that is neither text nor a number"
+        raise InputError(f"This cannot be kept: {why}.") from None
     if len(encoded.encode()) > MAX_BODY_BYTES:
         raise InputError(f"This is too large to keep: at most {MAX_BODY_BYTES:,} bytes.")
     return encoded
 
 
 def _saved(row: RowMapping | Mapping[str, Any]) -> Saved:
+    body = _decoded(row["body"])
     return Saved(
-        id=row["id"], kind=Kind(row["kind"]), name=row["name"], body=json.loads(row["body"]), revision=row["revision"],
-        created_s=row["created_s"], updated_s=row["updated_s"],
+        id=row["id"], kind=Kind(row["kind"]), name=row["name"], body=body or {}, revision=row["revision"],
+        created_s=row["created_s"], updated_s=row["updated_s"], broken=body is None,
     )
+
+
+def _decoded(text: str) -> Mapping[str, Any] | None:
+    """A body as it was kept; None for one that another program wrote, or an older version let in."""
+    try:
+        body = json_value(text)
+    except ValueError:
+        return None
+    return body if isinstance(body, dict) else None
 
 
 def _export_items(text: str) -> list[Any]:
     try:
-        data = json.loads(text)
-    except (ValueError, RecursionError):
-        raise InputError("This file is no Sweetspot export: it is not JSON.") from None
+        data = json_value(text)
+    except ValueError as error:
+        why = "it is not JSON" if isinstance(error, json.JSONDecodeError) else str(error)
+        raise InputError(f"This file is no Sweetspot export: {why}.") from None
     known = isinstance(data, dict) and data.get("sweetspot_export") == EXPORT_VERSION
     if not known or not isinstance(data.get("items"), list):
         raise InputError("This file is no Sweetspot export of this version: export it again from the Saved page.")

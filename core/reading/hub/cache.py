@@ -6,8 +6,11 @@ A revision is a commit, so what is kept under it never goes stale; only which co
 import contextlib
 import hashlib
 import os
+import stat
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,6 +19,8 @@ from urllib.parse import quote
 from core.basics.settings import data_folder
 
 MAIN_IS_FRESH_S: Final = 600.0   # for so long `main` is taken to be the commit it was
+MAX_BYTES: Final = 256_000_000   # of everything kept: about 60 of the largest configs, or 1,000 usual models
+_sweep: Final = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,3 +61,34 @@ class Shelf:
             except OSError:
                 Path(name).unlink(missing_ok=True)
                 raise
+            make_room(data_folder() / "hub")
+
+
+def make_room(folder: Path, max_bytes: int = MAX_BYTES) -> None:
+    """Removes the files written longest ago until a quarter is free, once there are more than `max_bytes`.
+
+    What is removed is asked of the Hub again. One sweep at a time; a file that another process removed is no error.
+    """
+    if not _sweep.acquire(blocking=False):
+        return
+    try:
+        kept = sorted(_sizes(folder))
+        taken = sum(size for _, size, _ in kept)
+        if taken <= max_bytes:
+            return
+        for _, size, path in kept:
+            if taken <= 0.75 * max_bytes:
+                return
+            path.unlink(missing_ok=True)
+            taken -= size
+    finally:
+        _sweep.release()
+
+
+def _sizes(folder: Path) -> Iterator[tuple[float, int, Path]]:
+    """When each file was written [s since the epoch], its size [B], its path."""
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):
+            told = path.stat()
+            if stat.S_ISREG(told.st_mode):
+                yield told.st_mtime, told.st_size, path

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from core.basics.errors import ConfigInvalid, ModelNotFound
+from core.basics.fields import json_value
 
 CONFIG_MAX_BYTES: Final = 4_000_000   # the largest seen is 3.1 MB: nvidia/MiniMax-M3-NVFP4, 22,422 named layers
 _SHARD: Final = re.compile(r"(model|consolidated)[^/]*?-?(\d{5})-of-(\d{5})\.safetensors")
@@ -16,11 +17,11 @@ _USUAL_GGUF: Final = ("Q4_K_M", "Q4_K_S", "Q4_0", "Q8_0")   # llama.cpp takes Q4
 def json_object(body: bytes, subject: str) -> dict[str, object]:
     """The JSON object in a file. Raises: ConfigInvalid when it is none."""
     try:
-        content = json.loads(body)
-    except RecursionError:
-        raise ConfigInvalid(f"{subject} is nested too deeply. Fix the file, or pick another model.") from None
-    except ValueError:
-        raise ConfigInvalid(f"{subject} is not valid JSON. Fix the file, or pick another model.") from None
+        content = json_value(body, infinities=True)      # Mamba-2: "time_step_limit": [0.0, Infinity]
+    except ValueError as error:
+        readable = not isinstance(error, json.JSONDecodeError | UnicodeDecodeError)
+        why = f"cannot be used: {error}" if readable else "is not valid JSON"
+        raise ConfigInvalid(f"{subject} {why}. Fix the file, or pick another model.") from None
     if not isinstance(content, dict):
         raise ConfigInvalid(f"{subject} holds no JSON object. Fix the file, or pick another model.")
     return content

@@ -66,8 +66,11 @@ def _config(file: Path, name: str, weights: tuple[str, ...]) -> ModelSpec:
 
 
 def _json(file: Path) -> dict[str, object]:
-    if file.stat().st_size > CONFIG_MAX_BYTES:
+    size = file.stat().st_size
+    if size > CONFIG_MAX_BYTES:
         raise ConfigInvalid(f"{file.name} is larger than {CONFIG_MAX_BYTES / 1e6:.0f} MB; no model configuration is.")
+    if size == 0:           # a file of /proc or /sys says so too, and reading one may wait for ever
+        raise ConfigInvalid(f"{file.name} is empty. Download it again.")
     return json_object(file.read_bytes(), file.name)
 
 

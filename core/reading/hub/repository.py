@@ -55,14 +55,14 @@ class Repository:
         files = safetensors_files(self.files)
         if not files and INDEX in self.files:
             files = self._indexed()
-        missing = [file for file in files if self._kept(file) is None]
-        if len(missing) > 1 and INDEX in self.files:
-            self._read_at_once()
-            missing = [file for file in files if self._kept(file) is None]
+        rows = {file: kept for file in files if (kept := self._kept(file)) is not None}
+        if len(files) - len(rows) > 1 and INDEX in self.files:
+            rows = self._read_at_once() | rows
+        missing = [file for file in files if file not in rows]
         if missing:
             with ThreadPoolExecutor(_WORKERS) as pool:
-                list(pool.map(self._read_header, missing))
-        return merged(rows for file in files if (rows := self._kept(file)) is not None)
+                rows |= dict(zip(missing, pool.map(self._read_header, missing), strict=True))
+        return merged(rows[file] for file in files)
 
     def gguf(self, file: str) -> Gguf:
         """Metadata and tensors of a GGUF file. Reads the header only."""
@@ -104,18 +104,19 @@ class Repository:
     def _keep(self, file: str, rows: Sequence[Tensors]) -> None:
         self.shelf.keep(json.dumps(rows).encode(), self.sha, f"{file}.header")
 
-    def _read_at_once(self) -> None:
-        """Every shard's header in one answer; a Hub without it, or too much of it, is no error."""
+    def _read_at_once(self) -> dict[str, tuple[Tensors, ...]]:
+        """Every shard's header in one answer; none from a Hub without it, or where it is too much."""
         path = f"/api/models/{self.name}/safetensors-metadata/{INDEX}"
         try:
             body = self._online().get(path, subject=f"'{self.name}'", max_bytes=_SHARDS_MAX_BYTES).body
             shards = read_headers(body, f"'{self.name}'")
         except (OversizeReply, ModelError, HubUnreachable):
-            return
+            return {}
         for file, rows in shards.items():
             self._keep(file, rows)
+        return dict(shards)
 
-    def _read_header(self, file: str) -> None:
+    def _read_header(self, file: str) -> tuple[Tensors, ...]:
         client, path, subject = self._online(), self._path(file), self._subject(file)
         first = client.get_range(path, 0, _FIRST_READ, subject=subject)
         length = header_bytes(first.body, subject, first.file_bytes)
@@ -125,14 +126,16 @@ class Repository:
         if len(header) < length:
             raise CheckpointInvalid(f"{subject} ends inside its header; the upload is damaged.")
         data_bytes = None if first.file_bytes is None else first.file_bytes - LENGTH_BYTES - length
-        self._keep(file, read_header(header, subject, data_bytes))
+        rows = read_header(header, subject, data_bytes)
+        self._keep(file, rows)
+        return rows
 
     def _indexed(self) -> tuple[str, ...]:
         """Shards under unusual names, as the index lists them."""
         body = self._online().get(self._path(INDEX), subject=self._subject(INDEX), max_bytes=_INDEX_MAX_BYTES).body
         weight_map = json_object(body, self._subject(INDEX)).get("weight_map")
-        named = set(weight_map.values()) if isinstance(weight_map, dict) else set()
-        return tuple(sorted(file for file in named & set(self.files) if isinstance(file, str)))
+        named = weight_map.values() if isinstance(weight_map, dict) else ()
+        return tuple(sorted({file for file in named if isinstance(file, str)} & set(self.files)))
 
 
 def opened(name: str, client: Client | None, shelf: Shelf, *, trusts_disk: bool) -> Repository:
