@@ -42,9 +42,9 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; the exit code."""
-    asked = _parser().parse_args(arguments)
-    command: Callable[[argparse.Namespace], None] = asked.command
     try:
+        asked = _parser().parse_args(arguments)
+        command: Callable[[argparse.Namespace], None] = asked.command
         command(asked)
         sys.stdout.flush()
     except SweetspotError as error:

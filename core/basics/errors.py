@@ -26,6 +26,10 @@ class InputError(SweetspotError):
     """A value outside what it may be; the message names the value and the range."""
 
 
+class TableError(SweetspotError):
+    """A bundled table is wrong; the message names file, line and column."""
+
+
 class ModelError(SweetspotError):
     """The model cannot be planned."""
 

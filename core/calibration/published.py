@@ -1,16 +1,15 @@
 """Published end-to-end figures: assets/published.csv as cases with what was measured."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final
+from typing import Annotated, Final, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from core.basics import tables
 from core.basics.errors import ModelNotFound
-from core.basics.places import ASSETS
+from core.basics.tables import Note, Within
 from core.models import ModelSpec
 from core.physics import memory
 from core.physics.efficiency.labels import Pair
@@ -19,8 +18,36 @@ from core.products import formats, gpus
 from core.reading import catalogue
 from core.terms import Deployment
 
-PATH: Final = ASSETS / "published.csv"
 METRICS: Final = ("ttft", "tpot", "throughput")
+
+
+Degree: TypeAlias = Annotated[int, Within(1, 1024)]
+Tokens: TypeAlias = Annotated[float, Within(1, 10_000_000)]
+Milliseconds: TypeAlias = Annotated[float, Within(0.001, 10_000_000)]
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One published measurement: a row of assets/published.csv."""
+
+    source: str
+    model: str
+    gpu: str
+    tp: Degree
+    pp: Degree
+    ep: Degree
+    dp: Degree
+    weights: str
+    kv_cache: Note             # empty: not stated
+    engine: str
+    engine_version: Note
+    mode: Literal["static", "serving"]
+    concurrency: Annotated[float, Within(1, 1_000_000)] | None     # empty: maximum load
+    input_tokens: Tokens
+    output_tokens: Tokens
+    ttft_ms: Milliseconds | None
+    tpot_ms: Milliseconds | None
+    output_tokens_per_s_per_gpu: Annotated[float, Within(0.001, 10_000_000)] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,36 +79,35 @@ def assumed_kv_format(weights: str, engine: str) -> str:
     return "fp8" if tuned else "bf16"
 
 
-def published(path: Path = PATH) -> Published:
+def published() -> Published:
     """Read the table.
 
     Raises: ModelNotFound when a model of the table is not in the catalogue.
     """
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    pairs: dict[tuple[str, ...], int] = {}
+    rows = tables.read("published.csv", Figure)
+    pairs: dict[tuple[object, ...], int] = {}
     which, built = [], []
     for row in rows:
-        key = tuple(row[name] for name in _PAIR)
+        key = tuple(getattr(row, name) for name in _PAIR)
         if key not in pairs:
             pairs[key] = len(pairs)
             built.append(_pair(row))
         which.append(pairs[key])
 
     def column(name: str, scale: float = 1.0) -> Floats:
-        return np.array([float(row[name]) * scale if row[name] else np.nan for row in rows])
+        return np.array([np.nan if (value := getattr(row, name)) is None else value * scale for row in rows])
 
     cases = Cases(
-        pairs=tuple(built), which=np.array(which, np.intp), static=np.array([row["mode"] == "static" for row in rows]),
+        pairs=tuple(built), which=np.array(which, np.intp), static=np.array([row.mode == "static" for row in rows]),
         concurrency=column("concurrency"), input_tokens=column("input_tokens"), output_tokens=column("output_tokens"),
         kv_tokens=np.array([memory.footprint(*pair).kv_tokens for pair in built]),
     )
     shape = [architecture(built[i][0]) for i in which]
     return Published(
         cases, column("ttft_ms", 1e-3), column("tpot_ms", 1e-3), column("output_tokens_per_s_per_gpu"),
-        np.array([row["source"] for row in rows]),
-        _numbered([f"{row['source']}|{s}|{row['gpu']}" for row, s in zip(rows, shape, strict=True)]),
-        _numbered([f"{s}|{row['gpu']}" for row, s in zip(rows, shape, strict=True)]),
+        np.array([row.source for row in rows]),
+        _numbered([f"{row.source}|{s}|{row.gpu}" for row, s in zip(rows, shape, strict=True)]),
+        _numbered([f"{s}|{row.gpu}" for row, s in zip(rows, shape, strict=True)]),
     )
 
 
@@ -93,16 +119,15 @@ def architecture(spec: ModelSpec) -> str:
     return f"{spec.family} {spec.n_layers} x {spec.hidden_size} {spec.text_params / 1e9:.1f}B"
 
 
-def _pair(row: dict[str, str]) -> Pair:
-    spec = catalogue.load(row["model"])
+def _pair(row: Figure) -> Pair:
+    spec = catalogue.load(row.model)
     if spec is None:
-        raise ModelNotFound(f"No '{row['model']}' in the bundled catalogue: add it before fitting.")
+        raise ModelNotFound(f"No '{row.model}' in the bundled catalogue: add it before fitting.")
     deployment = Deployment(
-        gpu=gpus.find(row["gpu"]),
-        weights=formats.find(row["weights"]),
-        kv_cache=formats.find_kv(row["kv_cache"] or assumed_kv_format(row["weights"], row["engine"])),
-        tp=int(row["tp"]), pp=int(row["pp"]), ep=int(row["ep"]), dp=int(row["dp"]),
-        engine=row["engine"], engine_version=row["engine_version"],
+        gpu=gpus.find(row.gpu),
+        weights=formats.find(row.weights),
+        kv_cache=formats.find_kv(row.kv_cache or assumed_kv_format(row.weights, row.engine)),
+        tp=row.tp, pp=row.pp, ep=row.ep, dp=row.dp, engine=row.engine, engine_version=row.engine_version,
     )
     return spec, deployment
 

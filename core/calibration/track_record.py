@@ -7,16 +7,18 @@ saw that architecture on that GPU, and by the fit that is shipped. Its first lin
 import csv
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from core.basics import tables
 from core.basics.places import ASSETS
+from core.basics.tables import Reads
 
 Floats: TypeAlias = NDArray[np.float64]
 Names: TypeAlias = NDArray[np.str_]
@@ -25,8 +27,25 @@ PATH: Final = ASSETS / "accuracy.csv"
 PUBLISHED: Final = ASSETS / "published.csv"
 METRICS: Final = ("tpot", "ttft", "throughput")
 KINDS: Final = ("gpu", "weights", "engine")        # what errors are told apart by
-_COLUMNS: Final = ("metric", "measured", "predicted", "in_sample", "gpu", "weights", "engine", "model", "source")
 _RANGE: Final = 0.8                                # share of the cases that a range is to hold
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One estimate of one published figure: a row of assets/accuracy.csv."""
+
+    metric: Literal["tpot", "ttft", "throughput"]
+    measured: float              # [s] or [output tokens/s per GPU]
+    predicted: Annotated[float, Reads(float, "a number or nan")]     # cross-validated; nan where not answered
+    in_sample: Annotated[float, Reads(float, "a number or nan")]
+    gpu: str
+    weights: str
+    engine: str
+    model: str
+    source: str
+
+
+_COLUMNS: Final = tuple(column.name for column in fields(Point))
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,17 +165,15 @@ def read(path: Path = PATH) -> TrackRecord:
     """The track record that is shipped."""
     with path.open(encoding="utf-8", newline="") as file:
         head = json.loads(file.readline().removeprefix("# "))
-        columns = list(zip(*csv.reader(file), strict=True))
-    table = {name: np.array(values) for (name, *values) in columns}
+    rows = tables.read(path, Point)
     return TrackRecord(
-        {metric: _points(metric, {name: column[table["metric"] == metric] for name, column in table.items()})
-         for metric in METRICS},
+        {metric: _points(metric, [row for row in rows if row.metric == metric]) for metric in METRICS},
         float(head["format_ratio"]), str(head["published_sha256"]), head.get("coverage", {}), head.get("regret", {}),
         {where: {metric: Errors(*found) for metric, found in by_metric.items()}
          for where, by_metric in head.get("anchored", {}).items()},
     )
 
 
-def _points(metric: str, table: Mapping[str, Names]) -> Points:
-    measured, predicted, in_sample = (table[name].astype(np.float64) for name in _COLUMNS[1:4])
-    return Points(metric, measured, predicted, in_sample, *(table[name] for name in _COLUMNS[4:]))
+def _points(metric: str, rows: Sequence[Point]) -> Points:
+    columns = (np.array([getattr(row, name) for row in rows]) for name in _COLUMNS[1:])
+    return Points(metric, *columns)

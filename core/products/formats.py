@@ -1,14 +1,12 @@
 """Number formats: what a weight or a cached value costs, and which GPU has kernels for it."""
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from pathlib import Path
-from typing import Final
+from typing import Annotated, Final, Literal
 
 from core.basics.errors import InputError
-from core.basics.places import ASSETS
+from core.basics.tables import Table, Within
 from core.products.engines import ENGINES, Engine
 from core.products.kernels import kv_unsupported, unsupported
 
@@ -22,13 +20,13 @@ class Format:
 
     name: str                  # the name of the command line: bf16, fp8, awq-int4, gguf-Q4_K_M, ...
     label: str                 # for people
-    bits_per_weight: float     # scales and zero points included
-    compute: str               # dtype the tensor cores multiply in: fp16 bf16 fp8 int8 fp4 fp32
+    bits_per_weight: Annotated[float, Within(1, 32)]     # scales and zero points included
+    compute: Literal["fp32", "fp16", "bf16", "fp8", "int8", "fp4"]     # dtype the tensor cores multiply in
     weight_only: bool          # dequantised in the kernel, multiplied in 16 bits
-    group_size: int | None     # weights that share a scale
+    group_size: Annotated[int, Within(1, 65_536)] | None     # weights that share a scale
     experts_only: bool         # quantises the routed experts and nothing else (MXFP4 of gpt-oss)
     source: str
-    scope: str = "linears"     # what it stores: all | linears | experts | file (GGUF: embeddings too)
+    scope: Literal["all", "linears", "experts", "file"] = "linears"     # what it stores; file: embeddings too, as GGUF
 
     @property
     def bytes_per_weight(self) -> float:
@@ -50,28 +48,7 @@ class KvFormat:
         return self.bits_per_value / 8
 
 
-_TABLE: Final = ASSETS / "formats.csv"
-
-
-def _read_formats(path: Path) -> dict[str, Format]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return {
-            row["name"]: Format(
-                name=row["name"],
-                label=row["label"],
-                bits_per_weight=float(row["bits_per_weight"]),
-                compute=row["compute"],
-                weight_only=row["weight_only"] == "1",
-                group_size=int(row["group_size"]) if row["group_size"] else None,
-                experts_only=row["experts_only"] == "1",
-                source=row["source"],
-                scope=row["scope"],
-            )
-            for row in csv.DictReader(file)
-        }
-
-
-FORMATS: Final[Mapping[str, Format]] = _read_formats(_TABLE)
+FORMATS: Final[Mapping[str, Format]] = Table("formats.csv", Format)
 KV_FORMATS: Final[Mapping[str, KvFormat]] = {
     kv.name: kv
     for kv in (

@@ -5,13 +5,12 @@ use, with the public repository they were read from), `assets/models_aliases.csv
 the same shapes, and how that repository stores its weights. Nothing is parsed before it is asked for.
 """
 
-import csv
-import json
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
-from typing import Final
+from typing import Annotated, Final
 
-from core.basics.places import ASSETS
+from core.basics import tables
+from core.basics.tables import Json, Note, Within
 from core.models import ModelSpec, Role, Shipped
 from core.products.formats import FORMATS
 from core.reading import shorthand
@@ -37,46 +36,59 @@ class Card:
 
 
 @dataclass(frozen=True, slots=True)
-class _Alias:
+class ModelRow:
+    """One architecture of assets/models.csv."""
+
     name: str
+    family: str
+    total_params: Annotated[int, Within(1_000_000, 1e14)]
+    active_params: Annotated[int, Within(1_000_000, 1e14)]
+    max_context: Annotated[int, Within(16, 2**31)] | None
+    shipped: Note
+    kv_format: Note
+    roles: Json                # role -> format, where it is not `shipped`
+    source: str
+    config: Json
+
+
+@dataclass(frozen=True, slots=True)
+class AliasRow:
+    """Another Hub id of the same shapes: assets/models_aliases.csv."""
+
+    alias: str
     model: str
-    shipped: str               # empty: as the model itself
-    kv_format: str
-    roles: str                 # JSON: role -> format, where it is not `shipped`
+    shipped: Note              # empty: as the model itself
+    kv_format: Note
+    roles: Json                # role -> format, where it is not `shipped`
     source: str
 
 
-def _rows(file_name: str) -> list[dict[str, str]]:
-    with (ASSETS / file_name).open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
 @cache
-def _models() -> dict[str, dict[str, str]]:
+def _models() -> dict[str, ModelRow]:
     """Rows by lower-case name."""
-    return {row["name"].lower(): row for row in _rows("models.csv")}
+    return {row.name.lower(): row for row in tables.read("models.csv", ModelRow, ("name",))}
 
 
 @cache
-def _aliases() -> dict[str, _Alias]:
+def _aliases() -> dict[str, AliasRow]:
     """Aliases by lower-case name."""
-    return {row["alias"].lower(): _Alias(*row.values()) for row in _rows("models_aliases.csv")}
+    return {row.alias.lower(): row for row in tables.read("models_aliases.csv", AliasRow, ("alias",))}
 
 
 @cache
 def _cards() -> tuple[Card, ...]:
     known_as: dict[str, list[str]] = {}
     for alias in _aliases().values():
-        known_as.setdefault(alias.model.lower(), []).append(alias.name)
+        known_as.setdefault(alias.model.lower(), []).append(alias.alias)
     return tuple(
         Card(
-            name=row["name"],
-            family=row["family"],
-            total_params=int(row["total_params"]),
-            active_params=int(row["active_params"]),
-            max_context=int(row["max_context"]) if row["max_context"] else None,
-            shipped=row["shipped"],
-            source=row["source"],
+            name=row.name,
+            family=row.family,
+            total_params=row.total_params,
+            active_params=row.active_params,
+            max_context=row.max_context,
+            shipped=row.shipped,
+            source=row.source,
             aliases=tuple(known_as.get(key, ())),
         )
         for key, row in _models().items()
@@ -93,19 +105,18 @@ def models(query: str = "") -> tuple[Card, ...]:
     )
 
 
-def _shipped(name: str, kv_format: str, roles: str, source: str) -> Shipped | None:
-    if not name:
+def _shipped(row: ModelRow | AliasRow) -> Shipped | None:
+    if not row.shipped:
         return None
-    role_formats = tuple((Role(role), fmt) for role, fmt in json.loads(roles or "{}").items())
-    return Shipped(name, kv_format or None, source=source, role_formats=role_formats)
+    role_formats = tuple((Role(role), fmt) for role, fmt in row.roles.items())
+    return Shipped(row.shipped, row.kv_format or None, source=row.source, role_formats=role_formats)
 
 
 @cache
 def _architecture(key: str) -> ModelSpec:
     row = _models()[key]
-    spec = read_config(json.loads(row["config"]), name=row["name"])
-    shipped = _shipped(row["shipped"], row["kv_format"], row["roles"], row["source"])
-    return replace(spec, shipped=shipped, source=row["source"])
+    spec = read_config(row.config, name=row.name)
+    return replace(spec, shipped=_shipped(row), source=row.source)
 
 
 @cache
@@ -119,8 +130,8 @@ def _load(key: str) -> ModelSpec | None:
     if alias.shipped == UNQUANTISED:
         spec = replace(spec, shipped=None)
     elif alias.shipped:
-        spec = replace(spec, shipped=_shipped(alias.shipped, alias.kv_format, alias.roles, alias.source))
-    return replace(spec, name=alias.name) if "/" in alias.name else _taken(alias.name, spec)
+        spec = replace(spec, shipped=_shipped(alias))
+    return replace(spec, name=alias.alias) if "/" in alias.alias else _taken(alias.alias, spec)
 
 
 def _taken(name: str, spec: ModelSpec) -> ModelSpec:
@@ -141,11 +152,11 @@ def load(name: str) -> ModelSpec | None:
 @cache
 def _index() -> shorthand.Index:
     """Every name with its publisher: models first, then what the publisher calls alike, copies last."""
-    def order(alias: _Alias) -> tuple[bool, bool]:
-        return bool(alias.shipped), alias.name.partition("/")[0].lower() != alias.model.partition("/")[0].lower()
+    def order(alias: AliasRow) -> tuple[bool, bool]:
+        return bool(alias.shipped), alias.alias.partition("/")[0].lower() != alias.model.partition("/")[0].lower()
 
-    aliases = sorted((alias for alias in _aliases().values() if "/" in alias.name), key=order)
-    return shorthand.index([*(row["name"] for row in _models().values()), *(alias.name for alias in aliases)])
+    aliases = sorted((alias for alias in _aliases().values() if "/" in alias.alias), key=order)
+    return shorthand.index([*(row.name for row in _models().values()), *(alias.alias for alias in aliases)])
 
 
 @lru_cache(maxsize=4096)

@@ -1,6 +1,5 @@
 """Files that launch a deployment: each read back by its own parser, options held against the engines' documentation."""
 
-import csv
 import json
 import re
 import shlex
@@ -14,7 +13,6 @@ import yaml
 from core.answers import compare
 from core.answers.advice import recommend
 from core.basics.errors import InputError
-from core.basics.places import ASSETS
 from core.delivery.export import deliver
 from core.delivery.export.compose import compose
 from core.delivery.export.kubernetes import deployment, kserve, llm_d
@@ -72,13 +70,6 @@ def test_every_option_is_a_documented_one(each):
 def test_an_undocumented_setting_cannot_be_written():
     with pytest.raises(KeyError):
         options("vllm", {"turbo": 1})
-
-
-@pytest.mark.parametrize("table", ["engine_options", "engine_images", "ray_accelerators"])
-def test_every_row_has_a_source(table):
-    with (ASSETS / f"{table}.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    assert rows and all(all(row.values()) and None not in row for row in rows)
 
 
 def test_flags_follow_from_the_plan(vllm):

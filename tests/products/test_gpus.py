@@ -5,7 +5,7 @@ import pytest
 
 from core.products.gpus import DEFAULT_GPU, catalogue, find, quotes
 from core.products.gpus.prices import all_quotes, reference_price
-from core.products.gpus.tables import rows
+from core.products.gpus.tables import gpu_rows, name_rows
 from core.products.gpus.visible_memory import engine_memory_mib
 
 TERA = 1e12
@@ -143,10 +143,9 @@ def test_b300_plans_on_what_the_driver_shows():
 
 def test_driver_names_are_those_that_occur():
     """Mock-ups of NVML invent others: a T4 never calls itself "NVIDIA T4"."""
-    driver = {row["alias"]: row["gpu"] for row in rows("gpu_names") if row["kind"] == "driver"}
+    driver = {row.alias: row.gpu for row in name_rows() if row.kind == "driver"}
     assert [alias for alias, gpu in driver.items() if gpu == "T4"] == ["Tesla T4"]
     assert "NVIDIA B200 180GB HBM3e" not in driver
-    assert all(row["source"] for row in rows("gpu_names"))
 
 
 def test_a_hundred_accelerators_each_with_what_a_plan_needs():
@@ -163,10 +162,10 @@ def test_a_hundred_accelerators_each_with_what_a_plan_needs():
         assert spec.basis in ("published", "estimated"), spec.name
 
 
-@pytest.mark.parametrize("row", rows("gpus"), ids=lambda row: row["name"])
+@pytest.mark.parametrize("row", gpu_rows(), ids=lambda row: row.name)
 def test_peaks_keep_their_order_within_a_card(row):
     """Narrower operands are never slower on matrix units, but for INT8 where it was removed (B300)."""
-    spec = find(row["name"])
+    spec = find(row.name)
     if "fp8" in spec.flops and spec.vendor != "Google":
         assert spec.flops["fp8"] >= 0.99 * (spec.peak("bf16") or 0)
     if "fp4" in spec.flops:
@@ -220,25 +219,23 @@ def test_a_bridge_joins_two_and_the_rest_goes_over_pcie():
 
 
 @pytest.mark.parametrize(
-    "row", [row for row in rows("gpus") if row["engine_mib"] and row["driver_mib"]], ids=lambda row: row["name"]
+    "row", [row for row in gpu_rows() if row.engine_mib and row.driver_mib], ids=lambda row: row.name
 )
 def test_memory_rule_on_cards_where_both_figures_were_read(row):
     """What CUDA shows, estimated from nvidia-smi's total, against what public logs printed."""
-    estimate, basis = engine_memory_mib(
-        row["vendor"], row["memory"], float(row["memory_gib"]), float(row["driver_mib"]), None
-    )
+    estimate, basis = engine_memory_mib(row.vendor, row.memory, row.memory_gib, row.driver_mib, None)
     assert basis == "estimated"
-    assert estimate == pytest.approx(float(row["engine_mib"]), rel=0.009)
+    assert estimate == pytest.approx(row.engine_mib, rel=0.009)
 
 
 @pytest.mark.parametrize(
-    "row", [row for row in rows("gpus") if row["driver_mib"] and row["name"] not in (
-        "B300 SXM 288GB", "GB300 (per GPU) 288GB")], ids=lambda row: row["name"]
+    "row", [row for row in gpu_rows() if row.driver_mib and row.name not in (
+        "B300 SXM 288GB", "GB300 (per GPU) 288GB")], ids=lambda row: row.name
 )
 def test_driver_total_follows_from_the_kind_of_memory(row):
     """nvidia-smi totals of public logs. B300 and GB300 keep more back than any rule tells."""
-    estimate, _ = engine_memory_mib(row["vendor"], row["memory"], float(row["memory_gib"]), None, None)
-    assert estimate == pytest.approx(float(row["driver_mib"]) - 551, rel=0.006)
+    estimate, _ = engine_memory_mib(row.vendor, row.memory, row.memory_gib, None, None)
+    assert estimate == pytest.approx(row.driver_mib - 551, rel=0.006)
 
 
 def test_metal_gives_an_engine_three_quarters_of_the_memory():

@@ -1,27 +1,64 @@
 """The engines' documented options and images: one table each, the only place their names stand."""
 
-import csv
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
-from typing import Final
 
-from core.basics.places import ASSETS
+from core.basics import tables
 
-OPTIONS: Final = "engine_options.csv"
-IMAGES: Final = "engine_images.csv"
-ACCELERATORS: Final = "ray_accelerators.csv"
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """What an engine calls a setting of a plan: assets/engine_options.csv."""
+
+    engine: str
+    version: str
+    setting: str
+    option: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An engine's published container for a maker's GPUs: assets/engine_images.csv."""
+
+    engine: str
+    vendor: str
+    image: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accelerator:
+    """Ray's name for a GPU: assets/ray_accelerators.csv."""
+
+    gpu: str
+    accelerator_type: str
+    source: str
 
 
 @cache
-def _rows(table: str) -> tuple[dict[str, str], ...]:
-    with (ASSETS / table).open(newline="", encoding="utf-8") as file:
-        return tuple(csv.DictReader(file))
+def listed() -> tuple[Option, ...]:
+    """Every option of every engine."""
+    return tables.read("engine_options.csv", Option, ("engine", "setting"))
+
+
+@cache
+def images() -> tuple[Image, ...]:
+    """Every published container."""
+    return tables.read("engine_images.csv", Image, ("engine", "vendor"))
+
+
+@cache
+def accelerators() -> tuple[Accelerator, ...]:
+    """Every GPU that Ray has a name for."""
+    return tables.read("ray_accelerators.csv", Accelerator, ("gpu",))
 
 
 @cache
 def names(engine: str) -> Mapping[str, str]:
     """Setting of a plan -> the engine's option for it, as its documentation of the planned version names it."""
-    return {row["setting"]: row["option"] for row in _rows(OPTIONS) if row["engine"] == engine}
+    return {row.setting: row.option for row in listed() if row.engine == engine}
 
 
 def options(engine: str, values: Mapping[str, object]) -> tuple[str, ...]:
@@ -38,10 +75,10 @@ def options(engine: str, values: Mapping[str, object]) -> tuple[str, ...]:
 
 def image(engine: str, vendor: str) -> str | None:
     """The engine's published container for a maker's GPUs, or None."""
-    return next((row["image"] for row in _rows(IMAGES) if (row["engine"], row["vendor"]) == (engine, vendor)), None)
+    return next((row.image for row in images() if (row.engine, row.vendor) == (engine, vendor)), None)
 
 
 def ray_accelerator(gpu: str) -> str | None:
     """Ray's name for a GPU, or None where Ray has none."""
     words = gpu.split()
-    return next((row["accelerator_type"] for row in _rows(ACCELERATORS) if row["gpu"] in words), None)
+    return next((row.accelerator_type for row in accelerators() if row.gpu in words), None)

@@ -1,13 +1,13 @@
 """The published perplexities, as they stand in the table."""
 
-import csv
 from dataclasses import dataclass
 from functools import cache
-from typing import Final
+from typing import Annotated, Final, TypeAlias
 
-from core.basics.places import ASSETS
+from core.basics import tables
+from core.basics.tables import Note, Within
 
-_TABLE: Final = ASSETS / "quality_facts.csv"
+Perplexity: TypeAlias = Annotated[float, Within(1, 100_000)]
 UNQUANTISED: Final = "bf16"     # weights of a row that is about the KV cache alone
 
 
@@ -17,13 +17,19 @@ class Published:
 
     model: str
     family: str
-    params_billion: float
+    params_billion: Annotated[float, Within(0.01, 10_000)]
     weights: str
-    kv_cache: str               # empty: 16 bits
+    kv_cache: Note              # empty: 16 bits
     method: str
-    group: str                  # weights that share a scale, or how scales are laid; empty: as the format says
-    loss: float                 # relative increase of perplexity
+    group: Note                 # weights that share a scale, or how scales are laid; empty: as the format says
+    baseline_perplexity: Perplexity     # in 16 bits
+    perplexity: Perplexity
     source: str
+
+    @property
+    def loss(self) -> float:
+        """Relative increase of perplexity."""
+        return self.perplexity / self.baseline_perplexity - 1
 
     @property
     def label(self) -> str:
@@ -34,18 +40,4 @@ class Published:
 @cache
 def published() -> tuple[Published, ...]:
     """Every published loss at hand."""
-    with _TABLE.open(encoding="utf-8", newline="") as file:
-        return tuple(
-            Published(
-                model=row["model"],
-                family=row["family"],
-                params_billion=float(row["params_billion"]),
-                weights=row["weights"],
-                kv_cache=row["kv_cache"],
-                method=row["method"],
-                group=row["group"],
-                loss=float(row["perplexity"]) / float(row["baseline_perplexity"]) - 1,
-                source=row["source"],
-            )
-            for row in csv.DictReader(file)
-        )
+    return tables.read("quality_facts.csv", Published)

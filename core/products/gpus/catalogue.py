@@ -10,13 +10,14 @@ from typing import Final
 from core.basics.errors import HardwareError
 from core.basics.units import GB, MIB, TERA
 from core.products.gpus.prices import reference_price
-from core.products.gpus.spec import GpuSpec, pcie_bytes_per_s
-from core.products.gpus.tables import rows
+from core.products.gpus.spec import GpuSpec
+from core.products.gpus.tables import GpuRow, Span, gpu_rows, name_rows
 from core.products.gpus.visible_memory import engine_memory_mib
 
 DEFAULT_GPU: Final = "H100 SXM5 80GB"
 DTYPES: Final = ("fp32", "fp16", "bf16", "fp8", "int8", "fp4", "int4")
 _BASIS: Final = {"datasheet": "published", "formula": "estimated", "announced": "estimated"}
+_LINKED_GPUS: Final = 8          # GPUs of one machine, where the table says nothing
 
 # Words that say who made a card, not which one it is.
 _MAKERS: Final = frozenset({
@@ -50,9 +51,9 @@ def catalogue() -> tuple[GpuSpec, ...]:
     links in one direction [GB/s]; FP32 is lanes x 2 x boost clock. `source` is the origin of a row.
     """
     aliases = defaultdict(list)
-    for row in rows("gpu_names"):
-        aliases[row["gpu"]].append(row["alias"])
-    return tuple(_spec(row, tuple(aliases[row["name"]])) for row in rows("gpus"))
+    for row in name_rows():
+        aliases[row.gpu].append(row.alias)
+    return tuple(_spec(row, tuple(aliases[row.name])) for row in gpu_rows())
 
 
 @cache
@@ -66,8 +67,8 @@ def same_name() -> Mapping[str, tuple[GpuSpec, ...]]:
     found: dict[str, dict[str, GpuSpec]] = defaultdict(dict)
     for name, spec in specs.items():
         found[normalised(name)][name] = spec
-    for row in rows("gpu_names"):
-        found[normalised(row["alias"])][row["gpu"]] = specs[row["gpu"]]
+    for row in name_rows():
+        found[normalised(row.alias)][row.gpu] = specs[row.gpu]
     return {key: tuple(bearers.values()) for key, bearers in found.items()}
 
 
@@ -147,62 +148,39 @@ def search(query: str) -> tuple[GpuSpec, ...]:
     return tuple(sorted(hits, key=lambda spec: ranks[spec.name] or 0))
 
 
-def _spec(row: Mapping[str, str], aliases: tuple[str, ...]) -> GpuSpec:
-    ranges = {dtype: _peak_range(row[dtype]) for dtype in DTYPES if row[dtype]}
+def _spec(row: GpuRow, aliases: tuple[str, ...]) -> GpuSpec:
+    ranges: dict[str, Span] = {dtype: peak for dtype in DTYPES if (peak := getattr(row, dtype))}
     memory_mib, memory_basis = engine_memory_mib(
-        row["vendor"], row["memory"], float(row["memory_gib"]), _number(row["driver_mib"]), _number(row["engine_mib"])
+        row.vendor, row.memory, row.memory_gib, row.driver_mib, row.engine_mib
     )
-    pcie = _pcie(row["pcie"])
-    price, price_source = reference_price(row["name"])
-    sms = _number(row["sms"])
-    year = _number(row["year"])
-    acc16 = _number(row["fp16_acc16"])
-    l2 = _number(row["l2_mb"])
-    link = _number(row["link_one_way_gb_s"])
+    pcie = row.pcie and row.pcie.bytes_per_s
+    price, price_source = reference_price(row.name)
     return GpuSpec(
-        name=row["name"],
-        vendor=row["vendor"],
-        architecture=row["architecture"],
-        compute_capability=row["capability"],
+        name=row.name,
+        vendor=row.vendor,
+        architecture=row.architecture,
+        compute_capability=row.capability,
         memory_bytes=int(memory_mib * MIB),
-        bandwidth_bytes_per_s=float(row["bandwidth_gb_s"]) * GB,
+        bandwidth_bytes_per_s=row.bandwidth_gb_s * GB,
         flops={dtype: (low + high) / 2 for dtype, (low, high) in ranges.items()},
-        fp16_accumulate_flops=None if acc16 is None else acc16 * TERA,
-        l2_bytes=None if l2 is None else int(l2 * MIB),
-        sm_count=None if sms is None else int(sms),
-        link_bytes_per_s=link * GB if link else pcie or 0.0,
-        link=row["link"] or f"PCIe {row['pcie']}",
-        tdp_w=_number(row["tdp_w"]),
-        release_year=None if year is None else int(year),
+        fp16_accumulate_flops=None if row.fp16_acc16 is None else row.fp16_acc16 * TERA,
+        l2_bytes=None if row.l2_mb is None else int(row.l2_mb * MIB),
+        sm_count=row.sms,
+        link_bytes_per_s=row.link_one_way_gb_s * GB if row.link_one_way_gb_s else pcie or 0.0,
+        link=row.link or f"PCIe {row.pcie.name if row.pcie else ''}",
+        tdp_w=row.tdp_w,
+        release_year=row.year,
         price_usd_per_hour=price,
         price_source=price_source,
-        basis=_BASIS[row["peak_basis"]],
-        source=row["source"],
-        notes=row["note"],
+        basis=_BASIS[row.peak_basis],
+        source=row.source,
+        notes=row.note,
         aliases=aliases,
         memory_basis=memory_basis,
-        nominal_memory_gib=float(row["memory_gib"]),
-        flops_range={dtype: span for dtype, span in ranges.items() if span[0] < span[1]},
-        link_gpus=int(row["link_gpus"] or 8),
+        nominal_memory_gib=row.memory_gib,
+        flops_range={dtype: (span.low, span.high) for dtype, span in ranges.items() if span.low < span.high},
+        link_gpus=row.link_gpus or _LINKED_GPUS,
         pcie_bytes_per_s=pcie,
-        boost_mhz=_number(row["boost_mhz"]),
-        announced=row["peak_basis"] == "announced",
+        boost_mhz=row.boost_mhz,
+        announced=row.peak_basis == "announced",
     )
-
-
-def _number(cell: str) -> float | None:
-    return float(cell) if cell else None
-
-
-def _peak_range(cell: str) -> tuple[float, float]:
-    """A peak in TFLOPS, "989.4", or one that sources dispute, "62..119" -> FLOP/s (low, high)."""
-    low, _, high = cell.partition("..")
-    return float(low) * TERA, float(high or low) * TERA
-
-
-def _pcie(cell: str) -> float | None:
-    """ "4.0 x16" -> bytes per second, one direction."""
-    if not cell:
-        return None
-    generation, lanes = cell.split(".0 x")
-    return pcie_bytes_per_s(int(generation), int(lanes))

@@ -4,9 +4,10 @@ from collections import defaultdict
 from dataclasses import dataclass
 from functools import cache
 from statistics import median
-from typing import Final
+from typing import Annotated, Final, Literal
 
-from core.products.gpus.tables import rows
+from core.basics import tables
+from core.basics.tables import Note, Within
 
 # Kinds a reference price may rest on, best first, and how each is called.
 REFERENCE_KINDS: Final = {
@@ -23,25 +24,19 @@ class Quote:
 
     gpu: str
     provider: str
-    region: str
-    instance: str
-    kind: str               # on-demand | spot | serverless | reserved | indicative
-    usd_per_gpu_hour: float
+    region: Note
+    instance: Note
+    kind: Literal["on-demand", "spot", "serverless", "reserved", "indicative"]
+    usd_per_gpu_hour: Annotated[float, Within(0.01, 1000)]
     as_of: str              # "2026-08-19", "read 2026-11"
     source: str
-    note: str
+    note: Note
 
 
 @cache
 def all_quotes() -> tuple[Quote, ...]:
     """Every price of assets/prices.csv."""
-    return tuple(
-        Quote(
-            row["gpu"], row["provider"], row["region"], row["instance"], row["kind"],
-            float(row["usd_per_gpu_hour"]), row["as_of"], row["source"], row["note"],
-        )
-        for row in rows("prices")
-    )
+    return tables.read("prices.csv", Quote)
 
 
 @cache

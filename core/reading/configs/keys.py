@@ -1,16 +1,14 @@
 """The keys of a config.json, read with the defaults of its family and checked against sane ranges."""
 
-import csv
-import json
 import reprlib
 from collections.abc import Mapping
-from functools import cache
+from dataclasses import dataclass
 from typing import Any, Final
 
+from core.basics import tables
 from core.basics.errors import ConfigInvalid
-from core.basics.places import ASSETS
+from core.basics.tables import Json
 
-_DEFAULTS: Final = ASSETS / "models_defaults.csv"
 _MISSING: Final = object()
 
 MAX_SIZE: Final = 2**24  # largest width, vocabulary or rank that is believed
@@ -19,24 +17,24 @@ MAX_LAYERS: Final = 4096
 MAX_COUNT: Final = 2**20  # heads, experts
 
 
-@cache
-def _table() -> dict[str, dict[str, Any]]:
-    with _DEFAULTS.open(encoding="utf-8", newline="") as file:
-        return {row["family"]: row for row in csv.DictReader(file)}
+@dataclass(frozen=True, slots=True)
+class ClassFacts:
+    """What a family's config class does with keys: assets/models_defaults.csv."""
+
+    family: str
+    defaults: Json             # key -> value where it is absent
+    aliases: Json              # other name of a key -> the key
+    parts: Json                # key of a sub-config -> its family
+    source: str
 
 
-@cache
-def _class_facts(family: str) -> tuple[Mapping[str, object], Mapping[str, str], Mapping[str, str]]:
-    """Default values, aliases (alias -> key) and sub-config families of one family."""
-    row = _table().get(family)
-    if row is None:
-        return {}, {}, {}
-    return json.loads(row["defaults"]), json.loads(row["aliases"]), json.loads(row["parts"])
+_FACTS: Final = tables.Table("models_defaults.csv", ClassFacts, "family")
+_NO_FACTS: Final = ClassFacts("", Json({}), Json({}), Json({}), "")
 
 
 def knows(family: str) -> bool:
     """Whether the defaults of that family are in the table."""
-    return family in _table()
+    return family in _FACTS
 
 
 class Keys:
@@ -49,7 +47,8 @@ class Keys:
         self.values = values
         self.family = family
         self.where = where
-        self._defaults, self._aliases, self._parts = _class_facts(family)
+        facts = _FACTS.get(family, _NO_FACTS)
+        self._defaults, self._aliases, self._parts = facts.defaults, facts.aliases, facts.parts
 
     def __contains__(self, name: str) -> bool:
         """Whether the file itself gives the key a value."""
