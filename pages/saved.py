@@ -12,7 +12,8 @@ from core.basics.units import MS_PER_S
 from core.delivery import export
 from core.delivery.export import KeptPlan
 from core.machinery.store import Kind, Saved
-from core.products.formats import ENGINES, FORMATS, KV_FORMATS
+from core.products.engines import ENGINES
+from core.products.formats import FORMATS, KV_FORMATS
 from core.terms import Estimate
 from pages.shared import figures, inputs, keeping, parts
 

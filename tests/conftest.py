@@ -23,7 +23,8 @@ CHROMIUM_FLAGS = [
     "--disable-sync",
     "--no-first-run",
 ]
-PATIENCE_MS = 60_000                # of a page: a busy machine takes its time
+PATIENCE_S = 300.0                  # for what ends by itself: a busy machine takes its time
+PATIENCE_MS = 60_000                # of a page
 NO_HUB = "http://127.0.0.1:9"      # the discard port: refuses every connection at once
 
 

@@ -1,4 +1,4 @@
-"""Number formats: what a weight or a cached value costs, and which GPU has kernels for it."""
+"""Number formats: what a weight or a cached value costs, and what it is multiplied in."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,11 +7,6 @@ from typing import Annotated, Final, Literal
 
 from core.basics.errors import InputError
 from core.basics.tables import Table, Within
-from core.products.engines import ENGINES, Engine
-from core.products.kernels import kv_unsupported, unsupported
-
-__all__ = ["ENGINES", "FORMATS", "KV_FORMATS", "Engine", "Format", "KvFormat", "find", "find_kv",
-           "kv_unsupported", "unsupported"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,14 +3,12 @@
 The answer is for recommending: a slow emulation counts as missing, and the sentence says so.
 """
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from core.products.engines import find as find_engine
 from core.products.engines import loads
-
-if TYPE_CHECKING:
-    from core.products.formats import Format, KvFormat
-    from core.products.gpus import GpuSpec
+from core.products.formats import Format, KvFormat
+from core.products.gpus import GpuSpec
 
 _TURING: Final = (7, 5)
 _AMPERE: Final = (8, 0)
@@ -26,17 +24,17 @@ class _Card(NamedTuple):
     """An NVIDIA GPU under one engine."""
 
     capability: tuple[int, int]
-    gpu: "GpuSpec"
+    gpu: GpuSpec
     engine: str
 
 
-def _capability(gpu: "GpuSpec") -> tuple[int, int] | None:
+def _capability(gpu: GpuSpec) -> tuple[int, int] | None:
     """CUDA compute capability; None for other vendors or when the figure is unreadable."""
     major, _, minor = gpu.compute_capability.partition(".")
     return (int(major), int(minor or 0)) if major.isdigit() and (minor or "0").isdigit() else None
 
 
-def unsupported(fmt: "Format", gpu: "GpuSpec", engine: str) -> str | None:
+def unsupported(fmt: Format, gpu: GpuSpec, engine: str) -> str | None:
     """Why the format should not be deployed on that GPU with that engine, or None."""
     serving = find_engine(engine)
     if serving.vendors and gpu.vendor not in serving.vendors:
@@ -52,7 +50,7 @@ def unsupported(fmt: "Format", gpu: "GpuSpec", engine: str) -> str | None:
     return _others(fmt, gpu, serving.name)
 
 
-def _nvidia(fmt: "Format", gpu: "GpuSpec", engine: str) -> str | None:
+def _nvidia(fmt: Format, gpu: GpuSpec, engine: str) -> str | None:
     capability = _capability(gpu)
     if capability is None or engine == "llamacpp":
         return None                      # llama.cpp ships its own kernels from Maxwell on
@@ -139,7 +137,7 @@ def _packed(card: _Card) -> str | None:
     return None
 
 
-def _amd(fmt: "Format", gpu: "GpuSpec", engine: str) -> str | None:
+def _amd(fmt: Format, gpu: GpuSpec, engine: str) -> str | None:
     """vLLM 0.33 'Supported hardware' table for quantisation; AMD CDNA 3, CDNA 4 and RDNA 4 ISA guides."""
     if engine == "llamacpp" or fmt.scope == "all":
         return None
@@ -157,7 +155,7 @@ def _amd(fmt: "Format", gpu: "GpuSpec", engine: str) -> str | None:
     return None
 
 
-def _others(fmt: "Format", gpu: "GpuSpec", engine: str) -> str | None:
+def _others(fmt: Format, gpu: GpuSpec, engine: str) -> str | None:
     """Apple, Intel, TPU, Trainium and Ascend: 16-bit everywhere, packed formats through llama.cpp."""
     if fmt.scope == "all" or engine in ("llamacpp", "mlc"):
         return None
@@ -171,7 +169,7 @@ def _others(fmt: "Format", gpu: "GpuSpec", engine: str) -> str | None:
     return f"{label} has no {fmt.label} kernels for {gpu.vendor} GPUs; use GGUF with llama.cpp."
 
 
-def kv_unsupported(kv: "KvFormat", gpu: "GpuSpec", engine: str) -> str | None:
+def kv_unsupported(kv: KvFormat, gpu: GpuSpec, engine: str) -> str | None:
     """Why that KV cache format does not run on that GPU with that engine, or None."""
     serving = find_engine(engine)
     capability = _capability(gpu) if gpu.vendor == "NVIDIA" else None

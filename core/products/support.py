@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from functools import cache
 
 from core.products.engines import ENGINES
-from core.products.formats import Format, unsupported
+from core.products.formats import Format
 from core.products.gpus import GpuSpec, catalogue
+from core.products.kernels import unsupported
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-    from core.quality.make import Means
-    from core.quality.variants import Variant
+    from core.quality.variants import Means, Variant
 
 AWQ: Final = "AWQ"
 # Texts that AWQ tries each of its 20 scales on: 8 of 256 tokens gave SmolLM2-135M KL .181 +- .014, 16 of them

@@ -3,24 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from core.quality.variants import Maker, Variant
+from core.quality.variants import Maker, Means, Variant
 
 if TYPE_CHECKING:
-    import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-
-@dataclass(frozen=True, slots=True)
-class Means:
-    """What it takes to make a variant beside the model."""
-
-    texts: list[torch.Tensor]       # [1, tokens] each, to calibrate on
-    tokenizer: PreTrainedTokenizerBase
-    folder: Path                    # for what libraries want to read again
+    from transformers import PreTrainedModel
 
 
 def make(variant: Variant, model: PreTrainedModel, means: Means, *, as_checkpoint: bool = False) -> str:

@@ -3,9 +3,14 @@
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.util import find_spec
-from typing import Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from core.basics.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerBase
 
 GROUPS: Final = (32, 64, 128)
 COMPRESSOR: Final = "llmcompressor"
@@ -46,6 +51,15 @@ class Variant:
     def can_be_saved(self) -> bool:
         """Whether it makes a compressed-tensors checkpoint."""
         return self.maker in {Maker.ROUND, Maker.COMPRESSOR}
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What it takes to make a variant besides the model."""
+
+    texts: "list[torch.Tensor]"     # [1, tokens] each, to calibrate on
+    tokenizer: "PreTrainedTokenizerBase"
+    folder: Path                    # for what libraries want to read again
 
 
 FLOOR: Final = Variant("bf16", "BF16, the noise floor", Maker.CAST)

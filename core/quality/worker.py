@@ -24,11 +24,11 @@ from core.losses.measured import Score, WorstPrompt
 from core.machinery.worker import limit_memory, processor_name, ran_out_of_memory, say, told
 from core.quality import checkpoint
 from core.quality.calibrate import Texts, continuations, tokenised, windows
-from core.quality.make import Means, make
+from core.quality.make import make
 from core.quality.metrics import Tokens, spread
 from core.quality.order import Order
 from core.quality.products import fast_products
-from core.quality.variants import BITSANDBYTES, COMPRESSOR, LOADERS, Variant, chosen
+from core.quality.variants import BITSANDBYTES, COMPRESSOR, LOADERS, Means, Variant, chosen
 
 if TYPE_CHECKING:
     import torch

@@ -9,7 +9,8 @@ import streamlit as st
 from core.basics.sources import address
 from core.basics.units import GB, GIB, TERA
 from core.products import gpus
-from core.products.formats import ENGINES, FORMATS, KV_FORMATS, find_kv
+from core.products.engines import ENGINES
+from core.products.formats import FORMATS, KV_FORMATS, find_kv
 from core.products.gpus import GpuSpec
 from core.products.support import runs_on
 from core.reading import catalogue

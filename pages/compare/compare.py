@@ -20,11 +20,10 @@ from core.delivery.export.comparison import (
     ways,
 )
 from core.delivery.export.order import Order
-from core.products.formats import ENGINES
+from core.products.engines import ENGINES
 from core.terms import Deployment, Workload
-from pages.catalogue import prices
 from pages.compare.compare_order import filters
-from pages.shared import delivery, figures, parts
+from pages.shared import delivery, figures, parts, prices
 
 # -- the answer -------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from core.basics.units import GIB
 from core.losses.measured import QualityMeasurement
 from core.models import ModelSpec
 from core.products import gpus
-from core.products.formats import ENGINES
+from core.products.engines import ENGINES
 from core.products.gpus import GpuSpec
 from core.terms import Workload
 from pages.shared import evidence, inputs, parts

@@ -6,7 +6,7 @@ import streamlit as st
 
 from core.basics.sources import address
 from core.basics.units import GB, GIB, TERA
-from core.products import formats
+from core.products import engines, kernels
 from core.products.formats import Format, KvFormat
 from core.products.gpus import GpuSpec
 from core.products.support import Verdict, by_engine, by_generation
@@ -123,7 +123,7 @@ def weight_format(fmt: Format, engine: str, gpu: GpuSpec) -> None:
         head(fmt.label, says, {"weights": fmt.name}, key="plan_format")
         left, right = st.columns(2)
         with left:
-            parts.section(f"With {formats.ENGINES[engine].label}", "By GPU generation.")
+            parts.section(f"With {engines.ENGINES[engine].label}", "By GPU generation.")
             _verdicts(by_generation(fmt, engine), "Generation")
         with right:
             parts.section(f"On {figures.plain(gpu.name)}", "By engine.")
@@ -147,8 +147,8 @@ def _verdicts(verdicts: Sequence[Verdict], column: str) -> None:
 def kv_formats(all_formats: Iterable[KvFormat], engine: str, gpu: GpuSpec) -> None:
     """Formats of the KV cache, and whether the engine has them on that GPU."""
     with st.container(border=True, gap="small"):
-        parts.section("KV cache formats", f"With {formats.ENGINES[engine].label} on {figures.plain(gpu.name)}.")
-        reasons = [(kv, formats.kv_unsupported(kv, gpu, engine)) for kv in all_formats]
+        parts.section("KV cache formats", f"With {engines.ENGINES[engine].label} on {figures.plain(gpu.name)}.")
+        reasons = [(kv, kernels.kv_unsupported(kv, gpu, engine)) for kv in all_formats]
         st.dataframe(
             [{"Name": kv.name, "Bits": kv.bits_per_value, "Runs": _yes(why), "Why not": why or "",
               "Source": kv.source, "Link": address(kv.source)} for kv, why in reasons],

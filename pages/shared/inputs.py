@@ -14,7 +14,8 @@ from core.answers.advice import Remedy
 from core.basics.errors import SweetspotError
 from core.basics.settings import is_public, setting
 from core.products import gpus
-from core.products.formats import ENGINES, FORMATS, KV_FORMATS
+from core.products.engines import ENGINES
+from core.products.formats import FORMATS, KV_FORMATS
 from core.products.gpus import GpuSpec
 from core.reading import catalogue, hub
 from core.terms import Workload

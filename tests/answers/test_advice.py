@@ -10,7 +10,7 @@ from core.answers.advice import Standing, best_over_gpus, recommend
 from core.basics.errors import InputError
 from core.models import ModelSpec
 from core.products import gpus
-from core.products.formats import kv_unsupported, unsupported
+from core.products.kernels import kv_unsupported, unsupported
 from core.reading import catalogue
 from core.terms import Workload
 

@@ -14,7 +14,7 @@ from core.answers.compare import PRICE_KINDS, SPLITS, Split
 from core.delivery.charts.pareto import Offer, pareto
 from core.delivery.export.comparison import comparison_csv, comparison_json
 from core.products import gpus
-from core.products.formats import kv_unsupported, unsupported
+from core.products.kernels import kv_unsupported, unsupported
 from core.reading import catalogue
 from core.terms import Workload
 

@@ -10,7 +10,8 @@ from core.basics.units import GIB
 from core.models import ModelSpec
 from core.physics import memory
 from core.products import gpus
-from core.products.formats import FORMATS, KV_FORMATS, kv_unsupported, unsupported
+from core.products.formats import FORMATS, KV_FORMATS
+from core.products.kernels import kv_unsupported, unsupported
 from core.reading import catalogue
 from core.terms import Bound, Workload
 

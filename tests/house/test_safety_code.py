@@ -3,12 +3,8 @@
 import ast
 import re
 
-from tests.conftest import ROOT
-
-
-def files_of(*folders):
-    return [ROOT / "app.py", *(path for folder in folders for path in sorted((ROOT / folder).rglob("*.py")))]
-
+from core.basics.places import ROOT
+from tests.house.source import calls, files, name_of
 
 # What runs or loads code that data names. A shell is only ever written for people to read, never started.
 FORBIDDEN_CALLS = re.compile(
@@ -25,10 +21,6 @@ def dotted(node):
     return ast.unparse(node) if isinstance(node, ast.Attribute | ast.Name) else ""
 
 
-def calls(path):
-    return [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
-
-
 def given(call, name):
     """The source of a keyword's value; None where it is not given."""
     return next((ast.unparse(keyword.value) for keyword in call.keywords if keyword.arg == name), None)
@@ -36,10 +28,10 @@ def given(call, name):
 
 def test_nothing_runs_what_data_says():
     wrong = [
-        f"{path.relative_to(ROOT)}:{call.lineno} {ast.unparse(call)[:80]}"
-        for path in files_of("core", "pages")
+        f"{name_of(path)}:{call.lineno} {ast.unparse(call)[:80]}"
+        for path in files("core", "pages")
         for call in calls(path)
-        if str(path.relative_to(ROOT)) != BETWEEN_OWN_PROCESSES
+        if name_of(path) != BETWEEN_OWN_PROCESSES
         and (
             FORBIDDEN_CALLS.match(dotted(call.func))
             or given(call, "shell") not in (None, "False")
@@ -56,8 +48,8 @@ def test_nothing_runs_what_data_says():
 
 def test_processes_are_started_in_two_places_and_never_by_a_shell():
     started = {
-        str(path.relative_to(ROOT))
-        for path in files_of("core", "pages")
+        name_of(path)
+        for path in files("core", "pages")
         for call in calls(path)
         if PROCESS_CALLS.match(dotted(call.func))
     }
@@ -66,7 +58,7 @@ def test_processes_are_started_in_two_places_and_never_by_a_shell():
 
 def test_models_are_loaded_without_the_code_of_their_repository():
     loaded = [
-        call for path in files_of("core") for call in calls(path) if dotted(call.func).endswith(".from_pretrained")
+        call for path in files("core") for call in calls(path) if dotted(call.func).endswith(".from_pretrained")
     ]
     assert loaded and all(given(call, "trust_remote_code") == "False" for call in loaded)
 
@@ -74,8 +66,8 @@ def test_models_are_loaded_without_the_code_of_their_repository():
 def test_raw_html_is_written_in_one_place():
     """`parts.legend`, whose text is ours; everything else goes through Streamlit's own escaping."""
     raw = [
-        f"{path.relative_to(ROOT)}:{call.lineno}"
-        for path in files_of("pages")
+        f"{name_of(path)}:{call.lineno}"
+        for path in files("pages")
         for call in calls(path)
         if dotted(call.func) in {"st.html", "components.html", "st.iframe", "st.components.v1.html"}
     ]
@@ -88,7 +80,7 @@ READ_BY_PROGRAMS = {"core/calibration/track_record.py", "core/delivery/estimate/
 
 def test_every_table_is_written_with_safe_cells():
     writers = {
-        str(path.relative_to(ROOT)) for path in files_of("core", "pages")
+        name_of(path) for path in files("core", "pages")
         for call in calls(path)
         if dotted(call.func) in {"csv.writer", "csv.DictWriter"} or ast.unparse(call.func).endswith(".to_csv")
     }

@@ -15,7 +15,7 @@ from core.physics.memory import gguf
 from core.physics.memory.cache import LayerCache, paged
 from core.physics.memory.settings import settings as resolve
 from core.physics.memory.settings import sglang_static_fraction
-from core.products import formats, gpus
+from core.products import engines, formats, gpus
 from core.reading import catalogue
 from core.terms import Deployment
 
@@ -239,7 +239,7 @@ def test_what_does_not_fit_says_by_how_much():
 def test_no_model_breaks_a_footprint(card):
     """All engines, two layouts: terms are finite and add up to what the GPU holds."""
     spec = model(card.name)
-    for engine in formats.ENGINES:
+    for engine in engines.ENGINES:
         for tp, pp in ((1, 1), (8, 2)):
             found = memory.footprint(spec, deploy(engine=engine, tp=tp, pp=pp))
             assert all(0 <= term.low <= term.bytes <= term.high < inf for term in found.terms)

@@ -3,7 +3,7 @@
 import pytest
 
 from core.basics.errors import InputError
-from core.products import formats, gpus
+from core.products import formats, gpus, kernels
 from core.products.engines import ENGINES, release
 from core.products.engines import find as find_engine
 
@@ -57,7 +57,7 @@ def test_unknown_names_get_one_sentence_with_the_closest():
 
 
 def refusal(fmt, gpu, engine="vllm"):
-    return formats.unsupported(formats.find(fmt), gpus.find(gpu), engine)
+    return kernels.unsupported(formats.find(fmt), gpus.find(gpu), engine)
 
 
 @pytest.mark.parametrize("fmt, gpu, engine, words", [
@@ -109,12 +109,12 @@ def test_what_runs_is_not_refused(fmt, gpu, engine):
 ])
 def test_kv_formats(kv, gpu, engine, runs):
     """RTX 3090 with an FP8 cache: club-3090 start-up log of vLLM 0.26."""
-    assert (formats.kv_unsupported(formats.find_kv(kv), gpus.find(gpu), engine) is None) == runs
+    assert (kernels.kv_unsupported(formats.find_kv(kv), gpus.find(gpu), engine) is None) == runs
 
 
 def test_some_format_runs_on_every_gpu_with_some_engine():
     for gpu in gpus.catalogue():
-        reasons = [formats.unsupported(f, gpu, e) for f in formats.FORMATS.values() for e in ENGINES]
+        reasons = [kernels.unsupported(f, gpu, e) for f in formats.FORMATS.values() for e in ENGINES]
         assert None in reasons, gpu.name
         assert all(reason is None or reason.endswith(".") for reason in reasons)
 

@@ -5,8 +5,9 @@ import math
 import pytest
 
 from core.basics.errors import HardwareError, InputError
-from core.products.formats import FORMATS, unsupported
+from core.products.formats import FORMATS
 from core.products.gpus import GpuSpec, custom
+from core.products.kernels import unsupported
 
 
 def test_a_card_typed_in():

@@ -18,7 +18,8 @@ from transformers import (
 
 from core.basics.errors import QualityError
 from core.quality import VARIANTS, smoothing
-from core.quality.make import Means, make
+from core.quality.make import make
+from core.quality.variants import Means
 
 SIZES = {
     "vocab_size": 128, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2,

@@ -12,7 +12,8 @@ from core.answers.sweep import Refusal
 from core.models import ModelSpec
 from core.physics import memory, speed
 from core.physics.speed import Cases
-from core.products.formats import FORMATS, Format, unsupported
+from core.products.formats import FORMATS, Format
+from core.products.kernels import unsupported
 from core.terms import Bound, Deployment, Workload
 
 Floats: TypeAlias = NDArray[np.float64]

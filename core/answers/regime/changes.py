@@ -11,8 +11,9 @@ from core.models import Attention, LatentAttention, Mixer, ModelSpec
 from core.physics import memory
 from core.physics.speed.work import DEFAULT_CHUNK_TOKENS, LAYER_SPLIT
 from core.products import gpus
-from core.products.formats import FORMATS, KV_FORMATS, Format, KvFormat, kv_unsupported, unsupported
+from core.products.formats import FORMATS, KV_FORMATS, Format, KvFormat
 from core.products.gpus import GpuSpec
+from core.products.kernels import kv_unsupported, unsupported
 from core.terms import Deployment, Workload
 
 Strength: TypeAlias = Callable[[GpuSpec], float]

@@ -8,8 +8,9 @@ from core.models import Attention, ModelSpec, Shard
 from core.physics.speed.work import LAYER_SPLIT
 from core.products.engines import ENGINES
 from core.products.engines import find as find_engine
-from core.products.formats import FORMATS, KV_FORMATS, Format, KvFormat, find, find_kv, kv_unsupported, unsupported
+from core.products.formats import FORMATS, KV_FORMATS, Format, KvFormat, find, find_kv
 from core.products.gpus import GpuSpec
+from core.products.kernels import kv_unsupported, unsupported
 from core.terms import Deployment
 
 DEFAULT_ENGINE: Final = next(iter(ENGINES))

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from importlib import import_module
 from typing import Final
 
 from core.basics.units import GIB, MIB
@@ -50,7 +49,7 @@ def detection(cuda: Callable[[str], CudaReading | None] = cuda_reading) -> Local
     Args: `cuda` asks the CUDA driver about the device at a PCI address.
     """
     try:
-        nvml = import_module("pynvml")
+        import pynvml as nvml
     except ImportError:
         return LocalGpus((), "GPUs of this machine are not looked for: install nvidia-ml-py.")
     found: list[LocalGpu] = []

@@ -1,1 +1,0 @@
-"""The app: what is asked and drawn."""
