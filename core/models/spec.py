@@ -50,6 +50,7 @@ class Shipped:
     unquantised: tuple[str, ...] = ()  # modules kept in 16 bits, as declared
     role_formats: tuple[tuple[Role, str], ...] = ()  # matrices in another format than `format`
     bits_per_weight: float | None = None             # of the quantised matrices as stored, when read
+    block: int | None = None           # rows and columns under one FP8 scale; None: whole rows, or not known
     source: str = ""
 
 

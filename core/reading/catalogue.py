@@ -6,6 +6,7 @@ the same shapes, and how that repository stores its weights. Nothing is parsed b
 """
 
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from functools import cache, lru_cache
 from typing import Annotated, Final
 
@@ -63,6 +64,15 @@ class AliasRow:
     source: str
 
 
+@dataclass(frozen=True, slots=True)
+class BlockRow:
+    """Repositories whose FP8 scales cover square blocks of weights: assets/fp8_blocks.csv."""
+
+    names: str                                  # a pattern of Hub ids: Qwen/*-FP8
+    block: Annotated[int, Within(2, 4096)]      # rows and columns under one scale
+    source: str
+
+
 @cache
 def _models() -> dict[str, ModelRow]:
     """Rows by lower-case name."""
@@ -105,11 +115,19 @@ def models(query: str = "") -> tuple[Card, ...]:
     )
 
 
+@cache
+def _blocks() -> tuple[BlockRow, ...]:
+    return tables.read("fp8_blocks.csv", BlockRow)
+
+
 def _shipped(row: ModelRow | AliasRow) -> Shipped | None:
     if not row.shipped:
         return None
+    name = row.name if isinstance(row, ModelRow) else row.alias
+    block = next((each.block for each in _blocks() if fnmatchcase(name, each.names)), None)
     role_formats = tuple((Role(role), fmt) for role, fmt in row.roles.items())
-    return Shipped(row.shipped, row.kv_format or None, source=row.source, role_formats=role_formats)
+    return Shipped(row.shipped, row.kv_format or None, source=row.source, role_formats=role_formats,
+                   block=block if row.shipped == "fp8" else None)
 
 
 @cache

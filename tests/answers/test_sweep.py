@@ -5,7 +5,6 @@ import pytest
 
 from core.answers import cost
 from core.answers.sweep import layouts, sweep
-from core.answers.sweep.layouts import indivisible, splits_groups
 from core.basics.units import GIB
 from core.models import ModelSpec
 from core.physics import memory
@@ -123,16 +122,6 @@ def test_beyond_the_models_context_nothing_fits():
     assert set(grid.reason[grid.context == 16384]) == {"the model ends at 8,192 tokens"}
 
 
-def test_heads_and_groups_must_divide():
-    """vLLM: attention heads divide by tp. Qwen2.5-72B GPTQ: 29,568 = 231 x 128 inputs do not split into groups."""
-    assert indivisible(model("meta-llama/Llama-3.1-8B"), "vllm", 3) == "32 attention heads do not divide by 3."
-    assert indivisible(model("meta-llama/Llama-3.1-8B"), "vllm", 8) is None
-    qwen = model("Qwen/Qwen2.5-72B-Instruct")
-    assert "29,568 inputs over 2 GPUs" in (splits_groups(qwen, FORMATS["gptq-int4"], "vllm", 2) or "")
-    assert splits_groups(qwen, FORMATS["bf16"], "vllm", 2) is None
-    assert splits_groups(qwen, FORMATS["gptq-int4"], "vllm", 1) is None
-
-
 def test_a_gpu_that_runs_nothing_gives_an_empty_grid_with_reasons():
     grid = sweep(model("meta-llama/Llama-3.1-8B"), gpus.find("Apple M2 Ultra"), WORKLOAD)
     assert len(grid) == 0 and len(grid.frame()) == 0
@@ -151,3 +140,9 @@ def test_more_gpus_than_a_link_joins_are_refused_where_there_is_no_pcie():
     assert {deployment.gpus for deployment in found.deployments} == {1, 4}
     assert "Thunderbolt" in next(refusal.reason for refusal in found.refusals if refusal.choice == "8 GPUs")
     assert {deployment.gpus for deployment in layouts(spec, server, tps=(8, 16)).deployments} == {8, 16}
+
+
+def test_experts_stay_whole_where_their_scales_cannot_be_split():
+    """vLLM issue 25292: Qwen3-30B-A3B-FP8 does not load at tp 4 unless experts are handed out whole."""
+    grid = sweep(model("Qwen/Qwen3-30B-A3B-FP8"), H100, WORKLOAD, tps=[2, 4], contexts=[1024], batches=[1])
+    assert {(d.tp, d.ep) for d in grid.deployments} == {(2, 1), (4, 4)}

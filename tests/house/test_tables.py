@@ -19,11 +19,12 @@ from core.losses.prior.published import Published
 from core.products.formats import Format
 from core.products.gpus import Quote
 from core.products.gpus.tables import GpuRow, NameRow
-from core.reading.catalogue import AliasRow, ModelRow
+from core.reading.catalogue import AliasRow, BlockRow, ModelRow
 from core.reading.configs.keys import ClassFacts
 
 KINDS = {
     "accuracy.csv": Point, "engine_images.csv": Image, "engine_options.csv": Option, "formats.csv": Format,
+    "fp8_blocks.csv": BlockRow,
     "gpu_names.csv": NameRow, "gpus.csv": GpuRow, "models.csv": ModelRow, "models_aliases.csv": AliasRow,
     "models_defaults.csv": ClassFacts, "prices.csv": Quote, "published.csv": Figure, "quality_facts.csv": Published,
     "ray_accelerators.csv": Accelerator,

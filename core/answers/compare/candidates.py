@@ -10,6 +10,7 @@ from core.answers.sweep import layouts
 from core.basics.errors import SweetspotError
 from core.losses import Losses
 from core.models import ModelSpec
+from core.physics.shapes import misfit
 from core.physics.speed.work import LAYER_SPLIT
 from core.products.gpus import GpuSpec
 from core.terms import Deployment, Estimate, Workload
@@ -63,7 +64,8 @@ def candidates(
             found, why = _runnable(question)
             reasons += why
             for whole, loss in found:
-                split = list(_splits(known_losses.spec, whole, counts, splits))
+                split = [way for way in _splits(known_losses.spec, whole, counts, splits)
+                         if misfit(known_losses.spec, way) is None]
                 deployments += split
                 losses += [loss] * len(split)
         if len(deployments) == before:

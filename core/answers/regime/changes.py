@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 from core.answers.sweep import Refusal
-from core.answers.sweep.layouts import indivisible, split, splits_groups
+from core.answers.sweep.layouts import parted
 from core.losses import Losses
 from core.models import Attention, LatentAttention, Mixer, ModelSpec
 from core.physics import memory
@@ -145,11 +145,11 @@ def _more_gpus(asked: Asked, figure: str, left: list[Refusal]) -> Iterator[Chang
     d, count = asked.deployment, asked.deployment.gpus
     while (count := 2 * count) <= MOST_GPUS:
         label = f"{count} GPUs" + ("" if d.engine in LAYER_SPLIT else f", tp {count}")
-        reason = indivisible(asked.spec, d.engine, count) or splits_groups(asked.spec, d.weights, d.engine, count)
-        if reason:
-            left.append(Refusal(label, reason))
+        way = parted(asked.spec, d, count)
+        if isinstance(way, str):
+            left.append(Refusal(label, way))
             continue
-        over = replace(split(d, count), max_num_batched_tokens=d.max_num_batched_tokens)
+        over = replace(way, max_num_batched_tokens=d.max_num_batched_tokens)
         times = count // d.gpus
         yield Change(label, asked.spec, over, asked.concurrency, figure, f"{times} × the GPUs")
 

@@ -1,13 +1,13 @@
 """Which deployments of a model one GPU type and engine can run, and why the others cannot."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from core.models import Attention, ModelSpec, Shard
+from core.models import ModelSpec
+from core.physics.shapes import misfit
 from core.physics.speed.work import LAYER_SPLIT
 from core.products.engines import ENGINES
-from core.products.engines import find as find_engine
 from core.products.formats import FORMATS, KV_FORMATS, Format, KvFormat, find, find_kv
 from core.products.gpus import GpuSpec
 from core.products.kernels import kv_unsupported, unsupported
@@ -54,14 +54,13 @@ def layouts(
     caches = list(_runnable_caches(kv_choices(spec, gpu, engine, kv_formats), gpu, engine, refusals))
     deployments = []
     for count in tps:
-        if reason := unlinked(gpu, count) or indivisible(spec, engine, count):
+        if reason := unlinked(gpu, count):
             refusals.append(Refusal(f"{count} GPUs", reason))
             continue
         for fmt in weights:
-            if reason := splits_groups(spec, fmt, engine, count):
-                refusals.append(Refusal(f"{fmt.label} on {count} GPUs", reason))
-                continue
-            deployments += [split(Deployment(gpu, fmt, kv, engine=engine), count) for kv in caches]
+            ways = [parted(spec, Deployment(gpu, fmt, kv, engine=engine), count) for kv in caches]
+            deployments += [way for way in ways if not isinstance(way, str)]
+            refusals += [Refusal(f"{fmt.label} on {count} GPUs", way) for way in ways[:1] if isinstance(way, str)]
     return Layouts(tuple(deployments), tuple(refusals))
 
 
@@ -79,6 +78,16 @@ def split(deployment: Deployment, gpus: int) -> Deployment:
         deployment.gpu, deployment.weights, deployment.kv_cache, engine=deployment.engine,
         tp=1 if by_layers else gpus, pp=gpus if by_layers else 1, max_model_len=deployment.max_model_len,
     )
+
+
+def parted(spec: ModelSpec, deployment: Deployment, gpus: int) -> Deployment | str:
+    """The deployment over that many GPUs, with experts whole where they cannot be split; why not, if it cannot be."""
+    one = split(deployment, gpus)
+    reason = misfit(spec, one)
+    if reason is None:
+        return one
+    whole_experts = replace(one, ep=one.tp)
+    return reason if one.tp == 1 or not spec.is_moe or misfit(spec, whole_experts) else whole_experts
 
 
 def weight_choices(
@@ -133,34 +142,3 @@ def _runnable_caches(
             refusals.append(Refusal(f"{kv.name.upper()} KV cache", reason))
         else:
             yield kv
-
-
-def indivisible(spec: ModelSpec, engine: str, gpus: int) -> str | None:
-    """Why the model cannot be split over that many GPUs, or None.
-
-    vLLM 0.33 ModelConfig.verify_with_parallel_config: attention heads must divide by the tensor-parallel
-    size; KV heads are replicated where there are fewer. Splitting by layers needs as many layers.
-    """
-    if engine in LAYER_SPLIT:
-        return None if gpus <= spec.n_layers else f"{spec.n_layers} layers cannot be split over {gpus} GPUs."
-    for mixer, _ in spec.mixers():
-        if isinstance(mixer, Attention) and mixer.heads % gpus:
-            return f"{mixer.heads} attention heads do not divide by {gpus}."
-    return None
-
-
-def splits_groups(spec: ModelSpec, fmt: Format, engine: str, gpus: int) -> str | None:
-    """Why a grouped format cannot be split over that many GPUs, or None.
-
-    Kernels of 4-bit and 8-bit grouped weights need whole groups of inputs on every rank: vLLM 0.33
-    `verify_marlin_supports_shape`; known from Qwen2.5-72B GPTQ, whose 29,568 = 231 x 128 do not split.
-    """
-    if not fmt.group_size or gpus == 1 or engine in LAYER_SPLIT:
-        return None
-    for linear, _ in spec.linears():
-        applies = bool(linear.experts) if fmt.experts_only else True
-        if applies and linear.shard is Shard.ROW and linear.inputs % fmt.group_size == 0 \
-                and linear.inputs % (fmt.group_size * gpus):
-            return (f"its groups of {fmt.group_size} do not divide: {linear.inputs:,} inputs over {gpus} GPUs; "
-                    f"{find_engine(engine).label} needs whole groups on each.")
-    return None

@@ -7,7 +7,7 @@ from typing import Final
 
 from core.models import ModelSpec, Shipped
 from core.products.formats import FORMATS
-from core.reading.checkpoints.declaration import Declaration, Json, declaration
+from core.reading.checkpoints.declaration import Declaration, Json, declaration, fp8_block
 from core.reading.checkpoints.gguf import Gguf
 from core.reading.checkpoints.gguf_config import config_of, format_of
 from core.reading.checkpoints.resident import bits_per_weight, kept_rows, parameters, resident_bytes
@@ -35,7 +35,7 @@ def shipped(
     if declared is not None:
         declared = _corrected(declared, headers or ())
         found = Shipped(declared.format, kv_format=declared.kv_format, unquantised=declared.unquantised,
-                        role_formats=role_formats(declared), source=declared.source)
+                        role_formats=role_formats(declared), block=fp8_block(config), source=declared.source)
     if not headers:
         return found
     kept = kept_rows(headers, 10**9 if layers is None else layers, tied)

@@ -296,3 +296,13 @@ def _unquantised(found: Json) -> tuple[str, ...]:
         if isinstance(names, list | tuple):
             return tuple(name for name in names if isinstance(name, str))
     return ()
+
+
+def fp8_block(config: Json) -> int | None:
+    """Rows and columns under one FP8 scale, as DeepSeek-V3 and its followers declare; None for other scales."""
+    found = _mapping(config.get("quantization_config"))
+    sides = found.get("weight_block_size")
+    if not isinstance(sides, list) or len(sides) != 2 or sides[0] != sides[1]:
+        return None
+    side: object = sides[0]
+    return side if isinstance(side, int) and side > 1 else None
