@@ -8,14 +8,16 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 from core import __version__
 from core.answers import advice
 from core.answers.sweep import DEFAULT_ENGINE, DEFAULT_GPU_COUNTS
+from core.basics.bounds import figure
 from core.basics.errors import InputError, SweetspotError
-from core.basics.units import GIB, MS_PER_S
+from core.basics.units import GIB
 from core.delivery import estimate, export
 from core.delivery.export import deliver, report
 from core.delivery.export.order import order
@@ -28,10 +30,9 @@ from core.products import gpus
 from core.products.engines import ENGINES
 from core.quality import command as checking
 from core.reading import catalogue, hub
-from core.terms import Mode, Workload
+from core.terms import INPUTS, Mode, Workload
 
 FAILED = 2
-DEFAULTS = Workload()
 
 
 class _Parser(argparse.ArgumentParser):
@@ -94,16 +95,13 @@ def _parser() -> argparse.ArgumentParser:
 def _plan_arguments(plan: argparse.ArgumentParser) -> None:
     plan.add_argument("--model", default=catalogue.DEFAULT_MODEL, help="Hub id, folder or file (%(default)s)")
     plan.add_argument("--gpu", default=None, help=f"name or alias (the one in this machine, else {gpus.DEFAULT_GPU})")
-    plan.add_argument("--input-tokens", type=int, default=DEFAULTS.input_tokens, metavar="N")
-    plan.add_argument("--output-tokens", type=int, default=DEFAULTS.output_tokens, metavar="N")
-    plan.add_argument("--concurrency", type=int, default=DEFAULTS.concurrency, metavar="N", help="requests in flight")
-    plan.add_argument("--ttft-ms", type=float, default=DEFAULTS.ttft_slo_s * MS_PER_S, metavar="MS")
-    plan.add_argument("--tpot-ms", type=float, default=DEFAULTS.tpot_slo_s * MS_PER_S, metavar="MS")
-    plan.add_argument("--quality-loss", type=float, default=DEFAULTS.quality_loss, metavar="SHARE",
-                      help="relative increase of perplexity you accept (%(default)s)")
+    for one in INPUTS:
+        default = figure(one.filed(one.default))
+        plan.add_argument(one.option, dest=one.name, type=partial(one.read, called=one.option), default=one.default,
+                          metavar="N", help=f"{one.label}: {one.in_files.span} ({default})")
     plan.add_argument("--quality", type=Path, nargs="+", default=[], metavar="FILE.json",
                       help="quality checks of this model, newest first: their losses replace the published ones")
-    plan.add_argument("--mode", choices=[mode.value for mode in Mode], default=DEFAULTS.mode.value)
+    plan.add_argument("--mode", choices=[mode.value for mode in Mode], default=Workload().mode.value)
     plan.add_argument("--engine", choices=list(ENGINES), default=None,
                       help=f"what serves the model (that of --launch, else {DEFAULT_ENGINE})")
     plan.add_argument("--gpus", type=int, nargs="+", default=DEFAULT_GPU_COUNTS, metavar="N",
@@ -125,11 +123,7 @@ def _plan(asked: argparse.Namespace) -> None:
     spec = _resolve(asked.model, asked.offline)
     local = () if asked.gpu else gpus.detect()
     gpu = local[0].spec if local else gpus.find(asked.gpu or gpus.DEFAULT_GPU)
-    workload = Workload(
-        input_tokens=asked.input_tokens, output_tokens=asked.output_tokens, concurrency=asked.concurrency,
-        ttft_slo_s=asked.ttft_ms / MS_PER_S, tpot_slo_s=asked.tpot_ms / MS_PER_S, quality_loss=asked.quality_loss,
-        mode=Mode(asked.mode),
-    )
+    workload = Workload.of({one.name: getattr(asked, one.name) for one in INPUTS}, Mode(asked.mode))
     measured = [_checked(path, spec) for path in asked.quality]
     engine = asked.engine or asked.launch or DEFAULT_ENGINE
     plan = advice.recommend(spec, gpu, workload, engine=engine, tps=asked.gpus, measured=measured)

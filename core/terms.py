@@ -1,8 +1,13 @@
-"""The words every room shares: a workload, a deployment, and figures that say what they are."""
+"""The words every room shares: a workload with its inputs, a deployment, and figures that say what they are."""
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
+from typing import Any, Final, TypeVar
 
+from core.basics.bounds import Bounds
+from core.basics.units import MS_PER_S
 from core.products.formats import Format, KvFormat
 from core.products.gpus import GpuSpec
 
@@ -44,21 +49,148 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
-class Workload:
-    """What the users ask for. Lengths in tokens, SLOs in seconds."""
+class Unit:
+    """How an input is counted by people and in files; the workload itself counts seconds and shares."""
 
-    input_tokens: int = 1024
-    output_tokens: int = 256
-    concurrency: int = 16          # requests in flight over the whole deployment
-    ttft_slo_s: float = 1.0        # time to first token the users accept
-    tpot_slo_s: float = 0.050      # time per output token the users accept
-    quality_loss: float = 0.02     # relative increase of perplexity the users accept
+    name: str                  # as it stands behind a number on pages
+    on_pages: float = 1.0      # of these to one of the workload's own
+    in_files: float = 1.0      # the same in files and commands
+    whole: bool = True         # pages take whole numbers only
+
+
+TOKENS: Final = Unit("tokens")
+REQUESTS: Final = Unit("requests")
+MS: Final = Unit("ms", MS_PER_S, MS_PER_S)
+PERCENT: Final = Unit("%", 100.0, whole=False)      # a share in files
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One input of a load, and all that pages, links, files and commands know of it."""
+
+    key: str                   # in links and kept plans: never to be changed
+    unit: Unit
+    bounds: Bounds             # in the workload's own unit
+    step: float                # of one press on a page
+    label: str
+    help: str
+    is_target: bool = False    # what is accepted, not what comes in: no column of a case
+    may_be_open: bool = False  # empty: as much as can be carried
+    slides_to: float = 0.0     # pages draw a slider, up to the most that is of use
+    name: str = ""             # of the workload's field
+    default: float = math.nan
+
+    @property
+    def column(self) -> str:
+        """Its name in files: `input_tokens`, `ttft_slo_ms`."""
+        return f"{self.name.removesuffix('_s')}_ms" if self.unit is MS else self.name
+
+    @property
+    def option(self) -> str:
+        """Its name on the command line: a target is called by what it bounds, as `--ttft-ms`."""
+        return "--" + self.column.replace("_slo", "").replace("_", "-")
+
+    @property
+    def in_files(self) -> Bounds:
+        """What a file or a command may say."""
+        scale, of = self.unit.in_files, self.bounds
+        return replace(of, low=of.low * scale, high=of.high * scale)
+
+    @property
+    def on_pages(self) -> Bounds:
+        """What a page or a link may say."""
+        low, high = (end * self.unit.on_pages for end in (self.bounds.low, self.slides_to or self.bounds.high))
+        whole = self.unit.whole
+        return Bounds(math.ceil(low) if whole else low, math.floor(high) if whole else high, self.unit.name, whole)
+
+    def shown(self, value: float) -> float:
+        """A value as pages and links count it: an integer where they take no other."""
+        return round(value * self.unit.on_pages, None if self.unit.whole else 6)
+
+    def of_page(self, shown: float) -> float:
+        """The value that a page or a link means."""
+        return self._own(shown / self.unit.on_pages)
+
+    def filed(self, value: float) -> float:
+        """A value as files and commands count it."""
+        return self._own(value * self.unit.in_files)
+
+    def of_file(self, filed: float) -> float:
+        """The value that a file means."""
+        return self._own(filed / self.unit.in_files)
+
+    def read(self, text: str, called: str = "") -> float:
+        """The value a file or a command means, which may call it otherwise. Raises InputError."""
+        return self.of_file(self.in_files.read(called or self.column, text))
+
+    def _own(self, value: float) -> float:
+        return int(value) if self.bounds.whole else value
+
+
+Value = TypeVar("Value", int, float)
+
+
+def _asks(default: Value, asked: Input) -> Value:
+    """A field of the workload with its input."""
+    return field(default=default, metadata={"input": asked})
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What the users ask for: the only home of every input of a load. Lengths in tokens, targets in seconds."""
+
+    input_tokens: int = _asks(1024, Input(
+        "in", TOKENS, Bounds(1, 100_000_000, "tokens", whole=True), 256, "Prompt tokens",
+        "Tokens of an average request before the model answers.",
+    ))
+    output_tokens: int = _asks(256, Input(
+        "out", TOKENS, Bounds(1, 100_000_000, "tokens", whole=True), 64, "Answer tokens",
+        "Tokens the model writes for an average request.",
+    ))
+    concurrency: int = _asks(16, Input(
+        "users", REQUESTS, Bounds(1, 1_000_000, "requests", whole=True), 8, "Requests in flight",
+        "Requests served at the same time over the whole deployment. The batch follows from it.", may_be_open=True,
+    ))
+    ttft_slo_s: float = _asks(1.0, Input(
+        "ttft", MS, Bounds(1e-6, 1e5, "ms"), 100, "TTFT target",
+        "Time to first token: how long a user waits before the answer starts.", is_target=True,
+    ))
+    tpot_slo_s: float = _asks(0.050, Input(
+        "tpot", MS, Bounds(1e-6, 1e5, "ms"), 5, "TPOT target",
+        "Time per output token: how fast the answer flows. 50 ms is 20 tokens per second per user.", is_target=True,
+    ))
+    quality_loss: float = _asks(0.02, Input(
+        "loss", PERCENT, Bounds(0, 1), 0.5, "Quality loss accepted",
+        "Relative increase of perplexity over the 16-bit model that you accept.", is_target=True, slides_to=0.2,
+    ))
     mode: Mode = Mode.SERVING
+
+    @classmethod
+    def of(cls, values: Mapping[str, float], mode: Mode = Mode.SERVING) -> "Workload":
+        """The workload of inputs by name; those that are not named have their defaults."""
+        named: dict[str, Any] = dict(values)
+        return cls(**named, mode=mode)
 
     @property
     def context_tokens(self) -> int:
         """Tokens of one request when it ends: prompt and answer."""
         return self.input_tokens + self.output_tokens
+
+    def check(self) -> None:
+        """Raises InputError naming the first input outside its range."""
+        for one in INPUTS:
+            one.in_files.checked(one.column, one.unit.in_files * getattr(self, one.name))
+
+    def filed(self, inputs: Sequence[Input] | None = None) -> dict[str, float]:
+        """Inputs, all of them where none are named, as files count them, by column."""
+        return {one.column: one.filed(getattr(self, one.name)) for one in inputs or INPUTS}
+
+
+INPUTS: Final[tuple[Input, ...]] = tuple(
+    replace(one.metadata["input"], name=one.name, default=one.default)
+    for one in fields(Workload) if "input" in one.metadata
+)
+LOAD: Final = tuple(one for one in INPUTS if not one.is_target)      # what comes in: the columns of a case
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,16 +6,15 @@ from functools import partial
 
 import streamlit as st
 
+from core.answers.advice import sentences
 from core.basics.errors import InputError, SweetspotError
 from core.basics.settings import is_public
 from core.basics.units import MS_PER_S
 from core.delivery import export
 from core.delivery.export import KeptPlan
 from core.machinery.store import Kind, Saved
-from core.products.engines import ENGINES
-from core.products.formats import FORMATS, KV_FORMATS
 from core.terms import Estimate
-from pages.shared import figures, inputs, keeping, parts
+from pages.shared import answers, figures, keeping, parts
 
 UPLOAD_MB = 5
 LABELS: Mapping[str, tuple[str, Callable[[float], str]]] = {
@@ -25,34 +24,6 @@ LABELS: Mapping[str, tuple[str, Callable[[float], str]]] = {
     "usd_per_million_output_tokens": ("Cost per million", figures.dollars),
 }
 STANDINGS = {"met": "green", "fewer": "orange", "late": "orange", "impossible": "red"}
-# What the sidebar's widgets take; anything else, as from a file of somebody's, is left out.
-WHOLE = {"users": 16_384, "in": 1_000_000, "out": 200_000, "ttft": 600_000, "tpot": 60_000}
-DECIMAL = {"loss": 20.0, "price": 1_000.0, "gpu_gib": 1e9, "gpu_gbps": 1e9, "gpu_fp16": 1e9, "gpu_fp8": 1e9,
-           "gpu_link": 1e9}
-OPTIONAL = {"price", "gpu_fp8"}
-CHOICES = {
-    "gpus": {inputs.ANY_COUNT, *map(str, inputs.GPU_COUNTS)}, "gpu_cc": set(inputs.GENERATIONS),
-    "engine": set(ENGINES), "weights": {inputs.BEST, *FORMATS}, "kv": {inputs.BEST, *KV_FORMATS},
-}
-
-
-def reopened(answers: export.Answers) -> dict[str, object]:
-    """The inputs of a kept plan that the sidebar can take, by key."""
-    return {
-        key: float(value) if key in DECIMAL and value is not None else value
-        for key, value in answers.items()
-        if _is_sound(key, value)
-    }
-
-
-def _is_sound(key: str, value: object) -> bool:
-    if key in WHOLE:
-        return isinstance(value, int) and 1 <= value <= WHOLE[key]
-    if key in DECIMAL:
-        return key in OPTIONAL if value is None else isinstance(value, int | float) and 0 <= value <= DECIMAL[key]
-    if key in CHOICES:
-        return value in CHOICES[key]
-    return key in ("model", "gpu") and isinstance(value, str) and 0 < len(value) <= 200
 
 
 # -- cards ------------------------------------------------------------------------------------------
@@ -75,10 +46,10 @@ def card(item: Saved) -> None:
             f"{label} {figures.plain(write(plan.figures[name].value))}"
             for name, (label, write) in LABELS.items() if name in plan.figures
         ))
-        st.caption(f"{_load(plan)} Saved {_day(item.created_s)}.")
+        st.caption(f"{sentences.came_in(plan.load)}. Saved {_day(item.created_s)}.")
         with st.container(horizontal=True, gap="small"):
             if st.button("Reopen", key=f"reopen {item.id}", icon=":material/open_in_browser:", type="primary",
-                         on_click=parts.apply, args=(reopened(plan.inputs),),
+                         on_click=parts.apply, args=(answers.taken(plan.inputs),),
                          help="Sets every input in the sidebar as it was, and plans again."):
                 parts.go_to_plan()
             _rename(item)
@@ -95,12 +66,6 @@ def _badges(plan: KeptPlan) -> list[str]:
         f":gray-badge[{figures.plain(deployed.weights)} weights]",
         f":gray-badge[{figures.plain(deployed.kv_cache.upper())} cache]",
     ]
-
-
-def _load(plan: KeptPlan) -> str:
-    users = plan.inputs.get("users")
-    asked = f"{users:,} requests, " if isinstance(users, int) else ""
-    return f"{asked}{plan.input_tokens:,} + {plan.output_tokens:,} tokens."
 
 
 def _day(seconds: float) -> str:
@@ -180,7 +145,7 @@ _FACTS: tuple[tuple[str, Callable[[KeptPlan], str]], ...] = (
     ("Weights", lambda plan: plan.deployed.weights if plan.deployed else "–"),
     ("KV cache", lambda plan: plan.deployed.kv_cache if plan.deployed else "–"),
     ("Engine", lambda plan: plan.engine),
-    ("Load", _load),
+    ("Load", lambda plan: sentences.came_in(plan.load)),
     ("Requests in flight", lambda plan: f"{plan.deployed.concurrency:,}" if plan.deployed else "–"),
     ("Memory before requests", lambda plan: f"{plan.deployed.taken_gib:.1f} of {plan.deployed.memory_gib:.1f} GiB"
      if plan.deployed else "–"),

@@ -5,14 +5,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from core.basics.errors import InputError
+from core.basics.bounds import Bounds
 from core.products.gpus import GpuSpec
 from core.terms import Estimate, Workload
 
 HOURS_PER_MONTH: Final = 730.0      # 8760 hours of a year over 12, as the large clouds bill a month
 SECONDS_PER_HOUR: Final = 3600.0
 MILLION: Final = 1e6
-HIGHEST_PRICE: Final = 1_000.0      # USD per GPU hour; typed prices above it are slips
+PRICE: Final = Bounds(0, 1000, "USD per GPU-hour")      # typed prices above it are slips
 
 
 def price_of(gpu: GpuSpec, own_usd_per_hour: float | None = None) -> tuple[float | None, str]:
@@ -21,9 +21,7 @@ def price_of(gpu: GpuSpec, own_usd_per_hour: float | None = None) -> tuple[float
     (None, reason) where neither is known. Raises InputError for an own price outside 0 to 1000.
     """
     if own_usd_per_hour is not None:
-        if not 0 <= own_usd_per_hour <= HIGHEST_PRICE:
-            raise InputError(f"The price of {own_usd_per_hour:g} USD per GPU hour is outside 0 to {HIGHEST_PRICE:g}.")
-        return own_usd_per_hour, "your own price"
+        return PRICE.checked("The price", own_usd_per_hour), "your own price"
     if gpu.price_usd_per_hour is None:
         return None, f"No price is known for {gpu.name}: type in your own."
     return gpu.price_usd_per_hour, gpu.price_source

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from core.basics.bounds import Bounds
 from core.basics.errors import InputError
 from core.machinery.worker import free_memory_bytes
 from core.models import ModelSpec
@@ -31,8 +32,7 @@ def run(spec: ModelSpec, asked: argparse.Namespace, write: Callable[[Path, str],
 
     Raises InputError for a time out of range, ProbeError when it could not be measured.
     """
-    if not MIN_S <= asked.seconds <= MAX_S:
-        raise InputError(f"A probe takes {MIN_S:.0f} to {MAX_S:.0f} seconds; {asked.seconds:g} is outside.")
+    Bounds(MIN_S, MAX_S, "s").checked("The time of a probe", asked.seconds)
     if asked.cluster:
         return many_command.run(spec, asked, write, _progress)
     if asked.host or asked.gpu_type:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
+from core.basics.bounds import Bounds
 from core.basics.errors import InputError, QualityError
 from core.losses.measured import QualityMeasurement, Score, score_of
 from core.machinery.worker import running
@@ -77,8 +78,7 @@ def _checked_in_a_worker(order: Order, report: Report) -> QualityMeasurement:
 def _checked(order: Order) -> None:
     if not order.prompts:
         raise InputError("There are no prompts to score. Paste some, or upload a file.")
-    if not MIN_S <= order.seconds <= MAX_S:
-        raise InputError(f"A check takes {MIN_S:.0f} to {MAX_S:,.0f} seconds; {order.seconds:g} is outside.")
+    Bounds(MIN_S, MAX_S, "s").checked("The time of a check", order.seconds)
     variants = chosen(order.variants)
     check_folder(order.save, variants)
     lacking = missing(variants, save=bool(order.save))

@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from core.answers import compare
+from core.answers.advice import sentences
 from core.answers.compare import Field, Picks
 from core.basics.units import GIB, MS_PER_S
 from core.delivery.export.comparison import (
@@ -30,7 +31,7 @@ from pages.shared import delivery, figures, parts, prices
 
 def headline(field: Field, found: Picks, shown: np.ndarray) -> None:
     """The cheapest that meets the targets, in one sentence, and what was compared."""
-    asked, met = field.workload, int((field.meets_slo & shown).sum())
+    met = int((field.meets_slo & shown).sum())
     with st.container(border=True, key="compare_verdict", gap="small"):
         badges = f":gray-badge[{int(shown.sum()):,} deployments compared]"
         st.markdown((f":green-badge[:material/check: {met:,} meet the targets] " if met else
@@ -38,10 +39,7 @@ def headline(field: Field, found: Picks, shown: np.ndarray) -> None:
                     + " :gray-badge[estimated]")
         st.header(_verdict(field, found, shown), anchor=False)
         st.caption(
-            f"{figures.plain(field.spec.name)}, {asked.concurrency:,} requests of {asked.input_tokens:,} + "
-            f"{asked.output_tokens:,} tokens; TTFT within {figures.ms(asked.ttft_slo_s)}, TPOT within "
-            f"{figures.ms(asked.tpot_slo_s)}, quality loss within {100 * asked.quality_loss:.1f} %. "
-            "US dollars without tax."
+            f"{figures.plain(field.spec.name)}, {sentences.asked(field.workload)}. US dollars without tax."
         )
 
 

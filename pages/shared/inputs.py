@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from core.answers.advice import Remedy
+from core.answers.cost import PRICE
 from core.basics.errors import SweetspotError
 from core.basics.settings import is_public, setting
 from core.products import gpus
@@ -18,22 +20,12 @@ from core.products.engines import ENGINES
 from core.products.formats import FORMATS, KV_FORMATS
 from core.products.gpus import GpuSpec
 from core.reading import catalogue, hub
-from core.terms import Workload
+from core.terms import INPUTS, Input, Workload
 from pages.server.bounds import listens_to_this_machine_only
 from pages.shared import keeping
+from pages.shared.answers import ANY_COUNT, BEST, GENERATIONS, GPU_COUNTS, NAMED_COUNTS
 
 CUSTOM_GPU = "Custom GPU"
-GENERATIONS = {"other": "", "Volta": "7.0", "Turing": "7.5", "Ampere A100": "8.0", "Ampere": "8.6", "Ada": "8.9",
-               "Hopper": "9.0", "Blackwell B200": "10.0", "Blackwell RTX": "12.0"}
-ANY_COUNT = "any"
-BEST = "best"
-GPU_COUNTS = (1, 2, 4, 8)             # what “any” tries
-NAMED_COUNTS = (*GPU_COUNTS, 16)
-DEFAULTS = Workload()
-RANGES = {
-    "users": (1, 16_384), "in": (1, 1_000_000), "out": (1, 200_000), "ttft": (1, 600_000), "tpot": (1, 60_000),
-}
-MOST_LOSS_PERCENT = 20.0
 SESSION = "asked"
 
 
@@ -255,42 +247,23 @@ def custom_gpu() -> GpuSpec:
 
 
 def _workload() -> Workload:
-    users = st.number_input(
-        "Requests in flight", *RANGES["users"], DEFAULTS.concurrency, step=8, key="users", bind="query-params",
-        help="Requests served at the same time over the whole deployment. The batch follows from it.",
-    )
-    left, right = st.columns(2)
-    prompt = left.number_input(
-        "Prompt tokens", *RANGES["in"], DEFAULTS.input_tokens, step=256, key="in", bind="query-params",
-        help="Tokens of an average request before the model answers.",
-    )
-    answer = right.number_input(
-        "Answer tokens", *RANGES["out"], DEFAULTS.output_tokens, step=64, key="out", bind="query-params",
-        help="Tokens the model writes for an average request.",
-    )
-    ttft = left.number_input(
-        "TTFT target, ms", *RANGES["ttft"], round(DEFAULTS.ttft_slo_s * 1000), step=100, key="ttft",
-        bind="query-params",
-        help="Time to first token: how long a user waits before the answer starts.",
-    )
-    tpot = right.number_input(
-        "TPOT target, ms", *RANGES["tpot"], round(DEFAULTS.tpot_slo_s * 1000), step=5, key="tpot",
-        bind="query-params",
-        help="Time per output token: how fast the answer flows. 50 ms is 20 tokens per second per user.",
-    )
-    loss = st.slider(
-        "Quality loss accepted", 0.0, MOST_LOSS_PERCENT, DEFAULTS.quality_loss * 100, step=0.5, format="%.1f %%",
-        key="loss", bind="query-params",
-        help="Relative increase of perplexity over the 16-bit model that you accept.",
-    )
-    return Workload(
-        input_tokens=int(prompt),
-        output_tokens=int(answer),
-        concurrency=int(users),
-        ttft_slo_s=ttft / 1000,
-        tpot_slo_s=tpot / 1000,
-        quality_loss=loss / 100,
-    )
+    """Every input of the load, in the order of its table, two side by side."""
+    columns = st.columns(2)
+    return Workload.of({one.name: _number(one, columns[n % 2]) for n, one in enumerate(INPUTS)})
+
+
+def _number(one: Input, place: DeltaGenerator) -> float:
+    """The widget of an input; pages count whole numbers, or decimals where the unit is a share."""
+    kind, bounds = int if one.unit.whole else float, one.on_pages
+    low, high, default = kind(bounds.low), kind(bounds.high), one.shown(one.default)
+    if one.slides_to:
+        shown: float = st.slider(one.label, low, high, default, step=kind(one.step), format="%.1f %%", key=one.key,
+                                 bind="query-params", help=one.help)
+    else:
+        label = f"{one.label}, {one.unit.name}" if one.unit.on_pages != 1 else one.label
+        shown = place.number_input(label, low, high, default, step=kind(one.step), key=one.key, bind="query-params",
+                                   help=one.help)
+    return one.of_page(shown)
 
 
 def _engine_and_price() -> tuple[str, float | None]:
@@ -304,7 +277,8 @@ def _engine_and_price() -> tuple[str, float | None]:
         help="Which server runs the model: it decides the formats with kernels and the overheads.",
     )
     price = right.number_input(
-        "$ per GPU-hour", 0.0, 1000.0, None, step=0.1, key="price", bind="query-params", placeholder="listed",
+        "$ per GPU-hour", float(PRICE.low), float(PRICE.high), None, step=0.1, key="price", bind="query-params",
+        placeholder="listed",
         help="Your own price. Left empty, the listed price of the GPU counts, with its date and source.",
     )
     return engine or next(iter(ENGINES)), price
@@ -327,13 +301,10 @@ def changed_by(remedy: Remedy) -> dict[str, object]:
     """The inputs that a remedy sets, by key; empty when no input of the sidebar stands for it or goes so far."""
     change: dict[str, Any] = {}
     if (load := remedy.workload) is not None:
-        change |= {
-            "users": load.concurrency, "in": load.input_tokens, "out": load.output_tokens,
-            "ttft": round(load.ttft_slo_s * 1000), "tpot": round(load.tpot_slo_s * 1000),
-            "loss": round(load.quality_loss * 100, 2),
-        }
-        if change["loss"] > MOST_LOSS_PERCENT or any(not a <= change[key] <= b for key, (a, b) in RANGES.items()):
+        shown = {one: one.shown(getattr(load, one.name)) for one in INPUTS}
+        if not all(one.on_pages.holds(value) for one, value in shown.items()):
             return {}
+        change |= {one.key: value for one, value in shown.items()}
     if remedy.gpu is not None:
         change["gpu"] = remedy.gpu
     if remedy.gpus is not None and remedy.gpus in NAMED_COUNTS:

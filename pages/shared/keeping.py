@@ -27,15 +27,11 @@ from core.reading import catalogue
 from core.reading.configs import read_config
 from core.reading.hub.files import json_object
 from pages.server.visitors import COOKIE, KEY
-from pages.shared import figures
+from pages.shared import answers, figures
 
 CONNECTION = "sweetspot"        # [connections.sweetspot] url = "postgresql+psycopg://..." in secrets
 KEEP_DELETED_S = 30 * 86_400.0
-# The inputs that make a plan, by their keys in the sidebar.
-INPUTS = (
-    "model", "gpu", "gpu_gib", "gpu_gbps", "gpu_fp16", "gpu_fp8", "gpu_cc", "gpu_link", "gpus", "users", "in", "out",
-    "ttft", "tpot", "loss", "engine", "price", "weights", "kv",
-)
+INPUTS = answers.KEYS           # that are kept with a plan
 GPU_FIGURES = {
     "memory_gib", "bandwidth_gb_s", "fp16_tflops", "bf16_tflops", "fp8_tflops", "int8_tops", "fp4_tflops",
     "fp32_tflops", "vendor", "compute_capability", "link_gb_s", "tdp_w", "price_usd_per_hour",
@@ -238,10 +234,10 @@ def save_plan(plan: Plan) -> None:
 
 
 def _save(plan: Plan) -> None:
-    answers = {key: st.session_state[key] for key in INPUTS if key in st.session_state}
+    asked = {key: st.session_state[key] for key in INPUTS if key in st.session_state}
     name = f"{plan.spec.name.rpartition('/')[2]} on {plan.gpu.name}"
     try:
-        store().save(Kind.PLAN, name[:200], export.keep(plan, answers))
+        store().save(Kind.PLAN, name[:200], export.keep(plan, asked))
     except SweetspotError as error:
         st.session_state["save_problem"] = str(error)
         return

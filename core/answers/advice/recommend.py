@@ -1,6 +1,6 @@
 """The recommendation: the pick, its reasons, its limits and what else there is."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
@@ -20,6 +20,7 @@ from core.answers.advice.select import (
     select,
 )
 from core.answers.sweep import DEFAULT_ENGINE, DEFAULT_GPU_COUNTS, overflow_text
+from core.basics.bounds import Bounds
 from core.basics.errors import InputError
 from core.losses import Losses
 from core.losses.measured import QualityMeasurement
@@ -28,13 +29,7 @@ from core.physics import speed
 from core.products.gpus import GpuSpec
 from core.terms import Workload
 
-# Far beyond any deployment, near enough to catch a slip of the unit.
-_RANGES: Final[Mapping[str, tuple[float, float, str]]] = {
-    "input_tokens": (1, 100_000_000, "tokens"), "output_tokens": (1, 100_000_000, "tokens"),
-    "concurrency": (1, 100_000, "requests"), "ttft_slo_s": (1e-6, 1e5, "s"), "tpot_slo_s": (1e-6, 1e5, "s"),
-    "quality_loss": (0, 100, "(share)"),
-}
-_MOST_GPUS: Final = 1024
+_GPUS: Final = Bounds(1, 1024, whole=True)
 _NO_SLOWER: Final = 0.0005        # what would read as 0.0 % fewer tokens/s
 
 
@@ -56,7 +51,8 @@ def recommend(
     the tolerance stays refused. What was `measured` of the model, newest first, goes before what others
     published. Raises InputError for a workload outside what it may be.
     """
-    _check(workload, tps)
+    workload.check()
+    _check(tps)
     question = Question(
         Losses(spec, tuple(measured)), gpu, workload, engine, tuple(tps),
         None if formats is None else tuple(formats), None if kv_formats is None else tuple(kv_formats),
@@ -81,15 +77,12 @@ def recommend(
     )
 
 
-def _check(workload: Workload, tps: Sequence[int]) -> None:
-    """Raises InputError naming the first figure outside its range."""
-    for name, (low, high, unit) in _RANGES.items():
-        value = getattr(workload, name)
-        if not low <= value <= high:        # also false for NaN
-            raise InputError(f"{name} of {value:g} {unit} is outside {low:g} to {high:g}.")
-    if not tps or not all(1 <= count <= _MOST_GPUS for count in tps):
-        tried = ", ".join(map(str, tps)) or "none"
-        raise InputError(f"The numbers of GPUs to try ({tried}) are outside 1 to {_MOST_GPUS}.")
+def _check(tps: Sequence[int]) -> None:
+    """Raises InputError where no number of GPUs may be tried, or one is absurd."""
+    if not tps:
+        raise InputError(f"No number of GPUs is named: give at least one from {_GPUS.span}.")
+    for count in tps:
+        _GPUS.checked("A number of GPUs to try", count)
 
 
 def _shown(selection: Selection) -> Choice | None:

@@ -44,6 +44,17 @@ def requests(count: int) -> str:
     return "1 request" if count == 1 else f"{count:,} requests"
 
 
+def came_in(load: Workload) -> str:
+    """The requests of a load: "16 requests in flight of 1,024 + 256 tokens"."""
+    return f"{requests(load.concurrency)} in flight of {load.input_tokens:,} + {load.output_tokens:,} tokens"
+
+
+def asked(load: Workload) -> str:
+    """What is asked, whole: the requests and the targets."""
+    return (f"{came_in(load)}; TTFT within {ms(load.ttft_slo_s)}, TPOT within {ms(load.tpot_slo_s)}, loss of quality "
+            f"within {percent(load.quality_loss)}")
+
+
 def short(spec: ModelSpec) -> str:
     """The model's own name, without its owner."""
     return spec.name.rstrip("/").split("/")[-1]

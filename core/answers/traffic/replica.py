@@ -6,13 +6,13 @@ from typing import Final
 from core.answers.traffic.scheduler import Limits, StepTimes
 from core.answers.traffic.speculation import Speculation, speculative
 from core.answers.traffic.steps import step_table
+from core.basics.bounds import Bounds
 from core.basics.errors import InputError
 from core.models import ModelSpec
 from core.physics import memory
 from core.terms import Deployment
 
-SMALLEST_CHUNK: Final = 16
-LARGEST_CHUNK: Final = 131_072
+CHUNK: Final = Bounds(16, 131_072, whole=True)      # of one scheduler step
 HOST_LINK: Final = 16e9      # B/s where a GPU names no PCIe link: PCIe 3.0 x16
 
 
@@ -27,11 +27,8 @@ class Options:
     speculation: Speculation | None = None
 
     def __post_init__(self) -> None:
-        if self.chunk_tokens is not None and not SMALLEST_CHUNK <= self.chunk_tokens <= LARGEST_CHUNK:
-            raise InputError(
-                f"The tokens of one step must lie between {SMALLEST_CHUNK} and {LARGEST_CHUNK:,}; "
-                f"they are {self.chunk_tokens:,}."
-            )
+        if self.chunk_tokens is not None:
+            CHUNK.checked("The number of tokens of one step", self.chunk_tokens)
         found = self.prefix_reuse + (self.host_reuse if self.offload else 0.0)
         if min(self.prefix_reuse, self.host_reuse) < 0 or found > 1:
             raise InputError(f"The shares of a prompt found in caches must add up to 0 to 1; they make {found:g}.")

@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from core.basics.bounds import Bounds
 from core.basics.errors import InputError
 
 MAX_REQUESTS: Final = 200_000       # bounds memory and time of one simulation
@@ -155,10 +156,10 @@ def generate(
     `day_swing` in 0..1 bends the rate along one sine over the duration, as a day does, from
     (1 - swing) at the start to (1 + swing) in the middle. Raises InputError outside the ranges.
     """
-    _check_range("requests per second", rate, 1e-6, FASTEST_PER_S)
-    _check_range("duration in seconds", duration_s, 1, 7 * SECONDS_PER_DAY)
-    _check_range("burstiness", burstiness, 0.01, 100)
-    _check_range("day swing", day_swing, 0, 1)
+    Bounds(1e-6, FASTEST_PER_S, "requests per second").checked("The rate", rate)
+    Bounds(1, 7 * SECONDS_PER_DAY, "s").checked("The duration", duration_s)
+    Bounds(0.01, 100).checked("The burstiness", burstiness)
+    Bounds(0, 1).checked("The day swing", day_swing)
     if rate * duration_s > MAX_REQUESTS:
         raise InputError(
             f"{rate * duration_s:,.0f} requests are more than the {MAX_REQUESTS:,} one simulation takes: "
@@ -178,11 +179,6 @@ def _bend(arrivals: NDArray[np.float64], duration_s: float, swing: float) -> NDA
     t = np.linspace(0, duration_s, 2_000)
     cumulative = t - swing * duration_s / (2 * np.pi) * np.sin(2 * np.pi * t / duration_s)
     return np.asarray(np.interp(arrivals, cumulative, t), dtype=np.float64)
-
-
-def _check_range(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise InputError(f"The {name} must lie between {low:g} and {high:g}; it is {value:g}.")
 
 
 def read_trace(text: str) -> Trace:

@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 
 from core.answers.traffic.steps import StepTable
+from core.basics.bounds import Bounds
 from core.basics.errors import InputError
 
 LAW: Final = "Leviathan et al. 2023, arXiv 2211.17192"
@@ -72,13 +73,9 @@ class Speculation:
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise InputError(f"'{self.method[:20]}' is no way to draft: use one of {', '.join(METHODS)}.")
-        for name, value, low, high in (
-            ("acceptance rate", self.acceptance, 0.0, 0.99),
-            ("number of draft tokens", self.draft_tokens, 1, MOST_DRAFT_TOKENS),
-            ("cost of a draft step", self.draft_cost, 0.0, 1.0),
-        ):
-            if not low <= value <= high:
-                raise InputError(f"The {name} must lie between {low:g} and {high:g}; it is {value:g}.")
+        Bounds(0, 0.99).checked("The acceptance rate", self.acceptance)
+        Bounds(1, MOST_DRAFT_TOKENS).checked("The number of draft tokens", self.draft_tokens)
+        Bounds(0, 1).checked("The cost of a draft step", self.draft_cost)
 
     @property
     def tokens_per_step(self) -> float:

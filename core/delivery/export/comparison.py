@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from core.answers.advice.sentences import dollars, ms, number, percent, requests
+from core.answers.advice.sentences import asked, dollars, ms, number
 from core.answers.compare import Field, Picks
 from core.basics.units import GIB, MS_PER_S
 from core.delivery.charts import Spec
@@ -15,21 +15,21 @@ from core.delivery.charts.pareto import Offer, pareto
 from core.delivery.export.page import WIDE_PX, Figure, Page, Picture, Table, render, svg
 from core.delivery.export.tables import known, safe
 from core.products.engines import ENGINES
-from core.terms import Deployment
+from core.terms import LOAD, Deployment
 
 _PRINTED_ROWS: Final = 14
 
 
 def comparison_rows(field: Field, rows: Sequence[int], on_front: Sequence[bool]) -> Iterator[dict[str, Any]]:
     """The layouts of some rows of a field; None for what nobody knows."""
-    p, load = field.prediction, field.workload
+    p = field.prediction
     for row in rows:
         d = field.deployments[row]
         cells: dict[str, Any] = {
             "model": field.spec.name, "gpu": d.gpu.name, "vendor": d.gpu.vendor, "gpus": d.gpus, "tp": d.tp, "pp": d.pp,
             "ep": d.ep, "dp": d.dp, "engine": d.engine, "weights": d.weights.name, "kv_cache": d.kv_cache.name,
-            "concurrency": load.concurrency, "input_tokens": load.input_tokens, "output_tokens": load.output_tokens,
-            "fits": bool(field.fits[row]), "meets_slo": bool(field.meets_slo[row]), "on_front": bool(on_front[row]),
+            **field.workload.filed(LOAD), "fits": bool(field.fits[row]), "meets_slo": bool(field.meets_slo[row]),
+            "on_front": bool(on_front[row]),
             "memory_gib_per_gpu": d.gpu.memory_bytes / GIB,
             "usd_per_hour": field.usd_per_hour[row], "price_source": d.gpu.price_source,
             "tokens_per_s_per_user": field.tokens_per_s_per_user[row],
@@ -103,7 +103,7 @@ def front_picture(field: Field, points: Mapping[int, Offer], found: Picks) -> Sp
 
 def comparison_report(field: Field, rows: Sequence[int], on_front: Sequence[bool], found: Picks) -> str:
     """As an HTML page: the picks, the picture, and as many rows as a page has room for, in the order given."""
-    load, points = field.workload, offers(field, rows, on_front)
+    points = offers(field, rows, on_front)
     picked = [(name, row) for name, row in (
         ("Cheapest", found.cheapest), ("Fastest", found.fastest), ("Smallest", found.smallest)) if row is not None]
     best = f"{picked[0][0]} within the targets: {ways(field.deployments[picked[0][1]])}." if picked else (
@@ -111,9 +111,7 @@ def comparison_report(field: Field, rows: Sequence[int], on_front: Sequence[bool
     shown = rows[:_PRINTED_ROWS]
     return render(Page(
         title=f"{field.spec.name}: {len(field):,} deployments compared", sentence=best,
-        asked=f"{requests(load.concurrency)} in flight of {load.input_tokens:,} + {load.output_tokens:,} tokens; TTFT "
-              f"within {ms(load.ttft_slo_s)}, TPOT within {ms(load.tpot_slo_s)}, loss of quality within "
-              f"{percent(load.quality_loss)}.",
+        asked=f"{asked(field.workload)}.",
         figures=[Figure(name, "", ways(field.deployments[row]), _figures_of(field, row)) for name, row in picked],
         charts=[Picture(svg(front_picture(field, points, found), WIDE_PX),
                         "Tokens/s for each user against tokens/s for each USD an hour; blue: nobody has more of both.",

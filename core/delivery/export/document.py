@@ -17,7 +17,6 @@ def plan_json(plan: Plan, launch: Launch | None = None) -> str:
 
 
 def _document(plan: Plan, launch: Launch | None) -> dict[str, Any]:
-    workload = plan.workload
     return {
         "sentence": plan.sentence,
         "reason": plan.reason,
@@ -28,12 +27,7 @@ def _document(plan: Plan, launch: Launch | None) -> dict[str, Any]:
             "name": plan.spec.name, "total_params": plan.spec.total_params, "active_params": plan.spec.active_params,
             "max_context": plan.spec.max_context, "source": plan.spec.source,
         },
-        "workload": {
-            "input_tokens": workload.input_tokens, "output_tokens": workload.output_tokens,
-            "concurrency": workload.concurrency, "ttft_slo_ms": workload.ttft_slo_s * MS_PER_S,
-            "tpot_slo_ms": workload.tpot_slo_s * MS_PER_S, "quality_loss": workload.quality_loss,
-            "mode": str(workload.mode),
-        },
+        "workload": {**plan.workload.filed(), "mode": str(plan.workload.mode)},
         "best": _choice(plan.best),
         "nearest": _choice(plan.nearest),
         "runner_up": _choice(plan.runner_up),

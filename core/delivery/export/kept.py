@@ -12,7 +12,7 @@ from core.answers.advice import Choice, Plan
 from core.basics.errors import InputError
 from core.basics.units import GIB, MS_PER_S
 from core.delivery.export.tables import safe
-from core.terms import Basis, Estimate
+from core.terms import LOAD, Basis, Estimate, Input, Workload
 
 Answers: TypeAlias = Mapping[str, str | int | float | None]
 
@@ -43,8 +43,7 @@ class KeptPlan:
     model: str
     gpu: str
     engine: str
-    input_tokens: int
-    output_tokens: int
+    load: Workload             # what came in; its targets are among the inputs alone
     deployed: Deployed | None  # None: nothing runs
     figures: Mapping[str, Estimate]
 
@@ -62,7 +61,7 @@ def keep(plan: Plan, inputs: Answers) -> dict[str, Any]:
     return {
         "inputs": dict(inputs), "sentence": plan.sentence, "standing": plan.standing.name.lower(),
         "model": plan.spec.name, "gpu": plan.gpu.name, "engine": plan.engine,
-        "input_tokens": plan.workload.input_tokens, "output_tokens": plan.workload.output_tokens,
+        **plan.workload.filed(LOAD),
         "deployed": None if shown is None else asdict(_deployed(shown)),
         "figures": {} if shown is None else dict(_figures(shown)),
     }
@@ -100,12 +99,20 @@ def kept(body: Mapping[str, Any]) -> KeptPlan:
             inputs={_text(key): _answer(value) for key, value in body["inputs"].items()},
             sentence=_text(body["sentence"]), standing=_text(body["standing"]),
             model=_text(body["model"]), gpu=_text(body["gpu"]), engine=_text(body["engine"]),
-            input_tokens=int(_number(body["input_tokens"])), output_tokens=int(_number(body["output_tokens"])),
+            load=Workload.of({one.name: load for one in LOAD if (load := _load(one, body)) is not None}),
             deployed=None if deployed is None else _read_deployed(deployed),
             figures={name: _estimate(figures[name]) for name in FIGURES if name in figures},
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         raise InputError(_UNREADABLE) from None
+
+
+def _load(one: Input, body: Mapping[str, Any]) -> float | None:
+    """An input by its column, or as it was typed: older plans name the tokens' columns alone."""
+    if one.column in body:
+        return one.of_file(_number(body[one.column]))
+    typed = body["inputs"].get(one.key)
+    return None if typed is None else one.of_page(_number(typed))
 
 
 def _read_deployed(body: Mapping[str, Any]) -> Deployed:
@@ -154,7 +161,7 @@ def _row(name: str, kept_s: float, plan: KeptPlan) -> dict[str, object]:
     row: dict[str, object] = {
         "name": name, "kept_at": datetime.fromtimestamp(kept_s, UTC).isoformat(timespec="seconds"),
         "sentence": plan.sentence, "standing": plan.standing, "model": plan.model, "gpu": plan.gpu,
-        "engine": plan.engine, "input_tokens": plan.input_tokens, "output_tokens": plan.output_tokens,
+        "engine": plan.engine, **plan.load.filed(LOAD),
     }
     if plan.deployed is not None:
         row |= asdict(plan.deployed)

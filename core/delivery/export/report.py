@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Final
 
 from core.answers.advice import Choice, Plan
-from core.answers.advice.sentences import dollars, loss_text, ms, number, percent, requests
+from core.answers.advice.sentences import asked, dollars, loss_text, ms, number
 from core.basics.units import GIB, MS_PER_S
 from core.delivery import charts
 from core.delivery.export.launch import LAUNCHERS, command
@@ -23,17 +23,11 @@ def report(plan: Plan) -> str:
         Table("What would help", (), [(remedy.label, remedy.effect) for remedy in plan.remedies]),
     ]
     return render(Page(
-        title=f"{plan.spec.name} on {plan.gpu.name}", sentence=plan.sentence, reason=plan.reason, asked=_asked(plan),
+        title=f"{plan.spec.name} on {plan.gpu.name}", sentence=plan.sentence, reason=plan.reason,
+        asked=f"{asked(plan.workload)}; engine {plan.engine}.",
         figures=() if shown is None else _figures(shown), charts=() if shown is None else _charts(plan, shown),
         tables=[table for table in tables if table.rows], launch=_launch(plan), sources=_sources(plan),
     ))
-
-
-def _asked(plan: Plan) -> str:
-    load = plan.workload
-    return (f"{requests(load.concurrency)} in flight of {load.input_tokens:,} + {load.output_tokens:,} tokens; "
-            f"TTFT within {ms(load.ttft_slo_s)}, TPOT within {ms(load.tpot_slo_s)}, loss of quality within "
-            f"{percent(load.quality_loss)}; engine {plan.engine}.")
 
 
 def _figures(choice: Choice) -> list[Figure]:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from core.answers.advice import Candidate, Choice, Plan
 from core.basics.errors import InputError
 from core.basics.units import GIB, MS_PER_S
-from core.terms import Estimate
+from core.terms import LOAD, Estimate
 
 # OWASP "CSV Injection": a cell that begins with one of these is run as a formula by spreadsheets.
 _FORMULA_STARTS: Final = ("=", "+", "-", "@")
@@ -87,12 +87,12 @@ def _role(candidate: Candidate) -> str:
 
 
 def _row(plan: Plan, role: str, choice: Choice, note: str) -> dict[str, object]:
-    d, workload = choice.deployment, plan.workload
+    d = choice.deployment
     cells: dict[str, object] = {
         "role": role, "model": plan.spec.name, "gpu": d.gpu.name, "gpus": d.gpus, "tp": d.tp, "pp": d.pp,
         "engine": d.engine, "weights": d.weights.name, "kv_cache": d.kv_cache.name,
-        "concurrency": choice.concurrency, "input_tokens": workload.input_tokens,
-        "output_tokens": workload.output_tokens, "fits": choice.fits, "meets_slo": choice.meets_slo,
+        **plan.workload.filed(LOAD), "concurrency": choice.concurrency, "fits": choice.fits,
+        "meets_slo": choice.meets_slo,
         "largest_concurrency_within_slo": choice.slo_concurrency,
         "largest_concurrency_in_memory": choice.memory_concurrency,
         "weights_gib_per_gpu": round(choice.footprint.term("weights").bytes / GIB, 3),

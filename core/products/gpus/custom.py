@@ -4,19 +4,20 @@ import math
 from collections.abc import Mapping
 from typing import Final
 
+from core.basics.bounds import Bounds
 from core.basics.errors import HardwareError, InputError
 from core.basics.units import GB, GIB, TERA
 from core.products.gpus.derive import ARCHITECTURE
 from core.products.gpus.spec import GpuSpec
 
 # Between a tenth of the smallest and ten times the largest of assets/gpus.csv.
-RANGES: Final[Mapping[str, tuple[float, float, str]]] = {
-    "memory": (1, 8_192, "GiB"),
-    "memory bandwidth": (10, 250_000, "GB/s"),
-    "peak": (0.1, 1_000_000, "TFLOPS"),
-    "link": (0.5, 20_000, "GB/s"),
-    "power": (5, 20_000, "W"),
-    "price": (0, 1_000, "USD per hour"),
+RANGES: Final[Mapping[str, Bounds]] = {
+    "memory": Bounds(1, 8_192, "GiB"),
+    "memory bandwidth": Bounds(10, 250_000, "GB/s"),
+    "peak": Bounds(0.1, 1_000_000, "TFLOPS"),
+    "link": Bounds(0.5, 20_000, "GB/s"),
+    "power": Bounds(5, 20_000, "W"),
+    "price": Bounds(0, 1_000, "USD per hour"),
 }
 LONGEST_NAME: Final = 80
 WITHOUT_BF16: Final = frozenset({"6.0", "6.1", "7.0", "7.5"})
@@ -96,8 +97,4 @@ def _capability(vendor: str, typed: str, peaks: Mapping[str, float]) -> str:
 
 
 def _checked(what: str, value: float, which: str = "") -> float:
-    low, high, unit = RANGES[what]
-    if not low <= value <= high:    # also false for NaN
-        label = f"{which.upper()} {what}" if which else what
-        raise InputError(f"The {label} of {value:g} {unit} is outside {low:g} to {high:g} {unit}: check the unit.")
-    return value
+    return RANGES[what].checked(f"The {which.upper()} {what}" if which else f"The {what}", value)
