@@ -49,9 +49,12 @@ class Shipped:
     stored_bytes: int | None = None    # sum of data offsets of the whole checkpoint
     unquantised: tuple[str, ...] = ()  # modules kept in 16 bits, as declared
     role_formats: tuple[tuple[Role, str], ...] = ()  # matrices in another format than `format`
+    role_bits: tuple[tuple[Role, float], ...] = ()   # mean bits of a role's weights, where declared layer by layer
+    embedding_bits: float = 16.0                     # of the embedding; formats of whole files have their own
     bits_per_weight: float | None = None             # of the quantised matrices as stored, when read
     block: int | None = None           # rows and columns under one FP8 scale; None: whole rows, or not known
     source: str = ""
+    note: str = ""                                   # what the declaration leaves open, for people
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,13 @@
 """Number formats: what a weight or a cached value costs, and what it is multiplied in."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Annotated, Final, Literal
 
 from core.basics.errors import InputError
-from core.basics.tables import Table, Within
+from core.basics.tables import Note, Table, Within
+from core.products import families
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,9 @@ class Format:
     experts_only: bool         # quantises the routed experts and nothing else (MXFP4 of gpt-oss)
     source: str
     scope: Literal["all", "linears", "experts", "file"] = "linears"     # what it stores; file: embeddings too, as GGUF
+    runtime: Note = ""         # what alone runs it (MLX, ExLlamaV2, ...); empty: the engines that list its name
+    lightest: Annotated[float, Within(0.5, 1)] = 0.99   # what a checkpoint may weigh, of what it is computed to
+    heaviest: Annotated[float, Within(1, 2)] = 1.02
 
     @property
     def bytes_per_weight(self) -> float:
@@ -43,7 +47,29 @@ class KvFormat:
         return self.bits_per_value / 8
 
 
-FORMATS: Final[Mapping[str, Format]] = Table("formats.csv", Format)
+class _Formats(Mapping[str, Format]):
+    """Looks up every format there is, a family's members too; lists those worth trying on a model."""
+
+    def __init__(self, listed: Mapping[str, Format]) -> None:
+        self._listed = listed
+
+    def __getitem__(self, name: str) -> Format:
+        listed = self._listed.get(name)
+        if listed is None:
+            found = families.member(name)
+            if found is None or found.name != name:
+                raise KeyError(name)
+            listed = self._listed.get(found.name) or Format(**found._asdict())
+        return listed
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._listed)
+
+    def __len__(self) -> int:
+        return len(self._listed)
+
+
+FORMATS: Final[Mapping[str, Format]] = _Formats(Table("formats.csv", Format))
 KV_FORMATS: Final[Mapping[str, KvFormat]] = {
     kv.name: kv
     for kv in (
@@ -68,10 +94,16 @@ def _named(name: str, known: Mapping[str, object], what: str) -> str:
 
 
 def find(name: str) -> Format:
-    """The weight format of that name, in any case.
+    """The weight format of that name, in any case and spelling.
 
     Raises: InputError naming the formats there are.
     """
+    by_lower = {key.lower(): key for key in FORMATS}
+    for said in (name.strip().lower(), families.plain(name)):
+        if said in by_lower:
+            return FORMATS[by_lower[said]]
+    if found := families.member(name):
+        return FORMATS[by_lower.get(found.name.lower(), found.name)]
     return FORMATS[_named(name, FORMATS, "weight format")]
 
 

@@ -8,13 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.basics.errors import ArchitectureUnknown, CheckpointInvalid, ModelNotFound, SweetspotError
+from core.products import ggml
 from core.reading import hub
 from core.reading.checkpoints import config_of
-from core.reading.checkpoints.gguf import GGML_TYPES, read_header
+from core.reading.checkpoints.gguf import read_header
 from core.reading.checkpoints.gguf_config import format_of
 from tests.hub_server import HubServer, Repo
 
-TYPES = {name: (code, block, size) for code, (name, block, size) in GGML_TYPES.items()}
+TYPES = {name: (each.code, each.block_weights, each.block_bytes) for name, each in ggml.TYPES.items()}
 
 
 def text(value):
@@ -175,7 +176,7 @@ def test_tied_embeddings_and_experts():
 
 @pytest.mark.parametrize(("file_type", "kind", "name"), [
     (15, "Q4_K", "gguf-Q4_K_M"), (7, "Q8_0", "gguf-Q8_0"), (1, "F16", "fp16"), (32, "BF16", "bf16"),
-    (38, "MXFP4", "mxfp4"), (27, "IQ3_S", "gguf-Q3_K_S"), (999, "Q8_0", "gguf-Q8_0")])
+    (38, "MXFP4", "mxfp4"), (27, "IQ3_S", "gguf-IQ3_M"), (999, "Q8_0", "gguf-Q8_0")])
 def test_formats_of_files(file_type, kind, name):
     body = gguf(llama_metadata(**{"general.file_type": file_type}), list(llama_table(kind=kind, layers=9)))
     assert format_of(read(body)) == name

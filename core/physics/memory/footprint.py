@@ -148,7 +148,8 @@ def _weights_term(spec: ModelSpec, deployment: Deployment) -> Term:
     rule = "tensor headers of the checkpoint" if exact else f"{deployment.weights.label}; the rest 16-bit"
     source = shipped.source if shipped and exact else deployment.weights.source
     basis = Basis.PUBLISHED if exact else Basis.ESTIMATED
-    return Term("weights", size, rule, source, basis, size * 0.99, size * 1.02)
+    low, high = (0.99, 1.02) if exact else (deployment.weights.lightest, deployment.weights.heaviest)
+    return Term("weights", size, rule, source, basis, size * low, size * high)
 
 
 def footprint(spec: ModelSpec, deployment: Deployment) -> Footprint:

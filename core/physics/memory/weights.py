@@ -24,6 +24,11 @@ def _plain_bytes(fmt: Format) -> float:
     return 4.0 if fmt.name == "fp32" or fmt.scope == "file" else 2.0
 
 
+def _mixture(fmt: Format) -> str:
+    """llama.cpp's name of a file's mixture of types."""
+    return fmt.name.removeprefix("gguf-").removeprefix("UD-")
+
+
 def _gguf_stack(spec: ModelSpec) -> gguf.Stack:
     attention = [mixer for mixer, _ in spec.mixers() if isinstance(mixer, Attention)]
     shared = max((mixer.heads / max(1, mixer.kv_heads) for mixer in attention), default=1.0)
@@ -35,12 +40,14 @@ def _gguf_bits(spec: ModelSpec, linear: Linear, layer: Layer, mixture: str) -> f
     """Bits per weight of a matrix in a GGUF mixture; a fused projection is the mean of its parts."""
     stack, row = _gguf_stack(spec), linear.inputs
     if linear.role is Role.ROUTER:
-        return gguf.BLOCK_BITS["F32"]
-    if linear.role in (Role.MLP, Role.EXPERT, Role.SHARED_EXPERT) and linear.shard is Shard.ROW:
-        return gguf.tensor_bits(mixture, "ffn_down", row, stack)
+        return 32.0
+    if linear.role is Role.EXPERT and mixture == "MXFP4_MOE":
+        return gguf.tensor_bits(mixture, "experts", row, stack)
+    if linear.role in (Role.MLP, Role.EXPERT, Role.SHARED_EXPERT):
+        return gguf.tensor_bits(mixture, "ffn_down" if linear.shard is Shard.ROW else "ffn_gate_up", row, stack)
     if linear.role is Role.ATTENTION and linear.shard is Shard.ROW:
         return gguf.tensor_bits(mixture, "attn_output", row, stack)
-    plain = gguf.tensor_bits(mixture, "other", row, stack)
+    plain = gguf.tensor_bits(mixture, "attn_q" if linear.role is Role.ATTENTION else "other", row, stack)
     keys, values = _kv_rows(layer)
     if linear.role is not Role.ATTENTION or not values or linear.outputs <= keys + values:
         return plain
@@ -60,13 +67,14 @@ def _kv_rows(layer: Layer) -> tuple[int, int]:
 def _bits(spec: ModelSpec, linear: Linear, layer: Layer, fmt: Format) -> float:
     """Bits per weight of a matrix of the stack."""
     if fmt.scope == "file":
-        return _gguf_bits(spec, linear, layer, fmt.name.removeprefix("gguf-"))
+        return _gguf_bits(spec, linear, layer, _mixture(fmt))
+    shipped = as_shipped(spec, fmt)
+    if shipped and (bits := _role_bits(shipped, linear.role)):
+        return bits
     if fmt.scope == "all":
         return fmt.bits_per_weight
-    shipped = as_shipped(spec, fmt)
-    if shipped and (own := _role_format(shipped, linear.role)):
-        return own.bits_per_weight
-    quantised = linear.role is Role.EXPERT if fmt.scope == "experts" else linear.role not in _KEPT
+    experts_alone = fmt.scope == "experts" and spec.is_moe
+    quantised = linear.role is Role.EXPERT if experts_alone else linear.role not in _KEPT
     stored = shipped and (shipped.bits_per_weight or FORMATS[shipped.format].bits_per_weight)
     return (stored or fmt.bits_per_weight) if quantised else 16.0
 
@@ -79,9 +87,10 @@ def as_shipped(spec: ModelSpec, fmt: Format) -> Shipped | None:
     return shipped if shipped.format == fmt.name or shipped.format.startswith(f"{fmt.name}-g") else None
 
 
-def _role_format(shipped: Shipped, role: Role) -> Format | None:
-    """The format the repository declares for the matrices of a role beside its own."""
-    return FORMATS.get(dict(shipped.role_formats).get(role, ""))
+def _role_bits(shipped: Shipped, role: Role) -> float | None:
+    """Bits of a role's weights: counted over the layers, else those of the format it is declared in."""
+    own = dict(shipped.role_formats).get(role)
+    return dict(shipped.role_bits).get(role) or (FORMATS[own].bits_per_weight if own else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +146,13 @@ def _layer_bytes(spec: ModelSpec, index: int, fmt: Format, ranks: _Ranks, padded
 def _table_bits(spec: ModelSpec, fmt: Format) -> tuple[float, float]:
     """Bits per weight of the embedding and of the head."""
     if fmt.scope == "file":
-        mixture, row = fmt.name.removeprefix("gguf-"), spec.hidden_size
+        mixture, row = _mixture(fmt), spec.hidden_size
         head = gguf.head_bits(mixture, row)
         return (head if spec.tied_embeddings else gguf.embedding_bits(mixture, row)), head
     shipped = as_shipped(spec, fmt)
-    own = _role_format(shipped, Role.HEAD) if shipped else None
-    plain = fmt.bits_per_weight if fmt.scope == "all" else 16.0
-    return plain, own.bits_per_weight if own else plain
+    everywhere = fmt.bits_per_weight if fmt.scope == "all" else None
+    head = (_role_bits(shipped, Role.HEAD) if shipped else None) or everywhere or 16.0
+    return (shipped.embedding_bits if shipped and shipped.embedding_bits < 16 else everywhere or 16.0), head
 
 
 @lru_cache(maxsize=4096)

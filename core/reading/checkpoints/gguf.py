@@ -11,6 +11,7 @@ from math import prod
 from typing import Final, TypeAlias
 
 from core.basics.errors import CheckpointInvalid
+from core.products import ggml
 from core.reading.checkpoints.tensors import MAX_TENSORS, Span, Tensors, refuse_overlaps, summed
 
 ReadAt: TypeAlias = Callable[[int, int], bytes]   # (offset, length) -> that many bytes, fewer at the end
@@ -25,18 +26,6 @@ _MAX_DIMENSIONS: Final = 8
 _STRING, _ARRAY, _BOOL = 8, 9, 7
 _LENGTH: Final = struct.Struct("<Q")
 _SCALARS: Final = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "B", 10: "Q", 11: "q", 12: "d"}
-
-# GGML type: name, weights a block, bytes a block. ggml/src/ggml-common.h block_q4_0, block_q4_K, ...
-GGML_TYPES: Final = {
-    0: ("F32", 1, 4), 1: ("F16", 1, 2), 2: ("Q4_0", 32, 18), 3: ("Q4_1", 32, 20), 6: ("Q5_0", 32, 22),
-    7: ("Q5_1", 32, 24), 8: ("Q8_0", 32, 34), 9: ("Q8_1", 32, 36), 10: ("Q2_K", 256, 84), 11: ("Q3_K", 256, 110),
-    12: ("Q4_K", 256, 144), 13: ("Q5_K", 256, 176), 14: ("Q6_K", 256, 210), 15: ("Q8_K", 256, 292),
-    16: ("IQ2_XXS", 256, 66), 17: ("IQ2_XS", 256, 74), 18: ("IQ3_XXS", 256, 98), 19: ("IQ1_S", 256, 50),
-    20: ("IQ4_NL", 32, 18), 21: ("IQ3_S", 256, 110), 22: ("IQ2_S", 256, 82), 23: ("IQ4_XS", 256, 136),
-    24: ("I8", 1, 1), 25: ("I16", 1, 2), 26: ("I32", 1, 4), 27: ("I64", 1, 8), 28: ("F64", 1, 8),
-    29: ("IQ1_M", 256, 56), 30: ("BF16", 1, 2), 34: ("TQ1_0", 256, 54), 35: ("TQ2_0", 256, 66),
-    39: ("MXFP4", 32, 17), 40: ("NVFP4", 64, 36),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,10 +174,11 @@ def _tensor(cursor: _Cursor) -> Span:
         raise cursor.broken(f"has a tensor of {dimensions:,} dimensions")
     shape = tuple(cursor.size() for _ in range(dimensions))
     kind, offset = int(cursor.scalar("I")), cursor.size()
-    if kind not in GGML_TYPES:
+    packed = ggml.by_code().get(kind)
+    if packed is None:
         raise cursor.broken(f"has a tensor of unknown type {kind}")
-    dtype, block, block_bytes = GGML_TYPES[kind]
     elements = prod(shape)
-    if elements % block or elements >= 2**63:
+    if elements % packed.block_weights or elements >= 2**63:
         raise cursor.broken(f"has a tensor '{name[:80]}' of impossible shape")
-    return Span(name, dtype, shape, elements, offset, offset + elements // block * block_bytes)
+    size = packed.tensor_bytes(elements, shape[0] if shape else 1)
+    return Span(name, packed.name, shape, elements, offset, offset + size)

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from core.basics.errors import ArchitectureUnknown, CheckpointInvalid
-from core.products.formats import FORMATS
-from core.reading.checkpoints.gguf import GGML_TYPES, Gguf
+from core.products.families import member
+from core.reading.checkpoints.gguf import Gguf
 
 _FAMILIES: Final = {   # general.architecture -> model_type
     "llama": "llama", "mistral3": "ministral3", "qwen2": "qwen2", "qwen2moe": "qwen2_moe", "qwen3": "qwen3",
@@ -47,10 +47,19 @@ _BIASES: Final = (     # (tensor, key): llama.cpp loads these biases whenever th
     ("blk.0.ffn_down.bias", "mlp_bias"), ("blk.0.ffn_up.bias", "use_bias"),
     ("blk.0.attn_q_norm.weight", "use_qk_norm"),
 )
-_FILE_TYPES: Final = {  # llama.h enum llama_ftype
+_FILE_TYPES: Final = {  # llama.h enum llama_ftype; from 135 on ik_llama.cpp's
     0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S",
-    12: "Q3_K_M", 13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K", 25: "IQ4_NL",
-    30: "IQ4_XS", 32: "BF16", 38: "MXFP4",
+    12: "Q3_K_M", 13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K", 19: "IQ2_XXS",
+    20: "IQ2_XS", 21: "Q2_K_S", 22: "IQ3_XS", 23: "IQ3_XXS", 24: "IQ1_S", 25: "IQ4_NL", 26: "IQ3_S", 27: "IQ3_M",
+    28: "IQ2_S", 29: "IQ2_M", 30: "IQ4_XS", 31: "IQ1_M", 32: "BF16", 33: "Q4_0_4_4", 34: "Q4_0_4_8", 35: "Q4_0_8_8",
+    36: "TQ1_0", 37: "TQ2_0", 38: "MXFP4", 39: "NVFP4", 40: "Q1_0", 135: "Q6_0", 136: "IQ1_BN", 137: "IQ2_BN",
+    138: "IQ2_K", 139: "IQ3_K", 140: "IQ4_K", 141: "IQ5_K", 142: "IQ6_K", 145: "IQ4_KS", 147: "IQ2_KS", 148: "IQ4_KSS",
+    149: "Q8_KV", 150: "IQ5_KS", 151: "IQ2_KT", 152: "IQ3_KT", 153: "IQ4_KT", 154: "IQ3_KS", 155: "IQ2_KL",
+    156: "IQ1_KT", 202: "Q4_0_R8", 207: "Q8_0_R8", 208: "Q5_0_R4", 210: "Q2_K_R4", 211: "Q3_K_R4", 214: "Q4_K_R4",
+    216: "Q5_K_R4", 218: "Q6_K_R4", 219: "IQ2_XXS_R4", 220: "IQ2_XS_R4", 223: "IQ3_XXS_R4", 224: "IQ1_S_R4",
+    225: "IQ4_NL_R4", 226: "IQ3_S_R4", 230: "IQ4_XS_R8", 231: "IQ1_M_R4", 335: "Q6_0_R4", 337: "IQ2_BN_R4",
+    338: "IQ2_K_R4", 339: "IQ3_K_R4", 340: "IQ4_K_R4", 341: "IQ5_K_R4", 345: "IQ4_KS_R4", 350: "IQ5_KS_R4",
+    398: "Q8_KV_R8", 399: "Q8_K_R8",
 }
 _PLAIN: Final = {"F32": "fp32", "F16": "fp16", "BF16": "bf16", "MXFP4": "mxfp4", "NVFP4": "nvfp4"}
 
@@ -133,13 +142,5 @@ def format_of(header: Gguf) -> str:
         name = sizes.most_common(1)[0][0] if sizes else "F16"
     if name in _PLAIN:
         return _PLAIN[name]
-    if f"gguf-{name}" in FORMATS:
-        return f"gguf-{name}"
-    return _nearest(name)
-
-
-def _nearest(name: str) -> str:
-    """Formats without a row of their own (IQ3_S, Q4_K alone, ...) are planned as the closest in bits."""
-    bits = next((8 * size / weights for said, weights, size in GGML_TYPES.values() if said == name), 4.5)
-    ggufs = [fmt for fmt in FORMATS.values() if fmt.name.startswith("gguf-")]
-    return min(ggufs, key=lambda fmt: (abs(fmt.bits_per_weight - bits), not fmt.name.startswith(f"gguf-{name}"))).name
+    known = member(f"gguf-{name}")
+    return known.name if known else "gguf-Q8_0"      # I8 and the like: no weights are stored so

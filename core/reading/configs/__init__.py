@@ -1,5 +1,5 @@
 """config.json -> ModelSpec: a reader for every family, defaults and traps included."""
 
-from core.reading.configs.read import read_config
+from core.reading.configs.read import architecture, read_config
 
-__all__ = ["read_config"]
+__all__ = ["architecture", "read_config"]

@@ -1,12 +1,12 @@
 """Which reader a config.json belongs to."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
 from core.basics.errors import ArchitectureUnknown, ConfigInvalid
 from core.models import ModelSpec, Part
-from core.reading.checkpoints import shipped
+from core.reading.checkpoints import Tensors, described
 from core.reading.configs import classic, decoder, gemma, hybrid, kimi, latent, pure, seq2seq, sparse, state_space
 from core.reading.configs.audio import AUDIO_TOWERS
 from core.reading.configs.decoder import Traits
@@ -200,10 +200,8 @@ def _tower(top: Keys, hidden: int) -> tuple[Part, ...]:
     return tuple(towers)
 
 
-def read_config(
-    config: Mapping[str, object], *, name: str, quant_config: Mapping[str, object] | None = None
-) -> ModelSpec:
-    """The spec that a config.json describes, with how its repository says it stores the weights.
+def architecture(config: Mapping[str, object], *, name: str) -> ModelSpec:
+    """The spec that a config.json describes, its weights in 16 bits.
 
     Raises: ConfigInvalid naming the key that is missing or absurd; ArchitectureUnknown naming the family.
     """
@@ -220,7 +218,20 @@ def read_config(
         raise ConfigInvalid(
             f"config.json describes {spec.total_params:.1e} parameters; more than {MAX_PARAMS:.0e} is not believed."
         )
-    return replace(spec, shipped=shipped(config, quant_config))
+    return spec
+
+
+def read_config(
+    config: Mapping[str, object], *, name: str, quant_config: Mapping[str, object] | None = None,
+    headers: Sequence[Tensors] = (),
+) -> ModelSpec:
+    """The spec that a config.json describes, with how its repository says and shows that it stores the weights.
+
+    `headers` are the rows of its safetensors files: they settle what the declaration leaves open.
+    Raises: ConfigInvalid naming the key that is missing or absurd; ArchitectureUnknown naming the family or
+    the quantisation.
+    """
+    return described(architecture(config, name=name), config, quant_config, headers)
 
 
 def _uncounted(spec: ModelSpec, top: Keys) -> ModelSpec:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from core.basics.errors import CheckpointInvalid, ConfigInvalid, ModelNotFound
 from core.models import ModelSpec
-from core.reading.checkpoints import Gguf, Tensors, config_of, described, shipped_gguf
+from core.reading.checkpoints import Gguf, Tensors, config_of, shipped_gguf
 from core.reading.checkpoints.gguf import read_header as read_gguf
 from core.reading.checkpoints.safetensors import LENGTH_BYTES, header_bytes, read_header
 from core.reading.checkpoints.tensors import merged
@@ -60,9 +60,8 @@ def _config(file: Path, name: str, weights: tuple[str, ...]) -> ModelSpec:
     config = _json(file)
     beside = file.with_name("hf_quant_config.json")
     quant_config = _json(beside) if beside.is_file() else None
-    spec = read_config(config, name=name, quant_config=quant_config)
     headers = merged(_header(file.with_name(weight)) for weight in weights)
-    return described(spec, config, quant_config, headers)
+    return read_config(config, name=name, quant_config=quant_config, headers=headers)
 
 
 def _json(file: Path) -> dict[str, object]:

@@ -8,7 +8,7 @@ from core.basics.errors import HubError, HubUnreachable, ModelNotFound
 from core.models import ModelSpec
 from core.reading.checkpoints import config_of, described, shipped_gguf
 from core.reading.checkpoints.tensors import merged
-from core.reading.configs import read_config
+from core.reading.configs import architecture, read_config
 from core.reading.hub.cache import Shelf
 from core.reading.hub.client import Client, Deadline, Params, parsed
 from core.reading.hub.files import gguf_files
@@ -64,13 +64,13 @@ def load(name: str, *, token: str | None, offline: bool, endpoint: str | None, t
 def _transformers(repository: Repository, name: str) -> ModelSpec:
     config = repository.config("config.json")
     quant_config = repository.config("hf_quant_config.json") if "hf_quant_config.json" in repository.files else None
-    spec = read_config(config, name=name, quant_config=quant_config)
+    spec = architecture(config, name=name)
     spec = replace(spec, source=f"Hugging Face Hub, {repository.name}, commit {repository.sha[:12]}")
     try:
         headers = repository.safetensors()
     except HubError as error:
         note = f"Weights are computed, not read: {error}"
-        return replace(described(spec, config, quant_config, ()), notes=(*spec.notes, note))
+        return described(replace(spec, notes=(*spec.notes, note)), config, quant_config, ())
     return described(spec, config, quant_config, headers)
 
 
