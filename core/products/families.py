@@ -55,7 +55,7 @@ class Family:
     weight_only: bool
     scope: Literal["all", "linears"]
     runtime: Note
-    lightest: Annotated[float, Within(0.5, 1)]
+    lightest: Annotated[float, Within(0.5, 2)]
     heaviest: Annotated[float, Within(1, 2)]
     source: str
 

@@ -24,7 +24,7 @@ class Format:
     source: str
     scope: Literal["all", "linears", "experts", "file"] = "linears"     # what it stores; file: embeddings too, as GGUF
     runtime: Note = ""         # what alone runs it (MLX, ExLlamaV2, ...); empty: the engines that list its name
-    lightest: Annotated[float, Within(0.5, 1)] = 0.99   # what a checkpoint may weigh, of what it is computed to
+    lightest: Annotated[float, Within(0.5, 2)] = 0.99   # what a checkpoint may weigh, of what it is computed to
     heaviest: Annotated[float, Within(1, 2)] = 1.02
 
     @property
