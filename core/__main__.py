@@ -27,7 +27,7 @@ from core.machinery import app
 from core.models import ModelSpec
 from core.probe import command as probing
 from core.products import gpus
-from core.products.engines import ENGINES
+from core.products.engines import ENGINES, launched
 from core.quality import command as checking
 from core.reading import catalogue, hub
 from core.terms import INPUTS, Mode, Workload
@@ -108,8 +108,8 @@ def _plan_arguments(plan: argparse.ArgumentParser) -> None:
                       help="numbers of GPUs that may be tried (1 2 4 8)")
     plan.add_argument("--csv", type=Path, metavar="FILE", help="write the recommendation and its rivals")
     plan.add_argument("--sweep", type=Path, metavar="FILE", help="write the whole grid as CSV")
-    plan.add_argument("--launch", choices=sorted(export.LAUNCHERS), metavar="ENGINE",
-                      help=f"print the launch command: {', '.join(sorted(export.LAUNCHERS))}")
+    plan.add_argument("--launch", choices=sorted(launched()), metavar="ENGINE",
+                      help=f"print the launch command: {', '.join(sorted(launched()))}")
     plan.add_argument("--files", type=Path, metavar="DIR", help="write every file that launches the plan")
     plan.add_argument("--report", type=Path, metavar="FILE", help="write the plan as a page to print, HTML")
     plan.set_defaults(command=_plan)

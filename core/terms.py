@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 
 from core.basics.bounds import Bounds
 from core.basics.units import MS_PER_S
+from core.products.engines import DEFAULT
 from core.products.formats import Format, KvFormat
 from core.products.gpus import GpuSpec
 
@@ -208,7 +209,7 @@ class Deployment:
     pp: int = 1
     ep: int = 1
     dp: int = 1
-    engine: str = "vllm"
+    engine: str = DEFAULT
     engine_version: str = ""
     memory_fraction: float | None = None   # of the memory the driver reports
     max_model_len: int | None = None

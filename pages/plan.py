@@ -10,6 +10,7 @@ from core.basics.units import GIB, MS_PER_S
 from core.delivery import charts, export
 from core.delivery.export import report
 from core.delivery.export.order import order
+from core.products.engines import launched
 from core.products.formats import FORMATS
 from pages.shared import arithmetic, delivery, figures, inputs, keeping, parts
 
@@ -260,7 +261,7 @@ def take_away(plan: Plan) -> None:
             parts.download("Whole sweep, CSV", partial(export.sweep_csv, plan), f"{name}-sweep.csv")
             parts.download("Plan, JSON", partial(export.plan_json, plan), f"{name}.json")
             parts.download("Report to print, HTML", partial(report.report, plan), f"{name}.html")
-    if plan.best is not None and plan.engine in export.LAUNCHERS:
+    if plan.best is not None and plan.engine in launched():
         delivery.files(order(plan), key="plan")
 
 

@@ -15,6 +15,7 @@ from core.physics import memory
 from core.physics.efficiency.labels import Pair
 from core.physics.speed.cases import Cases, Floats, Rows
 from core.products import formats, gpus
+from core.products.engines import find as find_engine
 from core.reading import catalogue
 from core.terms import Deployment
 
@@ -75,8 +76,7 @@ def assumed_kv_format(weights: str, engine: str) -> str:
     Tuned runs of FP8 and NVFP4 checkpoints cache in FP8: TensorRT-LLM by ModelOpt's cache scales,
     vLLM and SGLang by the launch scripts (their published runs hold twice the requests 16 bits allow).
     """
-    tuned = weights in ("fp8", "nvfp4") and engine in ("trtllm", "vllm", "sglang")
-    return "fp8" if tuned else "bf16"
+    return "fp8" if weights in ("fp8", "nvfp4") and find_engine(engine).tuned_cache else "bf16"
 
 
 def published() -> Published:

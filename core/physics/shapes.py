@@ -11,7 +11,6 @@ from typing import Final, NamedTuple
 from core.models import Attention, Linear, ModelSpec, Role, Shard
 from core.physics.memory.identity import SpecKey
 from core.physics.memory.weights import as_shipped
-from core.physics.speed.work import LAYER_SPLIT
 from core.products.engines import find as find_engine
 from core.products.formats import Format
 from core.terms import Deployment
@@ -48,7 +47,7 @@ def misfit(spec: ModelSpec, deployment: Deployment) -> str | None:
 @lru_cache(maxsize=8192)
 def _misfit(key: SpecKey, d: _Split) -> str | None:
     spec = key.spec
-    if d.engine in LAYER_SPLIT:
+    if find_engine(d.engine).splits_layers:
         stages = d.pp * d.tp
         return None if stages <= spec.n_layers else f"{spec.n_layers} layers cannot be split over {stages} GPUs."
     if reason := _indivisible(spec, d):

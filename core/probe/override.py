@@ -14,13 +14,13 @@ from core.physics.efficiency.measured import DOUBT, neighbours, rates_of
 from core.probe.fit import BASE, Ceilings, FullModel, ceilings, decode_steps
 from core.probe.measurement import Measurement
 from core.probe.order import BLOCK_CONTEXT
+from core.products.engines import GENERIC
 from core.products.formats import FORMATS, KV_FORMATS
 from core.products.gpus import GpuSpec
 from core.reading import catalogue
 from core.terms import Deployment, Mode, Workload
 
 OPERAND_BITS: Final = {"int8": 8, "fp8": 8, "bf16": 16}     # the later one counts where two are as wide
-GENERIC: Final = "generic"
 NOT_QUIET: Final = 0.10          # a card that others use is off by as much at times [log]
 
 

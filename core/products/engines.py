@@ -1,85 +1,91 @@
-"""Serving engines: what they default to, and which formats they load.
+"""Serving engines: one row of assets/engines.csv holds everything that is a fact about one.
 
-Defaults are those of the named version; a deployment overrides them field by field.
+Defaults are those of the named version; a deployment overrides them field by field. Where engines behave by different
+rules, the row names the rule and the room that knows the physics holds it.
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Final
+from functools import cache, lru_cache
+from typing import Annotated, Final, Literal
+
+from core.basics.tables import Json, Note, Table, Within
+
+DEFAULT: Final = "vllm"
+GENERIC: Final = "generic"       # the engine without a name: what anything unknown behaves as
 
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """A serving engine as a planner sees it."""
+    """A serving engine as a planner sees it: a row of assets/engines.csv."""
 
     name: str                          # the name of the command line
     label: str
     version: str                       # the version the defaults were read from
-    memory_fraction: float | None      # of the reported memory; None: computed, or all of it
-    max_num_batched_tokens: int        # tokens of one scheduler step
-    max_num_seqs: int                  # sequences of one scheduler step
-    block_tokens: int                  # tokens of one KV cache block
-    vendors: tuple[str, ...]
-    formats: tuple[str, ...]           # prefixes of names in core.products.formats
+    aliases: tuple[str, ...]
+    vendors: tuple[str, ...]           # of the GPUs it runs on; none: any
+    joins_machines: bool               # one copy over several machines
+    splits: Literal["tensors", "layers", "nothing"]    # what GPUs share; stages of layers wait for each other
+    joins_replicas: bool               # one server runs replicas of a dense model
+    # What it may fill: a fraction of the reported memory less a profiled peak; of what is free at start; of what
+    # is free after loading; or all, as it needs it.
+    memory: Literal["profiled", "static", "free", "direct"]
+    # How it keeps a cache: blocks of groups of layers; token rows and pools of states; rows; rows of the exact length.
+    cache: Literal["blocks", "pools", "rows", "exact"]
+    batch: Literal["by GPU", "by memory", "fixed"]     # how the defaults of a scheduler step depend on the card
+    memory_fraction: Annotated[float, Within(0.01, 1)] | None     # empty: computed
+    max_num_batched_tokens: Annotated[int, Within(1, 1_000_000)]  # tokens of one scheduler step
+    max_num_seqs: Annotated[int, Within(1, 100_000)]              # sequences of one scheduler step
+    most_seqs: Annotated[int, Within(1, 100_000)] | None          # more are refused; empty: no limit
+    block_tokens: Annotated[int, Within(1, 4096)]                 # tokens of one KV cache block
+    chunk_tokens: Annotated[int, Within(1, 1_000_000)]            # prompt tokens of one step where nobody says
+    loader_tables: bool                # keeps rotary tables and absorbed MLA matrices beside the weights
+    host_embeddings: bool              # looks embeddings up in host memory
+    eager: bool                        # launches every kernel from Python
+    fp16_accumulation: bool            # multiplies with FP16 accumulators, twice as fast on GeForce
+    writes_scores: bool                # prompt attention through memory
+    native_fp8_cache: bool             # reads an FP8 cache on Hopper without widening it
+    windows_since_minor: Annotated[int, Within(0, 100)] | None    # 0.x releases before it read whole contexts
+    unpacked_from: Json                # format -> rows from which a matmul unpacks its weights first
+    formats: tuple[str, ...]           # of weights: names in core.products.formats, or prefixes; none: any
     kv_formats: tuple[str, ...]
+    containers: tuple[str, ...]        # of checkpoints: safetensors gguf exl2 mlc mlx
+    online: Json                       # format it makes of a 16-bit checkpoint while loading -> what it calls it
+    tuned_cache: bool                  # its published runs of FP8 and NVFP4 checkpoints cache in FP8
+    declared_cache: bool               # applies the cache scales a checkpoint declares
+    launcher: Note                     # what starts it: a rule of core.delivery.export.launch; empty: no command
+    around: tuple[str, ...]            # what else starts it: ray-serve llm-d modelfile
+    quantiser: str                     # what makes its checkpoints: a rule of core.delivery.export.checkpoint
+    publisher: Note                    # who publishes quantised checkpoints for it
+    benchmark: Note                    # its own: a rule of core.delivery.export.verify
     source: str
 
-
-_16BIT: Final = ("fp32", "fp16", "bf16")
-_CUDA_ROCM: Final = ("NVIDIA", "AMD")
-_QUANTISED: Final = (*_16BIT, "fp8", "mxfp8", "int8", "gptq-int8", "w8a8-int8", "int4", "awq-int4", "gptq-int4",
-                     "nvfp4", "mxfp4")
-_SERVED: Final = (*_QUANTISED, "bnb-")
-
-_TABLE: Final = (
-    Engine("vllm", "vLLM", "0.33", 0.9, 2048, 256, 16,
-           ("NVIDIA", "AMD", "Intel", "Google", "AWS", "Huawei"), (*_QUANTISED, "w4a8"),
-           ("bf16", "fp16", "fp32", "fp8"),
-           "vLLM 0.33 EngineArgs, SchedulerConfig and QuantizationMethods, where bitsandbytes no longer is"),
-    Engine("sglang", "SGLang", "0.5", None, 8192, 256, 1, ("NVIDIA", "AMD", "Intel"),
-           (*_QUANTISED, "bnb-nf4"), ("bf16", "fp16", "fp32", "fp8"),
-           "SGLang 0.5 ServerArgs; of bitsandbytes what it makes itself while loading"),
-    Engine("trtllm", "TensorRT-LLM", "1.0", 0.9, 8192, 2048, 32, ("NVIDIA",),
-           (*_16BIT, "fp8", "int4", "awq-int4", "w4a8", "nvfp4", "mxfp4"), ("bf16", "fp16", "fp8"),
-           "TensorRT-LLM 1.0 quantization in the PyTorch flow, KvCacheConfig; INT8 and GPTQ need its older backend"),
-    Engine("llamacpp", "llama.cpp", "b6000", 1.0, 512, 1, 1, ("NVIDIA", "AMD", "Apple", "Intel"),
-           (*_16BIT, "gguf-", "mxfp4"), ("fp16", "bf16", "fp32", "int8", "int4"),
-           "llama.cpp common_params: n_ubatch 512, cache-type-k f16"),
-    Engine("lmdeploy", "LMDeploy", "0.7", 0.8, 8192, 256, 64, ("NVIDIA",),
-           (*_16BIT, "awq-int4", "gptq-int4", "int4", "fp8", "mxfp4"), ("bf16", "fp16", "int8", "int4"),
-           "LMDeploy 0.7 TurbomindEngineConfig: cache_max_entry_count 0.8 of what is free"),
-    Engine("hf-eager", "Transformers", "5.23", 1.0, 8192, 256, 1, (*_CUDA_ROCM, "Apple", "Intel"), _SERVED,
-           ("bf16", "fp16", "fp32"), "transformers 5.23 DynamicCache"),
-    Engine("torch-compile", "torch.compile", "2.13", 1.0, 8192, 256, 1, _CUDA_ROCM,
-           (*_16BIT, "int8", "int4", "fp8", "w8a8-int8", "awq-int4", "gptq-int4"), ("bf16", "fp16", "fp32"),
-           "gpt-fast: static cache of the chosen length"),
-    Engine("exllama", "ExLlama", "2", 1.0, 2048, 1, 1, _CUDA_ROCM, ("fp16", "gptq-int4", "int4"),
-           ("fp16", "fp8", "int8", "int4"), "exllamav2 README"),
-    Engine("tinychat", "TinyChat", "1", 1.0, 2048, 1, 1, ("NVIDIA",), ("fp16", "awq-int4", "int4"), ("fp16",),
-           "llm-awq TinyChat README"),
-    Engine("autoawq", "AutoAWQ", "0.2", 1.0, 2048, 1, 1, ("NVIDIA",), ("fp16", "awq-int4"), ("fp16",),
-           "AutoAWQ README"),
-    Engine("mlc", "MLC LLM", "0.1", 0.85, 2048, 80, 16, (*_CUDA_ROCM, "Apple", "Intel"),
-           ("fp16", "fp32", "int4", "awq-int4"), ("fp16",), "MLC LLM EngineConfig"),
-    Engine("qserve", "QServe", "1", 0.9, 8192, 256, 64, ("NVIDIA",), ("fp16", "w4a8", "w8a8-int8"),
-           ("fp16", "int8", "int4"), "omniserve README"),
-    Engine("generic", "Generic engine", "0.33", 0.9, 2048, 256, 16, (), (), (),
-           "the rules of vLLM 0.33"),
-)
-ENGINES: Final[Mapping[str, Engine]] = {engine.name: engine for engine in _TABLE}
+    @property
+    def splits_layers(self) -> bool:
+        """Whether several GPUs hold different layers, and wait for each other."""
+        return self.splits == "layers"
 
 
-_ALIASES: Final = {"ollama": "llamacpp", "llama.cpp": "llamacpp", "tensorrt-llm": "trtllm", "transformers": "hf-eager",
-                   "exllamav2": "exllama", "turbomind": "lmdeploy", "gpt-fast": "torch-compile"}
+ENGINES: Final[Mapping[str, Engine]] = Table("engines.csv", Engine)
+
+
+@cache
+def _by_name() -> Mapping[str, Engine]:
+    """Engines by name and alias."""
+    return {name: engine for engine in ENGINES.values() for name in (engine.name, *engine.aliases)}
 
 
 @lru_cache(maxsize=256)
 def find(name: str) -> Engine:
     """The engine of that name or alias; anything unknown behaves as the generic one."""
-    key = name.strip().lower()
-    return ENGINES.get(_ALIASES.get(key, key), ENGINES["generic"])
+    return _by_name().get(name.strip().lower(), ENGINES[GENERIC])
+
+
+@cache
+def launched() -> tuple[str, ...]:
+    """Engines that a command is known for."""
+    return tuple(name for name, engine in ENGINES.items() if engine.launcher)
 
 
 @lru_cache(maxsize=2048)

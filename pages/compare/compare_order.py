@@ -13,12 +13,11 @@ from core.basics.units import GIB
 from core.losses.measured import QualityMeasurement
 from core.models import ModelSpec
 from core.products import gpus
-from core.products.engines import ENGINES
+from core.products.engines import DEFAULT, ENGINES, launched
 from core.products.gpus import GpuSpec
 from core.terms import Workload
 from pages.shared import evidence, inputs, parts
 
-SERVERS = ("vllm", "sglang", "trtllm", "llamacpp")
 PRICE_LABELS = {"reference": "median on demand", "cheapest": "cheapest", "spot": "spot"}
 SPLIT_LABELS = {Split.TENSORS: "tp", Split.REPLICAS: "dp", Split.LAYERS: "pp", Split.EXPERTS: "ep"}
 LARGEST_GIB, LARGEST_PRICE = 1024, 10_000.0
@@ -46,7 +45,7 @@ def filters() -> tuple[Field, np.ndarray]:
             help="Of the whole deployment. With a limit set, GPUs without a price are left out.",
         )
         engines = st.multiselect(
-            "Engines", list(SERVERS), default=[asked.engine] if asked.engine in SERVERS else ["vllm"],
+            "Engines", list(launched()), default=[asked.engine if asked.engine in launched() else DEFAULT],
             format_func=lambda name: ENGINES[name].label, key="engines", bind="query-params",
         )
         splits = st.multiselect(
@@ -67,7 +66,7 @@ def filters() -> tuple[Field, np.ndarray]:
     among = _own_price(compare.priced(everything, kind or "reference"))
     spec = parts.current_model()
     field = _field(Rivals(
-        spec, among, tuple(engines) or ("vllm",), asked.workload.quality_loss, asked.gpus, tuple(splits) or SPLITS,
+        spec, among, tuple(engines) or (DEFAULT,), asked.workload.quality_loss, asked.gpus, tuple(splits) or SPLITS,
         asked.formats, asked.kv_formats, evidence.measured_losses(spec),
     ), asked.workload)
     local = {found.spec.name for found in inputs.local_gpus()}

@@ -16,7 +16,7 @@ from core.basics.errors import InputError
 from core.delivery.export import deliver
 from core.delivery.export.compose import compose
 from core.delivery.export.kubernetes import deployment, kserve, llm_d
-from core.delivery.export.launch import LAUNCHERS, command
+from core.delivery.export.launch import command
 from core.delivery.export.manifests import slug
 from core.delivery.export.ollama import ollama
 from core.delivery.export.options import image, names, options, ray_accelerator
@@ -24,6 +24,7 @@ from core.delivery.export.order import Order, order
 from core.delivery.export.ray import ray_serve
 from core.delivery.export.verify import benchmarks, guidellm, vllm_bench
 from core.products import gpus
+from core.products.engines import launched
 from core.reading import catalogue
 from core.terms import Workload
 
@@ -35,7 +36,7 @@ def ordered(engine="vllm", name="meta-llama/Llama-3.1-8B", gpu="H100 SXM5 80GB",
     return order(recommend(catalogue.load(name), gpus.find(gpu), Workload(), engine=engine, **options))
 
 
-@pytest.fixture(scope="module", params=sorted(LAUNCHERS))
+@pytest.fixture(scope="module", params=sorted(launched()))
 def each(request):
     return ordered(request.param)
 
@@ -123,7 +124,7 @@ def test_yaml_reads_back_with_the_command_inside(each):
 
 def test_compose_holds_image_gpus_and_arguments(vllm):
     service = yaml.safe_load(compose(vllm).text)["services"]["llama-3-1-8b"]
-    assert service["image"] == image("vllm", "NVIDIA") and "entrypoint" not in service
+    assert service["image"] == image("vllm", "NVIDIA").image and "entrypoint" not in service
     assert service["command"][:1] == ["meta-llama/Llama-3.1-8B"] and service["ports"] == ["8000:8000"]
     assert service["command"][: len(command(vllm).command) - 2] == list(command(vllm).command[2:])
     assert service["environment"] == {"HF_TOKEN": "${HF_TOKEN:-}"}

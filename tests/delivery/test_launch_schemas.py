@@ -16,11 +16,12 @@ from core.basics.errors import InputError
 from core.basics.places import ROOT
 from core.delivery.export import deliver
 from core.delivery.export.kubernetes import deployment, kserve, llm_d
-from core.delivery.export.launch import LAUNCHERS, TRTLLM_CONFIG, command
+from core.delivery.export.launch import TRTLLM_CONFIG, command
 from core.delivery.export.options import image, names
 from core.delivery.export.order import Order, as_launched, batch_limit, order
 from core.delivery.export.ray import ray_serve
 from core.products import gpus
+from core.products.engines import launched
 from core.reading import catalogue
 from core.terms import Workload
 
@@ -131,11 +132,11 @@ def options_table():
 @pytest.mark.parametrize("engine", ["vllm", "sglang", "trtllm"])
 def test_options_were_read_at_the_version_of_the_container(engine):
     versions = {row["version"] for row in options_table() if row["engine"] == engine}
-    tag = re.search(r":v?(\d+(\.\d+)+)", image(engine, "NVIDIA"))[1]
+    tag = re.search(r":v?(\d+(\.\d+)+)", image(engine, "NVIDIA").image)[1]
     assert len(versions) == 1 and tag.startswith(versions.pop())
 
 
-@pytest.mark.parametrize("engine", sorted(LAUNCHERS))
+@pytest.mark.parametrize("engine", sorted(launched()))
 def test_every_documented_option_is_used_somewhere(engine, orders):
     """A row that nothing writes is a row that nobody checked."""
     made = [orders[name] for name in orders if orders[name].engine == engine]

@@ -9,6 +9,7 @@ import tomllib
 import pytest
 
 from core.basics.places import ROOT
+from core.products.engines import DEFAULT, ENGINES
 from tests.conftest import PATIENCE_S
 from tests.house.source import calls, files, module_of, name_of, nodes
 
@@ -16,9 +17,12 @@ from tests.house.source import calls, files, module_of, name_of, nodes
 NAMED_BY_AN_ENGINE = {("core/physics/memory/settings.py", "a100")}
 
 # Where an engine or a GPU may stand in a literal: the subject there is what differs between products.
-# memory and speed model what each engine reserves and how it steps; the command line reads and writes names.
+# Files to launch hold the engines' own commands, whose first word is often their name.
 GPU_ROOMS = ("core/products/", "core/physics/efficiency/", "core/calibration/fit", "core/calibration/published")
-ENGINE_ROOMS = (*GPU_ROOMS, "core/basics/sources", "core/physics/", "core/terms", "core/delivery/", "core/__main__")
+ENGINE_ROOMS = ("core/products/", "core/basics/sources", "core/delivery/export/")
+# What is a fact about one engine stands in its row of assets/engines.csv; these alone tell engines apart by name:
+# the default and the one without a name; which kernels differ between engines on one GPU.
+ENGINES_TOLD_APART = {"core/products/engines.py", "core/products/kernels.py"}
 LONGEST_NAME = 3     # words: "GeForce RTX 4090"
 GPU_NAME = re.compile(
     r"\b([ABH][1-3]00|[HL]20|L40S?|L4|T4|V100S?|GB[1-3]00|RTX|GTX|MI[0-9]{3}X?|Tesla|GeForce|Gaudi[23]?"
@@ -91,3 +95,28 @@ def test_products_are_named_only_where_they_are_the_subject(pattern, rooms):
         if pattern.search(text) and (name_of(path), text) not in NAMED_BY_AN_ENGINE
     ]
     assert not wrong, "\n".join(wrong)
+
+
+def engine_names_decided_by(path):
+    """Lines where a comparison, the key of a dictionary or a constant collection names an engine."""
+    names = {name for engine in ENGINES.values() for name in (engine.name, *engine.aliases)} - {"transformers", "other"}
+    for node in nodes(path):
+        if isinstance(node, ast.Compare):
+            inside = [each for part in (node.left, *node.comparators) for each in ast.walk(part)]
+        elif isinstance(node, ast.Dict):
+            inside = [key for key in node.keys if key is not None]
+        elif isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            inside = [node.value, *getattr(node.value, "elts", ()), *getattr(node.value, "args", ())]
+            inside += [each for part in inside[1:] for each in getattr(part, "elts", ())]
+        else:
+            continue
+        yield from (each.lineno for each in inside if isinstance(each, ast.Constant) and each.value in names)
+
+
+def test_engines_are_told_apart_by_their_rows():
+    told = {
+        name_of(path) for path in files("core", "pages")
+        if any(engine_names_decided_by(path))
+    }
+    assert told == ENGINES_TOLD_APART
+    assert next(iter(ENGINES)) == DEFAULT, "the first row is the one people meet"

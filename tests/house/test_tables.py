@@ -16,6 +16,7 @@ from core.calibration.published import Figure
 from core.calibration.track_record import Point
 from core.delivery.export.options import Accelerator, Image, Option
 from core.losses.prior.published import Published
+from core.products.engines import Engine
 from core.products.formats import Format
 from core.products.gpus import Quote
 from core.products.gpus.tables import GpuRow, NameRow
@@ -23,8 +24,8 @@ from core.reading.catalogue import AliasRow, BlockRow, ModelRow
 from core.reading.configs.keys import ClassFacts
 
 KINDS = {
-    "accuracy.csv": Point, "engine_images.csv": Image, "engine_options.csv": Option, "formats.csv": Format,
-    "fp8_blocks.csv": BlockRow,
+    "accuracy.csv": Point, "engine_images.csv": Image, "engine_options.csv": Option, "engines.csv": Engine,
+    "formats.csv": Format, "fp8_blocks.csv": BlockRow,
     "gpu_names.csv": NameRow, "gpus.csv": GpuRow, "models.csv": ModelRow, "models_aliases.csv": AliasRow,
     "models_defaults.csv": ClassFacts, "prices.csv": Quote, "published.csv": Figure, "quality_facts.csv": Published,
     "ray_accelerators.csv": Accelerator,

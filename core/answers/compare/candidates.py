@@ -11,7 +11,7 @@ from core.basics.errors import SweetspotError
 from core.losses import Losses
 from core.models import ModelSpec
 from core.physics.shapes import misfit
-from core.physics.speed.work import LAYER_SPLIT
+from core.products.engines import find as find_engine
 from core.products.gpus import GpuSpec
 from core.terms import Deployment, Estimate, Workload
 
@@ -90,7 +90,7 @@ def _splits(
     spec: ModelSpec, whole: Deployment, counts: Sequence[int], splits: Sequence[Split]
 ) -> Iterator[Deployment]:
     """A replica of `whole.gpus` GPUs as it is and split otherwise, and copies of it up to the largest count."""
-    gpus, by_layers = whole.gpus, whole.engine in LAYER_SPLIT
+    gpus, by_layers = whole.gpus, find_engine(whole.engine).splits_layers
     spreads = Split.EXPERTS in splits and spec.is_moe and not by_layers
     if gpus == 1 or by_layers or Split.TENSORS in splits:
         yield whole

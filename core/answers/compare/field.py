@@ -16,7 +16,7 @@ from core.models import ModelSpec
 from core.physics import memory, speed
 from core.physics.memory import Footprint
 from core.physics.speed import Cases, Prediction
-from core.physics.speed.work import LAYER_SPLIT
+from core.products.engines import find as find_engine
 from core.products.gpus import GpuSpec
 from core.terms import Deployment, Estimate, Mode, Workload
 
@@ -162,7 +162,7 @@ def _distinct(spec: ModelSpec, deployments: Sequence[Deployment]) -> tuple[list[
     parts: list[Deployment] = []
     which, spreads = np.empty(len(deployments), np.intp), spec.is_moe
     for row, deployment in enumerate(deployments):
-        joined = spreads and deployment.engine not in LAYER_SPLIT
+        joined = spreads and not find_engine(deployment.engine).splits_layers
         part = deployment if deployment.dp == 1 or joined else replace(deployment, dp=1)
         if not parts or parts[-1] != part:      # copies follow what they copy
             parts.append(part)

@@ -9,8 +9,9 @@ from core.answers.sweep.layouts import parted
 from core.losses import Losses
 from core.models import Attention, LatentAttention, Mixer, ModelSpec
 from core.physics import memory
-from core.physics.speed.work import DEFAULT_CHUNK_TOKENS, LAYER_SPLIT
+from core.physics.speed.work import chunk_tokens
 from core.products import gpus
+from core.products.engines import find as find_engine
 from core.products.formats import FORMATS, KV_FORMATS, Format, KvFormat
 from core.products.gpus import GpuSpec
 from core.products.kernels import kv_unsupported, unsupported
@@ -134,7 +135,7 @@ def _caches(asked: Asked, left: list[Refusal]) -> Iterator[Change]:
 
 def _chunks(asked: Asked) -> Iterator[Change]:
     """Scheduler steps with more or fewer prompt tokens: the prefill is cut, or packed, accordingly."""
-    own = asked.deployment.max_num_batched_tokens or DEFAULT_CHUNK_TOKENS
+    own = chunk_tokens(asked.deployment)
     for tokens in CHUNKS:
         if tokens != own:
             note = f"max_num_batched_tokens, now {own:,}"
@@ -144,7 +145,7 @@ def _chunks(asked: Asked) -> Iterator[Change]:
 def _more_gpus(asked: Asked, figure: str, left: list[Refusal]) -> Iterator[Change]:
     d, count = asked.deployment, asked.deployment.gpus
     while (count := 2 * count) <= MOST_GPUS:
-        label = f"{count} GPUs" + ("" if d.engine in LAYER_SPLIT else f", tp {count}")
+        label = f"{count} GPUs" + ("" if find_engine(d.engine).splits_layers else f", tp {count}")
         way = parted(asked.spec, d, count)
         if isinstance(way, str):
             left.append(Refusal(label, way))

@@ -6,14 +6,14 @@ from typing import Final
 
 from core.models import ModelSpec
 from core.physics.shapes import misfit
-from core.physics.speed.work import LAYER_SPLIT
-from core.products.engines import ENGINES
+from core.products import engines
+from core.products.engines import find as find_engine
 from core.products.formats import FORMATS, KV_FORMATS, Format, KvFormat, find, find_kv
 from core.products.gpus import GpuSpec
 from core.products.kernels import kv_unsupported, unsupported
 from core.terms import Deployment
 
-DEFAULT_ENGINE: Final = next(iter(ENGINES))
+DEFAULT_ENGINE: Final = engines.DEFAULT
 DEFAULT_GPU_COUNTS: Final = (1, 2, 4, 8)
 SIXTEEN_BIT: Final = 16.0
 _DTYPES: Final = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp16"}   # servers cast FP32 down
@@ -73,7 +73,7 @@ def unlinked(gpu: GpuSpec, count: int) -> str | None:
 
 def split(deployment: Deployment, gpus: int) -> Deployment:
     """The deployment over that many GPUs: by tensors, or by layers where the engine knows nothing else."""
-    by_layers = deployment.engine in LAYER_SPLIT
+    by_layers = find_engine(deployment.engine).splits_layers
     return Deployment(
         deployment.gpu, deployment.weights, deployment.kv_cache, engine=deployment.engine,
         tp=1 if by_layers else gpus, pp=gpus if by_layers else 1, max_model_len=deployment.max_model_len,

@@ -18,19 +18,19 @@ from core.physics import memory, speed
 from core.physics.memory import Footprint
 from core.physics.speed import Anchors, Cases, Prediction
 from core.products import formats, gpus
+from core.products.engines import GENERIC
+from core.products.engines import find as find_engine
 from core.terms import Deployment
 
 Floats: TypeAlias = NDArray[np.float64]
 Resolve: TypeAlias = Callable[[str], ModelSpec]
 
 log = logging.getLogger("sweetspot")
-GENERIC: Final = "generic"
 # Measured deployments run even where our estimate of the memory is a little over: their speeds are
 # answered with room for this share of the card, and `fits` still says no.
 _SPARE_POOL: Final = 0.05
 _SAME_CAPACITY: Final = 0.02     # capacities closer than this share one column of the speed model
 _NO_TOKENS: Final = 1024.0
-DECLARED_BY: Final = "trtllm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +137,9 @@ def _kv_format(setup: Setup, spec: ModelSpec, weights: str, engine: str) -> str:
     """
     if setup.has_load:
         return assumed_kv_format(weights, engine)
-    if engine == DECLARED_BY and spec.shipped and spec.shipped.format == weights and spec.shipped.kv_format:
-        return spec.shipped.kv_format
+    shipped = spec.shipped
+    if find_engine(engine).declared_cache and shipped and shipped.format == weights and shipped.kv_format:
+        return shipped.kv_format
     return "fp32" if weights == "fp32" else "bf16"
 
 

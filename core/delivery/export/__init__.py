@@ -2,12 +2,11 @@
 
 from core.delivery.export.document import plan_json, plan_text
 from core.delivery.export.kept import FIGURES, Answers, Deployed, KeptPlan, keep, kept, kept_csv
-from core.delivery.export.launch import LAUNCHERS, Launch, launch
+from core.delivery.export.launch import Launch, launch
 from core.delivery.export.tables import recommendation_csv, safe, sweep_csv, table, write
 
 __all__ = [
     "FIGURES",
-    "LAUNCHERS",
     "Answers",
     "Deployed",
     "KeptPlan",

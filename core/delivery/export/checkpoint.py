@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from core.basics.errors import InputError
-from core.delivery.export.manifests import Manifest
+from core.delivery.export.manifests import Maker, Manifest
 from core.delivery.export.order import Order, checkpoint_folder, gguf_file, is_gguf, own_checkpoint
 from core.delivery.export.ready import ready_made
+from core.products.engines import find as find_engine
 
 _COMPRESSOR: Final = "llmcompressor==0.14.0.1"
 _READY_SHOWN: Final = 3
@@ -61,13 +62,12 @@ _MODELOPT: Final[Mapping[str, str]] = {
 
 def is_needed(ordered: Order) -> bool:
     """Whether the weights to be loaded have to be made before."""
-    return not is_gguf(ordered) if ordered.engine == "llamacpp" else own_checkpoint(ordered)
+    return not is_gguf(ordered) if "gguf" in find_engine(ordered.engine).containers else own_checkpoint(ordered)
 
 
 def checkpoint(ordered: Order) -> Manifest:
     """A script that makes the weights. Raises InputError where no way is known."""
-    make = {"llamacpp": _converted, "trtllm": _by_modelopt}.get(ordered.engine, _by_compressor)
-    return make(ordered)
+    return _QUANTISERS[find_engine(ordered.engine).quantiser](ordered)
 
 
 def _ready_note(ordered: Order) -> tuple[str, ...]:
@@ -127,6 +127,12 @@ def _converted(ordered: Order) -> Manifest:
         steps.append(("llama-quantize", full, file, kind))
     return _shell(("git clone --depth 1 https://github.com/ggml-org/llama.cpp",
                    "pip install -r llama.cpp/requirements.txt", *map(shlex.join, steps)), _ready_note(ordered))
+
+
+# By the quantiser that an engine's row names.
+_QUANTISERS: Final[Mapping[str, Maker]] = {
+    "llm-compressor": _by_compressor, "modelopt": _by_modelopt, "llama-quantize": _converted,
+}
 
 
 def _shell(lines: tuple[str, ...], notes: tuple[str, ...]) -> Manifest:

@@ -13,10 +13,11 @@ from core.answers.advice.sentences import dollars, hardware, ms, number
 from core.answers.traffic import Bill, Effect, Fleet, Hour, Percentiles, Question, RatePoint, Service, Split, bill
 from core.basics.units import MS_PER_S
 from core.delivery import charts
-from core.delivery.export.launch import LAUNCHERS, command
+from core.delivery.export.launch import command
 from core.delivery.export.order import Order
 from core.delivery.export.page import Figure, Page, Picture, Table, render, svg
 from core.delivery.export.tables import finite, known, safe
+from core.products.engines import launched
 from core.terms import Deployment
 
 _TIMES: Final = ("ttft", "tpot", "latency")
@@ -129,7 +130,7 @@ def fleet_report(answer: Answer) -> str:
     """The answer as an HTML page."""
     q = answer.question
     tables = [_rates(answer), _hours(answer), _splits(answer), _effects(answer)]
-    launch = command(answer.ordered).text() if answer.ordered.engine in LAUNCHERS else ""
+    launch = command(answer.ordered).text() if answer.ordered.engine in launched() else ""
     return render(Page(
         title=f"{q.spec.name} at {number(q.trace.requests_per_s)} requests/s", sentence=answer.sentence,
         asked=_asked(q), figures=_figures(answer), charts=_charts(answer), launch=launch,

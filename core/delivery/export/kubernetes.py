@@ -19,6 +19,7 @@ from core.delivery.export.manifests import (
 )
 from core.delivery.export.options import image
 from core.delivery.export.order import Order
+from core.products.engines import find as find_engine
 
 SECRET: Final = "hf-token"           # holds HF_TOKEN
 KSERVE_PORT: Final = 8080            # KServe's port of a custom container
@@ -76,12 +77,12 @@ def llm_d(ordered: Order) -> Manifest:
     """
     d = ordered.deployment
     found = image(d.engine, d.gpu.vendor)
-    if d.engine != "vllm" or found is None or d.gpu.vendor not in _LLM_D:
+    if "llm-d" not in find_engine(d.engine).around or found is None or d.gpu.vendor not in _LLM_D:
         raise InputError("llm-d runs vLLM on NVIDIA and AMD GPUs: plan with that engine.")
     servers = ordered.servers
     one = ordered.one_of(servers)
     made = command(one, {"port": PORT})
-    model = made.command[2]
+    model = made.model
     if "{{" in model:
         raise InputError("This model's name holds {{, which Helm would take for a template: rename it.")
     own = model.startswith("./")
@@ -100,7 +101,8 @@ def llm_d(ordered: Order) -> Manifest:
             "create": True, "replicas": servers,
             "parallelism": {"tensor": one.deployment.gpus, "data": 1, "dataLocal": 1, "workers": 1},
             "containers": [{
-                "name": "vllm", "image": found, "modelCommand": "custom", "command": ["vllm", "serve"], "args": args,
+                "name": d.engine, "image": found.image, "modelCommand": "custom", "command": list(made.command[:2]),
+                "args": args,
                 "ports": [{"containerPort": PORT, "name": "metrics", "protocol": "TCP"}], "mountModelVolume": True,
                 "resources": {"limits": dict([_limit(one)])},
             }],

@@ -19,7 +19,6 @@ from core.basics.units import GIB
 from core.delivery.export.options import options
 from core.delivery.export.order import (
     HOST_CACHE_RATIO,
-    ONLINE,
     Order,
     batch_limit,
     checkpoint_folder,
@@ -35,6 +34,8 @@ from core.delivery.export.order import (
     step_tokens,
 )
 from core.delivery.export.ready import ready_made
+from core.products.engines import find as find_engine
+from core.products.engines import launched
 from core.terms import Deployment
 
 MIB: Final = 2**20
@@ -43,10 +44,10 @@ DRAFT: Final = "DRAFT"          # stands for the draft model's name, which the p
 NEEDS_DRAFT: Final = ("eagle3", "draft_model")
 _SGLANG_DRAFTS: Final = {"eagle3": "EAGLE3", "draft_model": "STANDALONE", "mtp": "NEXTN", "ngram": "NGRAM"}
 _TRTLLM_DRAFTS: Final = {"eagle3": "Eagle", "draft_model": "DraftTarget", "mtp": "MTP", "ngram": "NGram"}
-_ELSEWHERE: Final = {"sglang": {"port": PORT}, "llamacpp": {"port": PORT}}     # their own are others
 _DTYPES: Final = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 _VLLM_DROPPED: Final = "bnb-"           # bitsandbytes is no quantization method of vLLM 0.33
 _TRTLLM_CACHES: Final = {"bf16": "auto", "fp16": "auto", "fp8": "fp8"}
+_MADE_WITH: Final = {"modelopt": "ModelOpt (quantize.sh)", "llm-compressor": "llm-compressor (quantize.py)"}
 TRTLLM_CONFIG: Final = "llm-api.yaml"
 _LLAMACPP_BATCH: Final = 2048           # its default logical batch, which the physical one cannot exceed
 
@@ -58,6 +59,7 @@ class Launch:
     command: tuple[str, ...]
     files: Mapping[str, str]
     notes: tuple[str, ...]
+    model: str                     # what it loads, and where nothing else is said the name it answers to
 
     def text(self) -> str:
         """For a POSIX shell: notes as comments, files as here-documents, the command quoted."""
@@ -69,8 +71,8 @@ class Launch:
 
 def launch(plan: Plan, engine: str) -> Launch:
     """The command for the recommended deployment. Raises InputError when nothing is recommended."""
-    if engine not in LAUNCHERS:
-        raise InputError(f"There is no launch command for '{engine[:40]}': use one of {', '.join(sorted(LAUNCHERS))}.")
+    if engine not in launched():
+        raise _no_command(engine)
     ordered = order(plan)
     if engine != plan.engine:
         raise InputError(f"The plan is made for {plan.engine}: plan with --engine {engine} to launch that.")
@@ -82,17 +84,22 @@ def command(ordered: Order, listen: Mapping[str, object] | None = None) -> Launc
 
     Raises InputError for an engine without one.
     """
-    if ordered.engine not in LAUNCHERS:
-        raise InputError(f"There is no launch command for '{ordered.engine[:40]}': "
-                         f"use one of {', '.join(sorted(LAUNCHERS))}.")
+    if ordered.engine not in launched():
+        raise _no_command(ordered.engine)
     copies = ordered.copies * ordered.times
-    made = LAUNCHERS[ordered.engine](ordered.one_of(copies))
-    address = options(ordered.engine, _ELSEWHERE.get(ordered.engine, {}) if listen is None else listen)
+    launcher = LAUNCHERS[find_engine(ordered.engine).launcher]
+    made = launcher.make(ordered.one_of(copies))
+    here = {} if launcher.port == PORT else {"port": PORT}
+    address = options(ordered.engine, here if listen is None else listen)
     made = replace(made, command=(*made.command, *address))
     if copies == 1:
         return made
     note = f"Start {copies} of these, each on its own GPUs and port, behind a load balancer."
     return replace(made, notes=(*made.notes, note))
+
+
+def _no_command(engine: str) -> InputError:
+    return InputError(f"There is no launch command for '{engine[:40]}': use one of {', '.join(sorted(launched()))}.")
 
 
 def _checkpoint(ordered: Order) -> tuple[str, tuple[str, ...]]:
@@ -103,7 +110,7 @@ def _checkpoint(ordered: Order) -> tuple[str, tuple[str, ...]]:
     own = checkpoint_folder(ordered)
     known = ready_made(name, fmt.name, ordered.engine)
     advice = f"name a ready one such as {known[0]}" if known else "name an existing one"
-    tool = "ModelOpt (quantize.sh)" if ordered.engine == "trtllm" else "llm-compressor (quantize.py)"
+    tool = _MADE_WITH[find_engine(ordered.engine).quantiser]
     return own, (f"{own} holds the model's {fmt.label} weights: make it first with {tool}, or {advice}.",)
 
 
@@ -113,7 +120,7 @@ def _known_as(ordered: Order, model: str) -> str | None:
 
 
 def _online(ordered: Order) -> str | None:
-    return None if is_as_shipped(ordered) else ONLINE[ordered.engine].get(ordered.deployment.weights.name)
+    return None if is_as_shipped(ordered) else find_engine(ordered.engine).online.get(ordered.deployment.weights.name)
 
 
 def above_one(degree: int) -> int | None:
@@ -126,7 +133,7 @@ def _vllm(ordered: Order) -> Launch:
     if d.weights.name.startswith(_VLLM_DROPPED):
         raise InputError("vLLM 0.33 no longer loads bitsandbytes weights: choose AWQ, GPTQ, FP8 or another format.")
     model, notes = _checkpoint(ordered)
-    return Launch(("vllm", "serve", model, *options("vllm", {
+    return Launch(("vllm", "serve", model, *options(ordered.engine, {
         "served_name": _known_as(ordered, model),
         "dtype": _DTYPES.get(d.weights.name),
         "quantization": _online(ordered),
@@ -143,7 +150,7 @@ def _vllm(ordered: Order) -> Launch:
         "prefix_caching": True if ordered.options.prefix_reuse else None,
         "offload_gib": ceil(host_cache_bytes(ordered) / GIB) if ordered.options.offload else None,
         "speculation": _vllm_draft(ordered.options.speculation),
-    })), {}, (*notes, *_many_nodes(d), *extra_notes(ordered)))
+    })), {}, (*notes, *_many_nodes(d), *extra_notes(ordered)), model)
 
 
 def _vllm_draft(speculation: Speculation | None) -> str | None:
@@ -177,7 +184,7 @@ def _sglang(ordered: Order) -> Launch:
     model, notes = _checkpoint(ordered)
     online = _online(ordered)
     joined = ordered.spreads       # attention per replica, experts over all: tp counts every GPU
-    return Launch(("python", "-m", "sglang.launch_server", *options("sglang", {
+    return Launch(("python", "-m", "sglang.launch_server", *options(ordered.engine, {
         "model": model,
         "served_name": _known_as(ordered, model),
         "dtype": _DTYPES.get(d.weights.name),
@@ -196,7 +203,7 @@ def _sglang(ordered: Order) -> Launch:
         "offload": True if ordered.options.offload else None,
         "offload_ratio": HOST_CACHE_RATIO if ordered.options.offload else None,
         **_sglang_draft(ordered.options.speculation),
-    })), {}, (*notes, *extra_notes(ordered)))
+    })), {}, (*notes, *extra_notes(ordered)), model)
 
 
 def _sglang_draft(speculation: Speculation | None) -> dict[str, object]:
@@ -215,7 +222,7 @@ def _trtllm(ordered: Order) -> Launch:
     if ordered.spreads and d.tp > 1:
         raise InputError("TensorRT-LLM shares experts among replicas of one GPU each: choose tp 1, or no replicas.")
     model, notes = _checkpoint(ordered)
-    return Launch(("trtllm-serve", model, *options("trtllm", {
+    return Launch(("trtllm-serve", model, *options(ordered.engine, {
         "backend": "pytorch",
         "tp": d.tp * d.dp if ordered.spreads else d.tp,
         "pp": above_one(d.pp),
@@ -225,7 +232,7 @@ def _trtllm(ordered: Order) -> Launch:
         "max_num_batched_tokens": step_tokens(ordered),
         "more": TRTLLM_CONFIG,
     })), {TRTLLM_CONFIG: yaml.safe_dump(_trtllm_settings(ordered), sort_keys=False)},
-        (*notes, *extra_notes(ordered)))
+        (*notes, *extra_notes(ordered)), model)
 
 
 def _trtllm_settings(ordered: Order) -> dict[str, object]:
@@ -261,7 +268,7 @@ def _llamacpp(ordered: Order) -> Launch:
     d, slots = ordered.deployment, batch_limit(ordered)
     file, chunk = gguf_file(ordered), step_tokens(ordered)
     cache = CACHE_TYPES.get(d.kv_cache.name)
-    return Launch(("llama-server", *options("llamacpp", {
+    return Launch(("llama-server", *options(ordered.engine, {
         "model": file,
         "served_name": ordered.spec.name if ordered.spec.name != file else None,
         "gpu_layers": 999,
@@ -274,7 +281,7 @@ def _llamacpp(ordered: Order) -> Launch:
         "kv_cache_dtype": cache,
         "value_cache_dtype": cache,
         "offload_mib": ceil(host_cache_bytes(ordered) / MIB) if ordered.options.offload else None,
-    })), {}, (*gguf_notes(ordered), *_no_draft(ordered)))
+    })), {}, (*gguf_notes(ordered), *_no_draft(ordered)), file)
 
 
 def gguf_notes(ordered: Order) -> tuple[str, ...]:
@@ -294,6 +301,18 @@ def _no_draft(ordered: Order) -> tuple[str, ...]:
 
 # Named as llama.cpp does; its default, f16, takes the room of any 16-bit cache and has kernels everywhere.
 CACHE_TYPES: Final = {"int8": "q8_0", "int4": "q4_0"}
-LAUNCHERS: Final[Mapping[str, Callable[[Order], Launch]]] = {
-    "vllm": _vllm, "sglang": _sglang, "trtllm": _trtllm, "llamacpp": _llamacpp,
+
+
+@dataclass(frozen=True, slots=True)
+class Launcher:
+    """How a server is started, and the port it answers on by itself."""
+
+    make: Callable[[Order], Launch]
+    port: int
+
+
+# By the launcher that an engine's row names.
+LAUNCHERS: Final[Mapping[str, Launcher]] = {
+    "vllm serve": Launcher(_vllm, 8000), "sglang.launch_server": Launcher(_sglang, 30000),
+    "trtllm-serve": Launcher(_trtllm, 8000), "llama-server": Launcher(_llamacpp, 8080),
 }

@@ -20,7 +20,6 @@ MODELS: Final = "/models"            # where a folder with own checkpoints is mo
 CONFIG: Final = "/config"            # where files that the command reads are mounted
 _16BIT_BYTES: Final = 2
 CACHE: Final = "/root/.cache/huggingface"
-_ENTRY: Final = {"vllm": 2, "llamacpp": 1}      # words of a command that the engine's image already runs
 _RESOURCES: Final = {"NVIDIA": "nvidia.com/gpu", "AMD": "amd.com/gpu", "Intel": "gpu.intel.com/xe"}
 
 
@@ -78,10 +77,10 @@ def container(ordered: Order, port: int) -> Container:
         raise InputError(f"No published container of {label} for {d.gpu.vendor} GPUs is known here: use the command.")
     made = command(ordered, {"host": "0.0.0.0", "port": port})
     words = [_inside(word, made) for word in made.command]
-    built_in = _ENTRY.get(d.engine, 0)
+    built_in = found.entry_words
     entry = () if built_in else (("python3", *words[1:3]) if words[0] == "python" else (words[0],))
     own = any(_is_checkpoint(word) for word in made.command)
-    return Container(found, entry, tuple(words[built_in or len(entry):]), made, own)
+    return Container(found.image, entry, tuple(words[built_in or len(entry):]), made, own)
 
 
 def _is_checkpoint(word: str) -> bool:

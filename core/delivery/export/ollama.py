@@ -6,6 +6,7 @@ from core.basics.errors import InputError
 from core.delivery.export.launch import CACHE_TYPES, gguf_notes
 from core.delivery.export.manifests import Manifest, slug
 from core.delivery.export.order import Order, batch_limit, gguf_file, request_length
+from core.products.engines import find as find_engine
 
 
 def ollama(ordered: Order) -> Manifest:
@@ -14,7 +15,7 @@ def ollama(ordered: Order) -> Manifest:
     Ollama runs the kernels of llama.cpp; its settings are environment variables (Ollama FAQ) and
     parameters of a Modelfile (Ollama Modelfile reference).
     """
-    if ordered.engine != "llamacpp":
+    if "modelfile" not in find_engine(ordered.engine).around:
         raise InputError("Ollama runs GGUF files with llama.cpp: plan with that engine.")
     if ordered.servers > 1:
         raise InputError("Ollama runs one copy of a model: plan a single replica.")

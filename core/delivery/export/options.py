@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import Annotated
 
 from core.basics import tables
+from core.basics.tables import Within
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,7 @@ class Image:
     engine: str
     vendor: str
     image: str
+    entry_words: Annotated[int, Within(0, 4)]     # first words of the command that the image runs by itself
     source: str
 
 
@@ -73,9 +76,9 @@ def options(engine: str, values: Mapping[str, object]) -> tuple[str, ...]:
     return tuple(words)
 
 
-def image(engine: str, vendor: str) -> str | None:
+def image(engine: str, vendor: str) -> Image | None:
     """The engine's published container for a maker's GPUs, or None."""
-    return next((row.image for row in images() if (row.engine, row.vendor) == (engine, vendor)), None)
+    return next((row for row in images() if (row.engine, row.vendor) == (engine, vendor)), None)
 
 
 def ray_accelerator(gpu: str) -> str | None:

@@ -1,7 +1,6 @@
 """What is to be launched, and what its settings come to, whichever engine runs it."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
@@ -11,19 +10,12 @@ from core.answers.advice import Choice, Plan
 from core.answers.traffic import Options
 from core.basics.errors import InputError
 from core.models import ModelSpec
-from core.physics.speed.work import LAYER_SPLIT
 from core.products.engines import find as find_engine
 from core.terms import Deployment, Workload
 
 _LENGTH_STEP: Final = 256        # tokens that a request may be longer than planned
-# What an engine makes of a 16-bit checkpoint while loading it; all else needs a checkpoint made before.
-# vLLM 0.33 refuses a plain "fp8" for that (layers/quantization/fp8.py) and names it by its scales.
-ONLINE: Final[Mapping[str, Mapping[str, str]]] = {
-    "vllm": {"fp8": "fp8_per_tensor"}, "sglang": {"fp8": "fp8", "bnb-nf4": "bitsandbytes"},
-}
 HOST_CACHE_RATIO: Final = 2        # over the cache of the GPUs: SGLang's own default (server_args.py, hicache_ratio)
 NOTHING_MORE: Final = Options()
-_NO_REPLICAS: Final = ("trtllm", "llamacpp")      # servers that run one copy of a dense model each
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +42,13 @@ class Order:
     def copies(self) -> int:
         """Servers to start for one deployment: replicas where the engine, or the model, does not join them itself."""
         d = self.choice.deployment
-        return d.dp if d.engine in _NO_REPLICAS and not self.spreads else 1
+        return 1 if find_engine(d.engine).joins_replicas or self.spreads else d.dp
 
     @property
     def spreads(self) -> bool:
         """Whether replicas share the experts of a mixture: attention on each, experts over all of them."""
         d = self.choice.deployment
-        return d.dp > 1 and self.spec.is_moe and d.engine not in LAYER_SPLIT
+        return d.dp > 1 and self.spec.is_moe and not find_engine(d.engine).splits_layers
 
     @property
     def servers(self) -> int:
@@ -103,7 +95,8 @@ def batch_limit(ordered: Order) -> int:
     choice = ordered.choice
     if ordered.deployment.max_num_seqs is not None:
         return ordered.deployment.max_num_seqs
-    return ceil(max(choice.concurrency, choice.slo_concurrency) / ordered.deployment.dp)
+    planned = ceil(max(choice.concurrency, choice.slo_concurrency) / ordered.deployment.dp)
+    return min(planned, find_engine(ordered.engine).most_seqs or planned)
 
 
 def step_tokens(ordered: Order) -> int:
@@ -143,7 +136,8 @@ def host_cache_bytes(ordered: Order) -> int:
 def own_checkpoint(ordered: Order) -> bool:
     """Whether the weights have to be made before: the repository has others, and the engine cannot make them."""
     fmt = ordered.deployment.weights
-    return not (is_as_shipped(ordered) or fmt.bits_per_weight >= 16 or fmt.name in ONLINE.get(ordered.engine, {}))
+    online = find_engine(ordered.engine).online
+    return not (is_as_shipped(ordered) or fmt.bits_per_weight >= 16 or fmt.name in online)
 
 
 def checkpoint_folder(ordered: Order) -> str:

@@ -8,6 +8,7 @@ from core.delivery.export.launch import command
 from core.delivery.export.manifests import Manifest, slug, to_yaml
 from core.delivery.export.options import names, ray_accelerator
 from core.delivery.export.order import Order, batch_limit
+from core.products.engines import find as find_engine
 
 _APP: Final = "ray.serve.llm:build_openai_app"
 _SHARED: Final = "ray.serve.llm:build_dp_openai_app"
@@ -19,20 +20,20 @@ def ray_serve(ordered: Order) -> Manifest:
     Ray 2.60: every replica finds GPUs on as many nodes as it needs; replicas that share experts have an app of
     their own (build_dp_openai_app).
     """
-    if ordered.engine != "vllm":
+    if "ray-serve" not in find_engine(ordered.engine).around:
         raise InputError("Ray Serve LLM runs vLLM: plan with that engine.")
     servers = ordered.servers
     one = ordered.one_of(servers)
     made = command(one)
     in_flight = batch_limit(one) * one.deployment.dp
     config: dict[str, Any] = {
-        "model_loading_config": {"model_id": slug(ordered.spec.name), "model_source": made.command[2]},
+        "model_loading_config": {"model_id": slug(ordered.spec.name), "model_source": made.model},
         "deployment_config": {
             "autoscaling_config": {
                 "min_replicas": servers, "max_replicas": servers, "target_ongoing_requests": in_flight},
             "max_ongoing_requests": 2 * in_flight,
         },
-        "engine_kwargs": _engine_kwargs(made.command[3:]),
+        "engine_kwargs": _engine_kwargs(ordered.engine, made.command[made.command.index(made.model) + 1:]),
     }
     if accelerator := ray_accelerator(ordered.deployment.gpu.name):
         config["accelerator_type"] = accelerator
@@ -42,9 +43,9 @@ def ray_serve(ordered: Order) -> Manifest:
                     "serve run serve-llm.yaml", made.notes)
 
 
-def _engine_kwargs(words: tuple[str, ...]) -> dict[str, object]:
+def _engine_kwargs(engine: str, words: tuple[str, ...]) -> dict[str, object]:
     """Options of the command as keyword arguments of the engine, which bear the same names; Ray names the model."""
-    known = set(names("vllm").values())
+    known = set(names(engine).values())
     kwargs: dict[str, object] = {}
     option = ""
     for word in words:

@@ -3,6 +3,7 @@
 import re
 from typing import Final
 
+from core.products.engines import find as find_engine
 from core.reading import catalogue
 
 # What the name of a quantised copy adds to the model's own, word by word; anything else is another model.
@@ -11,7 +12,6 @@ _ADDED: Final = re.compile(
     r"|sym|asym|marlin|gguf|\W|_)*",
     re.IGNORECASE,
 )
-_MAKERS: Final = {"vllm": "RedHatAI", "sglang": "RedHatAI", "trtllm": "nvidia"}     # who publishes for an engine
 
 
 def ready_made(name: str, format_name: str, engine: str) -> tuple[str, ...]:
@@ -20,7 +20,7 @@ def ready_made(name: str, format_name: str, engine: str) -> tuple[str, ...]:
     First those of whoever made the model, then those of whoever makes the engine.
     """
     asked, owner = _tail(name), name.partition("/")[0]
-    rank = {owner: 0, _MAKERS.get(engine, owner): 1}
+    rank = {owner: 0, find_engine(engine).publisher or owner: 1}
     found = (
         other for card in catalogue.models() for other in (card.name, *card.aliases)
         if other != name and _tail(other).startswith(asked) and _ADDED.fullmatch(_tail(other).removeprefix(asked))

@@ -7,9 +7,10 @@ from core.answers.advice import Choice, Plan
 from core.answers.advice.sentences import asked, dollars, loss_text, ms, number
 from core.basics.units import GIB, MS_PER_S
 from core.delivery import charts
-from core.delivery.export.launch import LAUNCHERS, command
+from core.delivery.export.launch import command
 from core.delivery.export.order import order
 from core.delivery.export.page import WIDE_PX, Figure, Page, Picture, Table, render, svg
+from core.products.engines import launched
 from core.terms import Estimate
 
 _RIVALS: Final = 6                  # formats that a page has room for; all are in the CSV
@@ -94,7 +95,7 @@ def _rivals(plan: Plan) -> Table:
 
 
 def _launch(plan: Plan) -> str:
-    if plan.best is None or plan.engine not in LAUNCHERS:
+    if plan.best is None or plan.engine not in launched():
         return ""
     return command(order(plan)).text()
 

@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -11,6 +11,7 @@ from core.basics.units import MS_PER_S
 from core.delivery.export.launch import PORT, command
 from core.delivery.export.order import Order
 from core.delivery.export.results import Measured
+from core.products.engines import find as find_engine
 from core.terms import Estimate, Mode
 
 VERSION: Final = 1
@@ -50,16 +51,17 @@ class Check:
 
 def served_name(ordered: Order) -> str:
     """The name under which the server of the launch command answers."""
-    words = command(ordered).command
+    made = command(ordered)
+    words = made.command
     for option in ("--served-model-name", "--alias", "--model-path", "--model"):
         if option in words:
             return words[words.index(option) + 1]
-    return words[2] if words[0] == "vllm" else words[1]
+    return made.model
 
 
 def benchmarks(ordered: Order) -> tuple[Benchmark, ...]:
     """What can measure a deployment: its engine's own tool first, then those that work on every server."""
-    own = {"sglang": sglang_bench, "llamacpp": llama_batched_bench}.get(ordered.engine)
+    own = _OWN.get(find_engine(ordered.engine).benchmark)
     made = () if own is None else (own(ordered),)
     return (*made, vllm_bench(ordered), guidellm(ordered))
 
@@ -104,6 +106,12 @@ def llama_batched_bench(ordered: Order) -> Benchmark:
         "-npp", str(load.input_tokens), "-ntg", str(load.output_tokens), "-npl", str(load.concurrency),
         "--output-format", "jsonl",
     )), "llama.cpp's own, without a server: a batch that starts together.")
+
+
+# By the benchmark that an engine's row names.
+_OWN: Final[Mapping[str, Callable[[Order], Benchmark]]] = {
+    "sglang.bench_serving": sglang_bench, "llama-batched-bench": llama_batched_bench,
+}
 
 
 def guidellm(ordered: Order) -> Benchmark:

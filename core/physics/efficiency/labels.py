@@ -1,10 +1,11 @@
 """What a deployment is called at each level of the hierarchy of constants."""
 
 from collections.abc import Mapping, Sequence
-from math import isfinite
+from math import inf, isfinite
 from typing import Final, TypeAlias
 
 from core.models import ModelSpec
+from core.products.engines import find
 from core.products.formats import Format
 from core.products.gpus import GpuSpec
 from core.terms import Deployment
@@ -19,12 +20,9 @@ _STACKED_MEMORY: Final = frozenset({          # HBM, by compute capability, or b
 _UNIFIED_MEMORY: Final = frozenset({"7.2", "8.7", "11.0", "12.1", "gfx1151"})   # LPDDR shared with the host
 _ACCELERATORS: Final = frozenset({"Google", "AWS", "Huawei"})                   # vendors of cards with HBM only
 _STACKED_FROM: Final = 1.9e12                 # bandwidth of a card of unknown generation that must be HBM [B/s]
-# Rows from which weights are written to memory unpacked, for a 16-bit matmul, by format and engine ("" is any):
-# bitsandbytes; AutoAWQ, FP16_MATMUL_HEURISTIC_CONDITION of WQLinear_GEMM; ExLlamaV2, MAX_Q_GEMM_ROWS of q_gemm.cu
-_UNPACKED_FROM: Final[Mapping[str, Mapping[str, float]]] = {
-    "bnb-nf4": {"": 2}, "bnb-fp4": {"": 2},
-    "awq-int4": {"hf-eager": 1024}, "gptq-int4": {"hf-eager": 50, "exllama": 50},
-}
+# Rows from which bitsandbytes writes weights to memory unpacked, for a 16-bit matmul, whatever the engine. An engine's
+# own are in its row: AutoAWQ, FP16_MATMUL_HEURISTIC_CONDITION of WQLinear_GEMM; ExLlamaV2, MAX_Q_GEMM_ROWS of q_gemm.cu
+_UNPACKED_FROM: Final[Mapping[str, float]] = {"bnb-nf4": 2, "bnb-fp4": 2}
 _SIXTEEN_BIT: Final = frozenset({"fp16", "bf16"})
 
 
@@ -67,8 +65,8 @@ def kernel(fmt: Format, gpu: GpuSpec) -> str:
 
 def unpacked_from(deployment: Deployment) -> float:
     """Rows from which a matmul unpacks its weights to memory and is a 16-bit one; inf where one kernel does both."""
-    by_engine = _UNPACKED_FROM.get(deployment.weights.name, {})
-    return by_engine.get(deployment.engine, by_engine.get("", float("inf")))
+    name = deployment.weights.name
+    return float(find(deployment.engine).unpacked_from.get(name, _UNPACKED_FROM.get(name, inf)))
 
 
 def release(deployment: Deployment) -> str:

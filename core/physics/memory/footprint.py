@@ -21,8 +21,6 @@ from core.physics.memory.settings import Settings, settings
 from core.physics.memory.weights import as_shipped, weight_bytes_per_gpu
 from core.terms import Basis, Deployment
 
-_FREE_FRACTION = ("trtllm", "lmdeploy", "qserve", "mlc")
-_PAGED = ("vllm", "generic")
 _SGLANG_STATE_SHARE = 0.9 / 1.9        # SGLang 0.5 mamba_full_memory_ratio 0.9
 _SGLANG_WINDOW_RATIO = 0.8             # SGLang 0.5 swa_full_tokens_ratio
 
@@ -44,7 +42,7 @@ class Cache:
         """Bytes one running sequence of `context` tokens takes [B]."""
         if self.layout is not None:
             return self.layout.sequence_bytes(context)
-        step = 0 if self.chosen.engine.name in ("hf-eager", "torch-compile") else 1
+        step = 0 if self.chosen.engine.cache == "exact" else 1
         return flat_sequence_bytes(self.layers, context, step)
 
     def tokens(self, pool: float) -> float:
@@ -54,7 +52,7 @@ class Cache:
         length = self.chosen.max_model_len
         if self.layout is not None:
             return self._paged_tokens(self.layout, pool, length)
-        if self.chosen.engine.name == "sglang":
+        if self.chosen.engine.cache == "pools":
             return self._sglang_tokens(pool)
         return pool / float(flat_sequence_bytes(self.layers, float(length))) * length
 
@@ -122,7 +120,7 @@ def cache_of(spec: ModelSpec, deployment: Deployment, chosen: Settings | None = 
     """The cache of a deployment on its fullest GPU."""
     chosen = chosen or settings(spec, deployment)
     layers = layer_caches(SpecKey(spec), deployment.kv_cache, deployment.tp, deployment.pp)
-    if chosen.engine.name not in _PAGED or not is_paged(spec, layers):
+    if chosen.engine.cache != "blocks" or not is_paged(spec, layers):
         return Cache(layers, None, chosen)
     if chosen.release < 10:            # no hybrid manager: sliding layers keep every token
         layers = tuple(LayerCache(c.layers, c.row_bytes, None, c.state_bytes) for c in layers)
@@ -174,9 +172,9 @@ def _footprint(key: SpecKey, deployment: Deployment) -> Footprint:
 
 def _budget(reported: float, inside: float, chosen: Settings) -> tuple[float, float]:
     """What the engine may use and what it leaves for the cache [B], [B]."""
-    if chosen.engine.name == "sglang":
+    if chosen.engine.memory == "static":
         return reported, reported - inside
-    if chosen.engine.name in _FREE_FRACTION:
+    if chosen.engine.memory == "free":
         left = reported - inside
         return reported, left * (chosen.memory_fraction if left > 0 else 1.0)
     usable = reported * chosen.memory_fraction

@@ -163,12 +163,9 @@ def _direct(key: SpecKey, deployment: Deployment, chosen: Settings) -> tuple[Ter
     )
 
 
-_RULES: Final = {
-    "vllm": _vllm, "generic": _vllm, "sglang": _static, "trtllm": _free_fraction, "lmdeploy": _free_fraction,
-    "qserve": _free_fraction, "mlc": _free_fraction,
-}
+_RULES: Final = {"profiled": _vllm, "static": _static, "free": _free_fraction, "direct": _direct}
 
 
 def reserved_terms(key: SpecKey, deployment: Deployment, chosen: Settings) -> tuple[Term, ...]:
     """The terms of an engine beside weights and cache."""
-    return _RULES.get(chosen.engine.name, _direct)(key, deployment, chosen)
+    return _RULES[chosen.engine.memory](key, deployment, chosen)

@@ -43,13 +43,13 @@ def settings(spec: ModelSpec, deployment: Deployment) -> Settings:
 def _batch_limits(engine: Engine, deployment: Deployment, max_len: int) -> tuple[int, int]:
     """Tokens and sequences of one scheduler step."""
     gpu = deployment.gpu
-    if engine.name in ("vllm", "generic"):
+    if engine.batch == "by GPU":
         if release(deployment.engine_version) < 8:      # before V1: whole prompts, chunks beyond 32k
             return (2048 if max_len > 32_768 else max(max_len, 2048)), 256
         # vLLM 0.33 get_batch_defaults, API server: larger steps from 70 GiB on, A100 excepted.
         large = gpu.memory_bytes >= _LARGE_GPU and "a100" not in gpu.name.lower()
         return (8192, 1024) if large else (2048, 256)
-    if engine.name == "sglang":
+    if engine.batch == "by memory":
         return _sglang_chunk(gpu.memory_bytes), engine.max_num_seqs
     return engine.max_num_batched_tokens, engine.max_num_seqs
 

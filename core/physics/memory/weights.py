@@ -9,13 +9,13 @@ from typing import Final
 from core.models import Attention, LatentAttention, Layer, Linear, ModelSpec, Role, Shard, Shipped
 from core.physics.memory import gguf
 from core.physics.memory.identity import SpecKey
+from core.products.engines import ENGINES
 from core.products.engines import find as find_engine
 from core.products.formats import FORMATS, Format
 from core.terms import Deployment
 
 VOCAB_PADDING: Final = 64        # rows; vLLM DEFAULT_VOCAB_PADDING_SIZE, split over tp afterwards
 _KEPT: Final = (Role.ROUTER, Role.HEAD)   # 16-bit under every quantiser of linear layers
-_TABLES: Final = ("vllm", "generic", "sglang")   # engines that keep rotary tables and absorbed MLA matrices
 _MXFP4_ALIGN: Final = (256, 128)  # vLLM 0.33 mxfp4: hidden and expert width are padded to these
 
 
@@ -156,15 +156,16 @@ def _table_bits(spec: ModelSpec, fmt: Format) -> tuple[float, float]:
 
 
 @lru_cache(maxsize=4096)
-def _stage_bytes(key: SpecKey, fmt: Format, ranks: _Ranks, engine: str) -> float:
-    """Bytes of the largest pipeline stage on one rank, as the engine lays it out; '' as the file has it [B]."""
+def _stage_bytes(key: SpecKey, fmt: Format, ranks: _Ranks, engine: str | None = None) -> float:
+    """Bytes of the largest pipeline stage on one rank, as the engine lays it out; None: as the file has it [B]."""
+    padded_experts = engine is not None and ENGINES[engine].loader_tables
     spec, plain, tp, pp = key.spec, _plain_bytes(fmt), ranks.tp, ranks.pp
-    kinds = [_layer_bytes(spec, index, fmt, ranks, engine in _TABLES) for index in range(len(spec.layers))]
+    kinds = [_layer_bytes(spec, index, fmt, ranks, padded_experts) for index in range(len(spec.layers))]
     stack = [kinds[kind] for kind in spec.layer_order]
     embedding_bits, head_bits = _table_bits(spec, fmt)
     padded = ceil(spec.vocab_size / VOCAB_PADDING) * VOCAB_PADDING / max(1, spec.vocab_size)
     tables = (spec.embedding_params * padded + spec.lookup_params) * embedding_bits / 8
-    if engine == "llamacpp":               # looked up in host memory; a tied table is on the GPU as the output
+    if engine is not None and ENGINES[engine].host_embeddings:      # a tied table is on the GPU as the output
         tables = 0.0
     towers = sum(part.params for part in spec.parts if part.resident) * min(plain, 2.0)
     head = spec.head.params * padded * head_bits / 8
@@ -200,11 +201,11 @@ def weight_bytes_per_gpu(spec: ModelSpec, deployment: Deployment) -> float:
     """
     fmt, key = deployment.weights, SpecKey(spec)
     ranks = _Ranks(deployment.tp, deployment.pp, deployment.ep, deployment.dp)
-    engine = find_engine(deployment.engine).name
-    computed = _stage_bytes(key, fmt, ranks, engine)
+    engine = find_engine(deployment.engine)
+    computed = _stage_bytes(key, fmt, ranks, engine.name)
     shipped = as_shipped(spec, fmt)
     if shipped and shipped.weight_bytes:
-        computed *= shipped.weight_bytes / _stage_bytes(key, fmt, _Ranks(1), "")
-    if engine in _TABLES:
+        computed *= shipped.weight_bytes / _stage_bytes(key, fmt, _Ranks(1))
+    if engine.loader_tables:
         computed += _loader_tables(key, _plain_bytes(fmt), ranks.tp, ranks.pp, spec.max_context or 0)
     return computed

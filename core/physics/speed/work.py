@@ -1,6 +1,6 @@
 """Models and deployments as columns: the matmuls, caches and messages one GPU works through."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -19,14 +19,7 @@ from core.terms import Deployment
 
 ACTIVATION_BYTES: Final = 2.0               # hidden states travel in 16 bits
 HEAD_BITS: Final = 16.0                     # lm_head and routers stay in 16 bits but for GGUF
-FP16_ACCUMULATING: Final = frozenset({"tinychat", "exllama", "llamacpp", "autoawq"})
-EAGER: Final = frozenset({"hf-eager"})      # engines that launch every kernel from Python
-WRITES_SCORES: Final = frozenset({"llamacpp"})   # prompt attention through memory: -fa is off by default
-LAYER_SPLIT: Final = frozenset({"llamacpp"})   # engines whose pp stages wait for each other
-WITHOUT_WINDOWS: Final = frozenset({"trtllm 0.0", "trtllm 0.10"})   # read all unless max_attention_window is set
 CONTEXTS: Final[Floats] = np.exp2(np.arange(23))   # tokens at which caches are tabulated
-CHUNK_TOKENS: Final[Mapping[str, int]] = {"llamacpp": 512}   # n_ubatch of llama.cpp
-DEFAULT_CHUNK_TOKENS: Final = 8192          # max_num_batched_tokens of vLLM on datacentre GPUs
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +87,7 @@ def work(pairs: Sequence[Pair]) -> Work:
     op = start[pair] + np.arange(len(pair)) - first[pair]      # op of the pair -> op of the shapes
 
     deployments = [deployment for _, deployment in pairs]
+    engines = [find(deployment.engine) for deployment in deployments]
     tp, pp, dp, ep = (
         np.array([getattr(d, name) for d in deployments], float) for name in ("tp", "pp", "dp", "ep")
     )
@@ -142,20 +136,27 @@ def work(pairs: Sequence[Pair]) -> Work:
         peak_16bit=peak_16bit,
         link=np.array([_link(d) for d in deployments], float),
         tp=tp, pp=pp, dp=dp, gpus=tp * pp * dp,
-        eager=np.array([d.engine in EAGER for d in deployments]),
-        layer_split=np.array([d.engine in LAYER_SPLIT for d in deployments]),
-        writes_scores=np.array([d.engine in WRITES_SCORES for d in deployments]),
-        chunk=np.array([_chunk(d) for d in deployments], float),
-        seats=np.array([d.max_num_seqs or np.inf for d in deployments], float),
-        default_seats=np.array([d.max_num_seqs or find(d.engine).max_num_seqs for d in deployments], float),
+        eager=np.array([engine.eager for engine in engines]),
+        layer_split=np.array([engine.splits_layers for engine in engines]),
+        writes_scores=np.array([engine.writes_scores for engine in engines]),
+        chunk=np.array([chunk_tokens(d) for d in deployments], float),
+        seats=np.array([_seats(d, engine.most_seqs) for d, engine in zip(deployments, engines, strict=True)], float),
+        default_seats=np.array(
+            [d.max_num_seqs or engine.max_num_seqs for d, engine in zip(deployments, engines, strict=True)], float
+        ),
         kv_elements=np.array([_widened(d) for d in deployments]),
         cache_values=np.array([1 / d.kv_cache.bytes_per_value for d in deployments]),
         state_bytes=state, kv_read=kv_read, decode_flops=decode_flops, prefill_flops=prefill_flops,
     )
 
 
-def _chunk(deployment: Deployment) -> int:
-    return deployment.max_num_batched_tokens or CHUNK_TOKENS.get(deployment.engine, DEFAULT_CHUNK_TOKENS)
+def chunk_tokens(deployment: Deployment) -> int:
+    """Prompt tokens of one step."""
+    return deployment.max_num_batched_tokens or find(deployment.engine).chunk_tokens
+
+
+def _seats(deployment: Deployment, most: int | None) -> float:
+    return min(deployment.max_num_seqs or np.inf, most or np.inf)
 
 
 def _joules(deployment: Deployment, bits: int) -> float:
@@ -176,7 +177,7 @@ def _unpack(gpu: GpuSpec) -> float:
 
 def _widened(deployment: Deployment) -> float:
     """Cached values in one byte read where Hopper's attention widens FP8 first; zero elsewhere."""
-    widens = deployment.gpu.compute_capability == "9.0" and deployment.engine != "trtllm"
+    widens = deployment.gpu.compute_capability == "9.0" and not find(deployment.engine).native_fp8_cache
     return 1.0 if widens and deployment.kv_cache.bits_per_value == 8 else 0.0
 
 
@@ -202,7 +203,7 @@ def peak_flops(gpu: GpuSpec, kind: str, engine: str) -> float:
     found = gpu.flops.get(kind) or next(
         gpu.flops[name] for name in ("bf16", "fp16", "fp32") if name in gpu.flops
     )
-    if kind in ("fp16", "bf16") and engine in FP16_ACCUMULATING and gpu.fp16_accumulate_flops:
+    if kind in ("fp16", "bf16") and find(engine).fp16_accumulation and gpu.fp16_accumulate_flops:
         return gpu.fp16_accumulate_flops
     return found
 
@@ -233,7 +234,7 @@ def _mixing(pairs: Sequence[Pair]) -> tuple[Floats, Floats, Floats, Floats]:
     known: dict[tuple[int, str, int, bool], tuple[Floats, Floats, Floats, float]] = {}
     rows = []
     for spec, d in pairs:
-        key = (id(spec), d.kv_cache.name, d.tp, release(d) in WITHOUT_WINDOWS)
+        key = (id(spec), d.kv_cache.name, d.tp, _ignores_windows(d))
         if key not in known:
             known[key] = _mixers(spec, d)
         rows.append(known[key])
@@ -241,9 +242,15 @@ def _mixing(pairs: Sequence[Pair]) -> tuple[Floats, Floats, Floats, Floats]:
     return np.stack(read), np.stack(decode), np.stack(prefill), np.array(state)
 
 
+def _ignores_windows(d: Deployment) -> bool:
+    """Whether a release reads whole contexts: TensorRT-LLM before 0.20, unless max_attention_window is set."""
+    since = find(d.engine).windows_since_minor or 0
+    return release(d) in {f"{d.engine} 0.{minor}" for minor in range(0, since, 10)}
+
+
 def _mixers(spec: ModelSpec, d: Deployment) -> tuple[Floats, Floats, Floats, float]:
     read, decode, prefill = (np.zeros(len(CONTEXTS)) for _ in range(3))
-    full_attention = release(d) in WITHOUT_WINDOWS
+    full_attention = _ignores_windows(d)
     for layer in spec.layers:
         for mixer in layer.mixers:
             if full_attention and isinstance(mixer, Attention):
