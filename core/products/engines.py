@@ -51,6 +51,9 @@ class Engine:
     formats: tuple[str, ...]           # of weights: names in core.products.formats, or prefixes; none: any
     kv_formats: tuple[str, ...]
     containers: tuple[str, ...]        # of checkpoints: safetensors gguf exl2 mlc mlx
+    own_kernels: tuple[str, ...]       # vendors on whose GPUs it has kernels for everything it loads
+    capabilities: Json                 # format -> least and most CUDA compute capability, where its kernels have others
+    marlin: bool                       # unpacks FP8 weights in a 16-bit kernel where the GPU has no FP8
     online: Json                       # format it makes of a 16-bit checkpoint while loading -> what it calls it
     tuned_cache: bool                  # its published runs of FP8 and NVFP4 checkpoints cache in FP8
     declared_cache: bool               # applies the cache scales a checkpoint declares
@@ -60,6 +63,10 @@ class Engine:
     publisher: Note                    # who publishes quantised checkpoints for it
     benchmark: Note                    # its own: a rule of core.delivery.export.verify
     source: str
+
+    def has_own_kernels(self, vendor: str) -> bool:
+        """Whether it runs whatever it loads on a maker's GPUs."""
+        return vendor in self.own_kernels
 
     @property
     def splits_layers(self) -> bool:

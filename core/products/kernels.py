@@ -5,8 +5,8 @@ The answer is for recommending: a slow emulation counts as missing, and the sent
 
 from typing import Final, NamedTuple
 
+from core.products.engines import Engine, loads
 from core.products.engines import find as find_engine
-from core.products.engines import loads
 from core.products.formats import Format, KvFormat
 from core.products.gpus import GpuSpec
 
@@ -15,6 +15,7 @@ _AMPERE: Final = (8, 0)
 _ADA: Final = (8, 9)
 _HOPPER: Final = (9, 0)
 _BLACKWELL: Final = (10, 0)
+_ANY: Final = (99, 0)
 
 # GPUs whose engines run 16-bit and what their own peaks list, nothing packed.
 _ACCELERATORS: Final = ("Google", "AWS", "Huawei")
@@ -25,7 +26,13 @@ class _Card(NamedTuple):
 
     capability: tuple[int, int]
     gpu: GpuSpec
-    engine: str
+    engine: Engine
+
+    def within(self, what: str, least: tuple[int, int], most: tuple[int, int] = _ANY) -> bool:
+        """Whether the engine's kernels run here: between these capabilities, or those its row gives instead."""
+        own = self.engine.capabilities.get(what)
+        low, high = (divmod(round(10 * end), 10) for end in own) if own else (least, most)
+        return low <= self.capability <= high
 
 
 def _capability(gpu: GpuSpec) -> tuple[int, int] | None:
@@ -41,19 +48,21 @@ def unsupported(fmt: Format, gpu: GpuSpec, engine: str) -> str | None:
         return f"{serving.label} does not run on {gpu.vendor} GPUs."
     if not loads(serving.formats, fmt.name):
         return f"{serving.label} does not load {fmt.label} weights."
-    if serving.name == "generic" and fmt.name.startswith("gguf-"):
+    if fmt.name.startswith("gguf-") and "gguf" not in serving.containers:
         return "GGUF files are served by llama.cpp; choose that engine."
+    if serving.has_own_kernels(gpu.vendor):
+        return None                      # llama.cpp's run from Maxwell on
     if gpu.vendor == "NVIDIA":
-        return _nvidia(fmt, gpu, serving.name)
+        return _nvidia(fmt, gpu, serving)
     if gpu.vendor == "AMD":
-        return _amd(fmt, gpu, serving.name)
-    return _others(fmt, gpu, serving.name)
+        return _amd(fmt, gpu)
+    return _others(fmt, gpu, serving)
 
 
-def _nvidia(fmt: Format, gpu: GpuSpec, engine: str) -> str | None:
+def _nvidia(fmt: Format, gpu: GpuSpec, engine: Engine) -> str | None:
     capability = _capability(gpu)
-    if capability is None or engine == "llamacpp":
-        return None                      # llama.cpp ships its own kernels from Maxwell on
+    if capability is None:
+        return None
     by_family = {
         "bf16": _bf16, "fp8": _fp8, "mxfp8": _mxfp8, "w8a8-int8": _w8a8, "w4a8": _w4a8, "nvfp4": _nvfp4,
         "mxfp4": _mxfp4, "bnb-int8": _bitsandbytes, "bnb-nf4": _bitsandbytes, "bnb-nf4-dq": _bitsandbytes,
@@ -73,7 +82,7 @@ def _fp8(card: _Card) -> str | None:
     """FP8 MMA from 8.9; vLLM 0.33 `Fp8Config.get_min_capability` falls back to Marlin on 8.0-8.8."""
     if card.capability >= _ADA:
         return None
-    if card.capability >= _AMPERE and card.engine in ("vllm", "sglang", "generic"):
+    if card.capability >= _AMPERE and card.engine.marlin:
         return (f"{card.gpu.architecture} has no FP8 tensor cores: the engine would unpack the weights to 16 bits "
                 "(W8A16, Marlin) and gain no compute; INT8 W8A8 does, in the same memory.")
     return f"{card.gpu.architecture} has no FP8 tensor cores; use INT8."
@@ -99,11 +108,9 @@ def _w8a8(card: _Card) -> str | None:
 
 def _w4a8(card: _Card) -> str | None:
     """QServe: INT8 MMA on 8.0-8.9 (omniserve README); TensorRT-LLM 1.0: 8.9, 9.0; vLLM CUTLASS W4A8: 9.0."""
-    spans = {"qserve": (_AMPERE, _ADA), "trtllm": (_ADA, _HOPPER)}
-    low, high = spans.get(card.engine, (_HOPPER, _HOPPER))
-    if low <= card.capability <= high:
+    if card.within("w4a8", _HOPPER, _HOPPER):
         return None
-    return f"{find_engine(card.engine).label} has no W4A8 kernels for {card.gpu.name}."
+    return f"{card.engine.label} has no W4A8 kernels for {card.gpu.name}."
 
 
 def _nvfp4(card: _Card) -> str | None:
@@ -116,10 +123,10 @@ def _nvfp4(card: _Card) -> str | None:
 
 def _mxfp4(card: _Card) -> str | None:
     """gpt-oss: vLLM and SGLang through Triton or Marlin from 8.0; TensorRT-LLM from 9.0."""
-    if card.engine == "trtllm" and card.capability < _HOPPER:
-        return "TensorRT-LLM runs MXFP4 experts on Hopper and later."
-    if card.capability >= _AMPERE:
+    if card.within("mxfp4", _AMPERE):
         return None
+    if "mxfp4" in card.engine.capabilities:
+        return f"{card.engine.label} runs MXFP4 experts on Hopper and later."
     return "The MXFP4 expert kernels (Triton, Marlin) need Ampere or later."
 
 
@@ -137,9 +144,9 @@ def _packed(card: _Card) -> str | None:
     return None
 
 
-def _amd(fmt: Format, gpu: GpuSpec, engine: str) -> str | None:
+def _amd(fmt: Format, gpu: GpuSpec) -> str | None:
     """vLLM 0.33 'Supported hardware' table for quantisation; AMD CDNA 3, CDNA 4 and RDNA 4 ISA guides."""
-    if engine == "llamacpp" or fmt.scope == "all":
+    if fmt.scope == "all":
         return None
     if fmt.name == "mxfp8" or fmt.name == "nvfp4":
         return f"{fmt.label} has no kernels on AMD GPUs; use FP8."
@@ -155,15 +162,15 @@ def _amd(fmt: Format, gpu: GpuSpec, engine: str) -> str | None:
     return None
 
 
-def _others(fmt: Format, gpu: GpuSpec, engine: str) -> str | None:
+def _others(fmt: Format, gpu: GpuSpec, engine: Engine) -> str | None:
     """Apple, Intel, TPU, Trainium and Ascend: 16-bit everywhere, packed formats through llama.cpp."""
-    if fmt.scope == "all" or engine in ("llamacpp", "mlc"):
+    if fmt.scope == "all":
         return None
     if fmt.name in ("fp8", "w8a8-int8") and gpu.flops.get(fmt.compute):
         return None
     if gpu.vendor == "Intel" and fmt.name in ("awq-int4", "gptq-int4"):
         return None                      # vLLM 0.33 supported hardware: AWQ and GPTQ on Intel GPU
-    label = find_engine(engine).label
+    label = engine.label
     if gpu.vendor in _ACCELERATORS:
         return f"{label} has no {fmt.label} kernels for {gpu.vendor} accelerators; use BF16."
     return f"{label} has no {fmt.label} kernels for {gpu.vendor} GPUs; use GGUF with llama.cpp."
@@ -175,12 +182,12 @@ def kv_unsupported(kv: KvFormat, gpu: GpuSpec, engine: str) -> str | None:
     capability = _capability(gpu) if gpu.vendor == "NVIDIA" else None
     if not loads(serving.kv_formats, kv.name):
         return f"{serving.label} has no {kv.name.upper()} KV cache."
-    if capability and kv.name == "bf16" and capability < _AMPERE and serving.name != "llamacpp":
+    if capability and kv.name == "bf16" and capability < _AMPERE and not serving.has_own_kernels(gpu.vendor):
         return f"{gpu.architecture} has no BF16; cache in FP16."
     if kv.name == "fp8":
         # vLLM 0.33 FlashInfer and Triton read FP8 pages from 8.0 (e5m2 below 8.9); TensorRT-LLM from 8.9.
-        least, since = (_ADA, "Ada") if serving.name == "trtllm" else (_AMPERE, "Ampere")
-        if capability and capability < least:
+        if capability and not _Card(capability, gpu, serving).within("fp8 cache", _AMPERE):
+            since = "Ada" if serving.capabilities.get("fp8 cache") else "Ampere"
             return f"{serving.label} reads an FP8 KV cache on {since} GPUs and later."
         if gpu.vendor != "NVIDIA" and not gpu.flops.get("fp8"):
             return f"{gpu.name} has no FP8; cache in 16 bits."

@@ -20,9 +20,9 @@ NAMED_BY_AN_ENGINE = {("core/physics/memory/settings.py", "a100")}
 # Files to launch hold the engines' own commands, whose first word is often their name.
 GPU_ROOMS = ("core/products/", "core/physics/efficiency/", "core/calibration/fit", "core/calibration/published")
 ENGINE_ROOMS = ("core/products/", "core/basics/sources", "core/delivery/export/")
-# What is a fact about one engine stands in its row of assets/engines.csv; these alone tell engines apart by name:
-# the default and the one without a name; which kernels differ between engines on one GPU.
-ENGINES_TOLD_APART = {"core/products/engines.py", "core/products/kernels.py"}
+# What is a fact about one engine stands in its row of assets/engines.csv; this file alone names engines to decide by:
+# the default, and the one without a name.
+ENGINES_TOLD_APART = {"core/products/engines.py"}
 LONGEST_NAME = 3     # words: "GeForce RTX 4090"
 GPU_NAME = re.compile(
     r"\b([ABH][1-3]00|[HL]20|L40S?|L4|T4|V100S?|GB[1-3]00|RTX|GTX|MI[0-9]{3}X?|Tesla|GeForce|Gaudi[23]?"
