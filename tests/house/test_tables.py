@@ -17,7 +17,9 @@ from core.calibration.track_record import Point
 from core.delivery.export.options import Accelerator, Image, Option
 from core.losses.prior.published import Published
 from core.products.engines import Engine
+from core.products.families import Family, OtherName
 from core.products.formats import Format
+from core.products.ggml import GgmlType
 from core.products.gpus import Quote
 from core.products.gpus.tables import GpuRow, NameRow
 from core.reading.catalogue import AliasRow, BlockRow, ModelRow
@@ -25,7 +27,8 @@ from core.reading.configs.keys import ClassFacts
 
 KINDS = {
     "accuracy.csv": Point, "engine_images.csv": Image, "engine_options.csv": Option, "engines.csv": Engine,
-    "formats.csv": Format, "fp8_blocks.csv": BlockRow,
+    "format_families.csv": Family, "format_names.csv": OtherName, "formats.csv": Format, "fp8_blocks.csv": BlockRow,
+    "ggml_types.csv": GgmlType,
     "gpu_names.csv": NameRow, "gpus.csv": GpuRow, "models.csv": ModelRow, "models_aliases.csv": AliasRow,
     "models_defaults.csv": ClassFacts, "prices.csv": Quote, "published.csv": Figure, "quality_facts.csv": Published,
     "ray_accelerators.csv": Accelerator,
@@ -88,7 +91,8 @@ def test_a_missing_comma(file, kind, broken):
     joined = [rows[1][0] + rows[1][1], *rows[1][2:]]
     line = 3 + len(table(file)[0])
     assert broken(file, kind, header, [rows[0], joined, *rows[2:]]) == (
-        f"assets/{file}, line {line}: {len(header) - 1} cells where the header has {len(header)}: a comma is missing."
+        f"assets/{file}, line {line}: {len(header) - 1} cell{'s' * (len(header) > 2)} where the header has "
+        f"{len(header)}: a comma is missing."
     )
 
 
@@ -187,10 +191,10 @@ def test_the_command_line_says_it_in_one_sentence(tmp_path):
     """The command itself with a table whose format has lost a comma."""
     shutil.copytree(ROOT / "core", tmp_path / "core", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ASSETS, tmp_path / "assets")
-    formats = tmp_path / "assets" / "formats.csv"
+    columns, formats = len(table("formats.csv")[1]), tmp_path / "assets" / "formats.csv"
     formats.write_text(formats.read_text(encoding="utf-8").replace("fp32,FP32,32", "fp32,FP32 32", 1), encoding="utf-8")
     done = subprocess.run([sys.executable, "-m", "core", "plan", "--offline"], cwd=tmp_path, capture_output=True,
                           text=True, timeout=120)
     assert (done.returncode, done.stderr) == (
-        2, "assets/formats.csv, line 2: 8 cells where the header has 9: a comma is missing.\n"
+        2, f"assets/formats.csv, line 2: {columns - 1} cells where the header has {columns}: a comma is missing.\n"
     )
