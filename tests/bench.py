@@ -15,6 +15,7 @@ from core.answers.advice import best_over_gpus, recommend
 from core.answers.sweep import sweep
 from core.delivery import estimate
 from core.physics import speed
+from core.physics.ask import Load, desk
 from core.products import gpus
 from core.products.formats import FORMATS, KV_FORMATS
 from core.reading import catalogue, hub
@@ -63,8 +64,7 @@ def grid_cases() -> speed.Cases:
     )
     which, batch, context = (axis.ravel() for axis in np.meshgrid(
         np.arange(150), 2.0 ** np.arange(10), 2.0 ** np.arange(9, 17), indexing="ij"))
-    return speed.Cases((pairs * 3)[:150], which.astype(np.intp), np.zeros(len(which), bool), batch, context * 0.75,
-                       context * 0.25, np.full(150, 1e7))
+    return desk((pairs * 3)[:150]).cases(Load(False, batch, context * 0.75, context * 0.25), which, endless=True)
 
 
 def shards_s() -> tuple[float, float]:

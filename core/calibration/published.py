@@ -11,7 +11,7 @@ from core.basics import tables
 from core.basics.errors import ModelNotFound
 from core.basics.tables import Note, Within
 from core.models import ModelSpec
-from core.physics import memory
+from core.physics.ask import Load, desk
 from core.physics.efficiency.labels import Pair
 from core.physics.speed.cases import Cases, Floats, Rows
 from core.products import formats, gpus
@@ -97,11 +97,10 @@ def published() -> Published:
     def column(name: str, scale: float = 1.0) -> Floats:
         return np.array([np.nan if (value := getattr(row, name)) is None else value * scale for row in rows])
 
-    cases = Cases(
-        pairs=tuple(built), which=np.array(which, np.intp), static=np.array([row.mode == "static" for row in rows]),
-        concurrency=column("concurrency"), input_tokens=column("input_tokens"), output_tokens=column("output_tokens"),
-        kv_tokens=np.array([memory.footprint(*pair).kv_tokens for pair in built]),
-    )
+    cases = desk(built).cases(Load(
+        np.array([row.mode == "static" for row in rows]),
+        column("concurrency"), column("input_tokens"), column("output_tokens"),
+    ), np.array(which, np.intp))
     shape = [architecture(built[i][0]) for i in which]
     return Published(
         cases, column("ttft_ms", 1e-3), column("tpot_ms", 1e-3), column("output_tokens_per_s_per_gpu"),

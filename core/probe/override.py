@@ -8,6 +8,7 @@ import numpy as np
 
 from core.models import ModelSpec
 from core.physics import speed
+from core.physics.ask import Load, desk
 from core.physics.efficiency import load
 from core.physics.efficiency.labels import kernel, link
 from core.physics.efficiency.measured import DOUBT, neighbours, rates_of
@@ -18,7 +19,7 @@ from core.products.engines import GENERIC
 from core.products.formats import FORMATS, KV_FORMATS
 from core.products.gpus import GpuSpec
 from core.reading import catalogue
-from core.terms import Deployment, Mode, Workload
+from core.terms import Deployment, Workload
 
 OPERAND_BITS: Final = {"int8": 8, "fp8": 8, "bf16": 16}     # the later one counts where two are as wide
 NOT_QUIET: Final = 0.10          # a card that others use is off by as much at times [log]
@@ -179,16 +180,10 @@ def step_differences(spec: ModelSpec, gpu: GpuSpec, measurement: Measurement) ->
     return tuple(out)
 
 
-def tpot_without(spec: ModelSpec, deployment: Deployment, workload: Workload, kv_tokens: float) -> tuple[float, float]:
+def tpot_without(spec: ModelSpec, deployment: Deployment, workload: Workload) -> tuple[float, float]:
     """TPOT with what the probe found and without it [s]."""
     plain = replace(deployment, gpu=replace(deployment.gpu, measured={}))
-    cases = speed.Cases(
-        pairs=((spec, deployment), (spec, plain)), which=np.array([0, 1]),
-        static=np.full(2, workload.mode is Mode.STATIC), concurrency=np.full(2, float(workload.concurrency)),
-        input_tokens=np.full(2, float(workload.input_tokens)), output_tokens=np.full(2, float(workload.output_tokens)),
-        kv_tokens=np.full(2, kv_tokens),
-    )
-    measured, estimated = speed.predict(cases).tpot_s.value
+    measured, estimated = desk(((spec, deployment), (spec, plain))).predict(Load.of(workload)).tpot_s.value
     return float(measured), float(estimated)
 
 

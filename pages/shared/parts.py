@@ -191,7 +191,7 @@ def verdict(plan: advice.Plan) -> None:
 def measured(plan: advice.Plan, choice: advice.Choice) -> None:
     """What a probe of this GPU changed."""
     load = replace(plan.workload, concurrency=choice.concurrency)
-    here, without = override.tpot_without(plan.spec, choice.deployment, load, choice.footprint.kv_tokens)
+    here, without = override.tpot_without(plan.spec, choice.deployment, load)
     st.markdown(
         f"{figures.badge(Basis.MEASURED)} Bandwidth and rates of this GPU come from "
         f"{figures.plain(evidence.probe_name(plan.gpu))}: "

@@ -41,7 +41,7 @@ def test_the_layouts_of_the_whole_catalogue_serve_every_load(field):
     assert len(field) > 3_000
     layouts = compare.board(model(), gpus.catalogue(), (ENGINE,))
     again = compare.compare(layouts, Workload(concurrency=17))
-    assert again.deployments == field.deployments and len(layouts.parts) < len(again)
+    assert again.deployments == field.deployments and len(layouts.desk.parts) < len(again)
     assert (again.tokens_per_s > field.tokens_per_s).mean() > 0.9       # 17 requests in flight against 16
 
 

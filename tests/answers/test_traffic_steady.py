@@ -40,7 +40,8 @@ def steady(spec, deployment, kv_tokens, concurrency, prompt, answer):
     pairs = ((spec, deployment),)
     known = rates(labels(pairs), load())
     timer = clock(work(pairs), replace(known, wave=np.zeros(1), synchronised_share=np.zeros(1)))
-    columns = (np.array([float(x)]) for x in (concurrency, prompt, answer, kv_tokens))
+    held = kv_tokens / (prompt + answer / 2)
+    columns = (np.array([float(x)]) for x in (concurrency, prompt, answer, held))
     return serving.steady(timer, serving.Load(np.zeros(1, np.intp), *columns))
 
 

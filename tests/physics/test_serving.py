@@ -22,10 +22,10 @@ def clocked(engine: str = "vllm", dp: int = 1) -> Clock:
 
 
 def load_of(concurrency, inputs=1024.0, outputs=256.0, kv_tokens=442_576.0):
-    """442,576 tokens: vLLM 0.33's KV cache of this model on this card (core.physics.memory)."""
+    """442,576 tokens: vLLM 0.33's KV cache of this model on this card (core.physics.memory), at the mean length."""
     rows = np.size(concurrency)
     return serving.Load(np.zeros(rows, np.intp), np.atleast_1d(np.asarray(concurrency, float)), np.full(rows, inputs),
-                        np.full(rows, outputs), np.full(rows, kv_tokens))
+                        np.full(rows, outputs), np.full(rows, kv_tokens / (inputs + outputs / 2)))
 
 
 def test_littles_law_of_a_closed_loop():

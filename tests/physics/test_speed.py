@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from core.models import ModelSpec
 from core.physics import speed
+from core.physics.ask import Load, desk
 from core.physics.speed.anchors import Anchors
 from core.physics.speed.steps import BLOCK
 from core.products import formats, gpus
@@ -29,17 +30,11 @@ def deployment(gpu: str = H100, weights: str = "fp16", *, engine: str = "vllm", 
     return Deployment(gpus.find(gpu), formats.find(weights), formats.find_kv("fp16"), tp=tp, engine=engine)
 
 
-def predict(d, batch, inputs, outputs, *, spec=None, static=True, kv_tokens=np.inf, anchors=None):
-    """One deployment under columns of load."""
-    rows = np.broadcast(batch, inputs, outputs).size
-
-    def column(values):
-        return np.broadcast_to(np.asarray(values, float), (rows,)).copy()
-
-    return speed.predict(speed.Cases(
-        ((spec or model(), d),), np.zeros(rows, np.intp), np.full(rows, static), column(batch), column(inputs),
-        column(outputs), np.array([kv_tokens]),
-    ), anchors=anchors)
+def predict(d, batch, inputs, outputs, *, spec=None, static=True, anchors=None):
+    """One deployment under columns of load, memory left aside."""
+    rows = np.zeros(np.broadcast(batch, inputs, outputs).size, np.intp)
+    load = Load(static, batch, inputs, outputs)
+    return desk([(spec or model(), d)]).predict(load, rows, endless=True, anchors=anchors)
 
 
 def tpot(d, batch=1.0, context=128.0, **how):
@@ -191,9 +186,7 @@ def test_breakdown_names_each_operator_once():
 
 
 def test_no_cases_no_answers():
-    none = np.empty(0)
-    cases = speed.Cases((), np.empty(0, np.intp), np.empty(0, bool), none, none, none, none)
-    assert len(speed.predict(cases).tpot_s.value) == 0
+    assert len(desk([]).predict(Load(True, 1, 128, 128)).tpot_s.value) == 0
 
 
 def test_decode_turns_compute_bound_only_where_the_cache_is_small():
@@ -206,8 +199,7 @@ def test_decode_turns_compute_bound_only_where_the_cache_is_small():
 def test_an_anchor_pulls_its_neighbours_and_leaves_others_alone():
     batch = np.array([1.0, 8.0, 64.0])
     plain = predict(deployment(), batch, 1024, 256, static=False)
-    seen = speed.Cases(((model(), deployment()),), np.zeros(1, np.intp), np.array([False]), np.array([8.0]),
-                       np.array([1024.0]), np.array([256.0]), np.array([np.inf]))
+    seen = desk([(model(), deployment())]).cases(Load(False, 8, 1024, 256), endless=True)
     nothing = np.array([np.nan])
     anchor = Anchors(seen, nothing, plain.tpot_s.value[1:2] * 1.3, nothing)
     moved = predict(deployment(), batch, 1024, 256, static=False, anchors=anchor)
@@ -222,8 +214,7 @@ def test_an_anchor_pulls_its_neighbours_and_leaves_others_alone():
 def test_a_measured_tpot_speaks_for_the_throughput():
     """Output tokens/s of a request = O / (TTFT + (O - 1) TPOT): a slower step is a lower rate."""
     plain = predict(deployment(), 8, 1024, 256, static=False)
-    seen = speed.Cases(((model(), deployment()),), np.zeros(1, np.intp), np.array([False]), np.array([8.0]),
-                       np.array([1024.0]), np.array([256.0]), np.array([np.inf]))
+    seen = desk([(model(), deployment())]).cases(Load(False, 8, 1024, 256), endless=True)
     nothing = np.array([np.nan])
     anchor = Anchors(seen, nothing, plain.tpot_s.value * 1.3, nothing)
     moved = predict(deployment(), 8, 1024, 256, static=False, anchors=anchor)
@@ -262,9 +253,8 @@ def odd():
             )))
     rows, which = 3000, np.arange(3000) % 150
     load = [2.0 ** rng.integers(0, 11, rows), 2.0 ** rng.integers(0, 16, rows), 2.0 ** rng.integers(1, 12, rows)]
-    return speed.Cases(
-        tuple(pairs), which.astype(np.intp), rng.random(rows) < 0.5, *load, 10.0 ** rng.uniform(3, 7, 150),
-    )
+    cases = desk(pairs).cases(Load(rng.random(rows) < 0.5, *load), which)
+    return replace(cases, held=10.0 ** rng.uniform(0, 4, rows))
 
 
 def test_pairs_are_tabulated_alike_alone_in_blocks_and_before(odd):
@@ -274,9 +264,10 @@ def test_pairs_are_tabulated_alike_alone_in_blocks_and_before(odd):
         assert np.array_equal(getattr(before, metric).high, getattr(together, metric).high, equal_nan=True)
     for row in (0, BLOCK - 1, BLOCK, len(odd.pairs) - 1):       # rows go round the pairs
         one = slice(row, row + 1)
-        alone = speed.predict(speed.Cases(
-            (odd.pairs[row],), np.zeros(1, np.intp), odd.static[one], odd.concurrency[one], odd.input_tokens[one],
-            odd.output_tokens[one], odd.kv_tokens[one],
+        alone = speed.predict(replace(
+            odd, pairs=(odd.pairs[row],), which=np.zeros(1, np.intp), static=odd.static[one],
+            concurrency=odd.concurrency[one], input_tokens=odd.input_tokens[one],
+            output_tokens=odd.output_tokens[one], held=odd.held[one],
         ))
         assert alone.ttft_s.value == together.ttft_s.value[one]
         assert alone.output_tokens_per_s_per_gpu.low == together.output_tokens_per_s_per_gpu.low[one]

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from core.physics import speed
+from core.physics.ask import Load, desk
 from core.probe.measurement import FALLBACK, Conditions, Measurement, Point, Quantity
 from core.probe.override import differences, roofs, step_differences, with_measured
 from core.probe.timing import Stop, Timing
@@ -38,9 +38,7 @@ def weights(share, fmt="bf16", kernel="torch"):
 
 def tpot(gpu, fmt="bf16"):
     deployment = Deployment(gpu=gpu, weights=FORMATS[fmt], kv_cache=KV_FORMATS["bf16"])
-    cases = speed.Cases(((SPEC, deployment),), np.zeros(1, np.intp), np.array([True]), np.array([1.0]),
-                        np.array([128.0]), np.array([128.0]), np.array([np.inf]))
-    return float(speed.predict(cases).tpot_s.value[0])
+    return float(desk([(SPEC, deployment)]).predict(Load(True, 1, 128, 128)).tpot_s.value[0])
 
 
 def test_half_the_measured_bandwidth_takes_twice_the_weights_time():
@@ -84,18 +82,14 @@ def test_a_measured_matmul_rate_replaces_estimate_and_power_limit():
     slow = with_measured(GPU, measurement(one))
     assert slow.measured == {"matmul_rate 16": pytest.approx(0.5), "doubt": 0.001, "doubt matmul_rate 16": 0.001}
     deployments = [Deployment(gpu=g, weights=FORMATS["bf16"], kv_cache=KV_FORMATS["bf16"]) for g in (GPU, slow)]
-    cases = speed.Cases(tuple((SPEC, d) for d in deployments), np.array([0, 1]), np.array([True, True]), np.ones(2),
-                        np.full(2, 8192.0), np.ones(2), np.full(2, np.inf))
-    before, after = speed.predict(cases).ttft_s.value
+    before, after = desk((SPEC, d) for d in deployments).predict(Load(True, 1, 8192, 1)).ttft_s.value
     assert after > 1.15 * before
 
 
 def ranges(gpu, fmt="bf16", batch=1.0):
     """Half-widths of TTFT, TPOT and throughput [log]."""
     deployment = Deployment(gpu=gpu, weights=FORMATS[fmt], kv_cache=KV_FORMATS["bf16"])
-    cases = speed.Cases(((SPEC, deployment),), np.zeros(1, np.intp), np.array([True]), np.array([batch]),
-                        np.array([512.0]), np.array([128.0]), np.array([np.inf]))
-    found = speed.predict(cases)
+    found = desk([(SPEC, deployment)]).predict(Load(True, batch, 512, 128))
     return [float(np.log(r.high / r.value)[0]) for r in (found.ttft_s, found.tpot_s, found.output_tokens_per_s_per_gpu)]
 
 
@@ -142,9 +136,7 @@ def test_all_reduces_move_plans_over_as_many_gpus():
 
     def over(gpus, gpu):
         deployment = Deployment(gpu=gpu, weights=FORMATS["bf16"], kv_cache=KV_FORMATS["bf16"], tp=gpus)
-        cases = speed.Cases(((SPEC, deployment),), np.zeros(1, np.intp), np.array([True]), np.array([1.0]),
-                            np.array([512.0]), np.array([128.0]), np.array([np.inf]))
-        return float(speed.predict(cases).tpot_s.value[0])
+        return float(desk([(SPEC, deployment)]).predict(Load(True, 1, 512, 128)).tpot_s.value[0])
 
     assert over(2, slow) > over(2, GPU) + 60 * 10e-6      # two sums a layer, 32 layers, each at least 10 us slower
     assert over(4, slow) == over(4, GPU)

@@ -8,17 +8,17 @@ import numpy as np
 from core.answers.advice.plan import Choice, Standing
 from core.answers.advice.row import choice_at
 from core.answers.advice.select import Question, is_allowed
-from core.answers.sweep import DEFAULT_ENGINE, DEFAULT_GPU_COUNTS, capacities, layouts, overflow_text
+from core.answers.sweep import DEFAULT_ENGINE, DEFAULT_GPU_COUNTS, layouts, overflow_text
 from core.basics.errors import SweetspotError
 from core.losses import Losses
 from core.losses.measured import QualityMeasurement
 from core.models import ModelSpec
-from core.physics import memory, speed
+from core.physics.ask import Load, desk
 from core.physics.memory import Footprint
-from core.physics.speed import Cases, Prediction
+from core.physics.speed import Prediction
 from core.products import gpus
 from core.products.gpus import GpuSpec
-from core.terms import Deployment, Estimate, Mode, Workload
+from core.terms import Deployment, Estimate, Workload
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,19 +113,9 @@ def _measured(
     spec: ModelSpec, workload: Workload, deployments: Sequence[Deployment], losses: Sequence[Estimate | None]
 ) -> _Field:
     """Memory and speed of every layout at the concurrency asked."""
-    count = len(deployments)
-    footprints = tuple(memory.footprint(spec, deployment) for deployment in deployments)
-    held = capacities(footprints, deployments, np.array([float(workload.context_tokens)]))[:, 0]
-    prediction = speed.predict(Cases(
-        pairs=tuple((spec, deployment) for deployment in deployments),
-        which=np.arange(count, dtype=np.intp),
-        static=np.full(count, workload.mode is Mode.STATIC),
-        concurrency=np.full(count, float(workload.concurrency)),
-        input_tokens=np.full(count, float(workload.input_tokens)),
-        output_tokens=np.full(count, float(workload.output_tokens)),
-        kv_tokens=np.maximum(held, 1.0) * workload.context_tokens,
-    ))
-    return _Field(workload, tuple(deployments), tuple(losses), footprints, held, prediction)
+    asked = desk((spec, deployment) for deployment in deployments)
+    held = asked.capacity(float(workload.context_tokens))[:, 0]
+    return _Field(workload, tuple(deployments), tuple(losses), asked.footprints, held, asked.predict(Load.of(workload)))
 
 
 def _offer(gpu: GpuSpec, field: _Field, own: Sequence[int], reason: str) -> Offer:

@@ -1,7 +1,7 @@
 """The layouts of a comparison, and each at one load: memory, times, tokens and dollars, a column each."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, TypeAlias
 
@@ -13,12 +13,11 @@ from core.answers.sweep import DEFAULT_GPU_COUNTS
 from core.losses import Losses
 from core.losses.measured import QualityMeasurement
 from core.models import ModelSpec
-from core.physics import memory, speed
+from core.physics.ask import Desk, Load, desk
 from core.physics.memory import Footprint
-from core.physics.speed import Cases, Prediction
-from core.products.engines import find as find_engine
+from core.physics.speed import Prediction
 from core.products.gpus import GpuSpec
-from core.terms import Deployment, Estimate, Mode, Workload
+from core.terms import Deployment, Estimate, Workload
 
 Floats: TypeAlias = NDArray[np.float64]
 Bools: TypeAlias = NDArray[np.bool_]
@@ -31,10 +30,7 @@ class Board:
 
     spec: ModelSpec
     candidates: Candidates
-    parts: tuple[Deployment, ...]       # what has to be computed once
-    which: NDArray[np.intp]             # [layouts] the part that each is made of
-    footprints: tuple[Footprint, ...]   # [parts]
-    timed: speed.Timed | None           # the parts; None where there are none
+    desk: Desk                          # its pairs are the layouts
 
 
 @dataclass(frozen=True)
@@ -121,57 +117,14 @@ def board(
     """All layouts of the model within the tolerance for loss of quality, with their memory and step times."""
     found = candidates(Losses(spec, tuple(measured)), among, quality_loss, engines, counts=counts, splits=splits,
                        formats=formats, kv_formats=kv_formats)
-    parts, which = _distinct(spec, found.deployments)
-    footprints = tuple(memory.footprint(spec, part) for part in parts)
-    return Board(spec, found, tuple(parts), which, footprints,
-                 speed.timed([(spec, part) for part in parts]) if parts else None)
+    return Board(spec, found, desk((spec, deployment) for deployment in found.deployments))
 
 
 def compare(layouts: Board, workload: Workload) -> Field:
     """The layouts under a load, in one call of the speed model."""
-    found, parts, which = layouts.candidates, layouts.parts, layouts.which
-    copies = np.array([d.dp for d in found.deployments], float)
-    shared = copies / np.array([part.dp for part in parts], float)[which]      # independent copies of a part
-    held = np.array([
-        _held(footprint, part.dp, workload) for footprint, part in zip(layouts.footprints, parts, strict=True)
-    ])
-    rows = len(found.deployments)
-    prediction = speed.predict(Cases(
-        pairs=tuple((layouts.spec, part) for part in parts),
-        which=which,
-        static=np.full(rows, workload.mode is Mode.STATIC),
-        concurrency=workload.concurrency / shared,
-        input_tokens=np.full(rows, float(workload.input_tokens)),
-        output_tokens=np.full(rows, float(workload.output_tokens)),
-        kv_tokens=np.maximum(held / np.array([part.dp for part in parts], float), 1.0) * workload.context_tokens,
-    ), known=layouts.timed)
+    found, at = layouts.candidates, layouts.desk
     return Field(
         spec=layouts.spec, workload=workload, deployments=found.deployments, losses=found.losses,
-        footprints=tuple(layouts.footprints[i] for i in which), capacity=held[which] * shared, prediction=prediction,
-        without=found.without,
+        footprints=at.footprints, capacity=at.capacity(float(workload.context_tokens))[:, 0],
+        prediction=at.predict(Load.of(workload)), without=found.without,
     )
-
-
-def _distinct(spec: ModelSpec, deployments: Sequence[Deployment]) -> tuple[list[Deployment], NDArray[np.intp]]:
-    """What has to be computed once, and which of it every layout is made of.
-
-    Replicas of a dense model are independent: each is the single one with its share of the requests; so are all
-    of an engine that splits by layers. Those of a mixture spread their experts over all GPUs together (vLLM 0.33,
-    data parallel deployment).
-    """
-    parts: list[Deployment] = []
-    which, spreads = np.empty(len(deployments), np.intp), spec.is_moe
-    for row, deployment in enumerate(deployments):
-        joined = spreads and not find_engine(deployment.engine).splits_layers
-        part = deployment if deployment.dp == 1 or joined else replace(deployment, dp=1)
-        if not parts or parts[-1] != part:      # copies follow what they copy
-            parts.append(part)
-        which[row] = len(parts) - 1
-    return parts, which
-
-
-def _held(footprint: Footprint, dp: int, workload: Workload) -> float:
-    """Whole requests that the KV caches of `dp` replicas hold; 0 when over the memory."""
-    if not footprint.fits:
-        return 0.0
-    return float(np.floor(footprint.max_concurrency(float(workload.context_tokens)))) * dp

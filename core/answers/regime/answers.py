@@ -11,7 +11,7 @@ from core.answers.regime.roofline import ATTENTION, crossing, matrices, roof, we
 from core.answers.sweep import Refusal
 from core.models import ModelSpec
 from core.physics import memory, speed
-from core.physics.speed import Cases
+from core.physics.ask import Load, desk
 from core.products.formats import FORMATS, Format
 from core.products.kernels import unsupported
 from core.terms import Bound, Deployment, Workload
@@ -167,12 +167,8 @@ def _static_times(
     """TPOT [layouts, sizes] of batches that start together, and TTFT [layouts] of one prompt, in seconds."""
     rows = np.repeat(np.arange(len(layouts)), len(sizes))
     answer = max(2.0, float(workload.output_tokens))        # a single token has no time per further token
-    seen = speed.predict(Cases(
-        pairs=tuple((spec, layout) for layout in layouts),
-        which=rows, static=np.ones(rows.size, bool), concurrency=np.tile(sizes, len(layouts)),
-        input_tokens=np.full(rows.size, float(workload.input_tokens)), output_tokens=np.full(rows.size, answer),
-        kv_tokens=np.full(len(layouts), np.inf),
-    ))
+    load = Load(True, np.tile(sizes, len(layouts)), workload.input_tokens, answer)
+    seen = desk((spec, layout) for layout in layouts).predict(load, rows, endless=True)
     shape = len(layouts), len(sizes)
     return seen.tpot_s.value.reshape(shape), seen.ttft_s.value.reshape(shape)[:, 0]
 

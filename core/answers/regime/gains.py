@@ -7,15 +7,15 @@ from typing import Final, Literal, TypeAlias
 import numpy as np
 
 from core.answers.regime.changes import BATCH_LABEL, CHUNK_LABEL, Asked, Change, for_decode, for_prefill
-from core.answers.sweep import Refusal, capacities, overflow_text
+from core.answers.sweep import Refusal, overflow_text
 from core.basics.units import MS_PER_S
 from core.losses import Losses
-from core.physics import memory, speed
-from core.physics.efficiency import labels, load, rates
-from core.physics.speed import Cases
+from core.physics.ask import Load, desk
+from core.physics.efficiency import labels, rates
+from core.physics.efficiency import load as constants
 from core.physics.speed.steps import clock
 from core.physics.speed.work import work
-from core.terms import Deployment, Mode, Workload
+from core.terms import Deployment, Workload
 
 Phase: TypeAlias = Literal["prefill", "decode"]
 
@@ -89,22 +89,13 @@ class _Seen:
 
 def _predicted(asked: Asked, changes: Sequence[Change]) -> list[_Seen]:
     """All changes in one call of the speed model."""
-    footprints = [memory.footprint(change.spec, change.deployment) for change in changes]
-    n, load = len(changes), asked.workload
-    deployments = [change.deployment for change in changes]
-    held = capacities(footprints, deployments, np.array([float(load.context_tokens)]))[:, 0]
-    replicas = np.array([d.dp for d in deployments], float)
-    out = speed.predict(Cases(
-        pairs=tuple((change.spec, change.deployment) for change in changes),
-        which=np.arange(n), static=np.full(n, load.mode is Mode.STATIC),
-        concurrency=np.array([change.concurrency for change in changes]),
-        input_tokens=np.full(n, float(load.input_tokens)),
-        output_tokens=np.full(n, max(2.0, float(load.output_tokens))),      # a single token has no TPOT
-        kv_tokens=np.where(
-            [change.undoes for change in changes], np.inf, np.maximum(held / replicas, 1.0) * load.context_tokens
-        ),
-    ))
-    count = np.array([d.gpus for d in deployments], float)
+    at = desk((change.spec, change.deployment) for change in changes)
+    load = Load.of(asked.workload, np.array([change.concurrency for change in changes]))
+    out = at.predict(
+        replace(load, output_tokens=max(2.0, float(asked.workload.output_tokens))),     # a single token has no TPOT
+        endless=np.array([change.undoes for change in changes]),
+    )
+    n, count = len(changes), np.array([change.deployment.gpus for change in changes], float)
     columns = {"TTFT": (out.ttft_s, np.ones(n)), "TPOT": (out.tpot_s, np.ones(n)),
                "tokens/s": (out.output_tokens_per_s_per_gpu, count)}
     return [
@@ -113,7 +104,7 @@ def _predicted(asked: Asked, changes: Sequence[Change]) -> list[_Seen]:
              for name, (r, by) in columns.items()},
             f"It is {overflow_text(footprint)}." if not footprint.fits else "",
         )
-        for i, footprint in enumerate(footprints)
+        for i, footprint in enumerate(at.footprints)
     ]
 
 
@@ -188,7 +179,7 @@ def _gain(change: Change, base: _Seen, seen: _Seen) -> Gain:
 def _scores_s(asked: Asked) -> tuple[float, bool]:
     """What writing out the attention scores adds to the prefill of one prompt, and whether the engine does [s]."""
     pair = ((asked.spec, asked.deployment),)
-    made, rate = work(pair), rates(labels(pair), load())
+    made, rate = work(pair), rates(labels(pair), constants())
     one, prompt, tokens = np.zeros(1, np.intp), np.ones(1), np.array([float(asked.workload.input_tokens)])
     with_scores, without = (
         float(clock(replace(made, writes_scores=np.array([writes])), rate).prefill(one, prompt, tokens).seconds[0])

@@ -1,6 +1,6 @@
 """The grid of everything one could deploy: formats x KV formats x GPUs x batch x context."""
 
-from core.answers.sweep.grid import BATCHES, CONTEXTS, SOURCE, Sweep, capacities, overflow_text, points, sweep
+from core.answers.sweep.grid import BATCHES, CONTEXTS, SOURCE, Sweep, overflow_text, points, sweep
 from core.answers.sweep.layouts import DEFAULT_ENGINE, DEFAULT_GPU_COUNTS, Layouts, Refusal, layouts, weight_choices
 
 __all__ = [
@@ -12,7 +12,6 @@ __all__ = [
     "Layouts",
     "Refusal",
     "Sweep",
-    "capacities",
     "layouts",
     "overflow_text",
     "points",

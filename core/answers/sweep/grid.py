@@ -11,9 +11,10 @@ from core.answers import cost
 from core.answers.sweep.layouts import DEFAULT_ENGINE, DEFAULT_GPU_COUNTS, Refusal, layouts
 from core.basics.units import GIB, MS_PER_S
 from core.models import ModelSpec
-from core.physics import memory, speed
+from core.physics import speed
+from core.physics.ask import Load, desk
 from core.physics.memory import Footprint
-from core.physics.speed import Cases, Prediction
+from core.physics.speed import Prediction
 from core.products.gpus import GpuSpec
 from core.terms import Basis, Deployment, Mode, Workload
 
@@ -178,7 +179,7 @@ def points(
     engine: str,
 ) -> Sweep:
     """The given layouts at every context and batch."""
-    footprints = tuple(memory.footprint(spec, deployment) for deployment in deployments)
+    asked = desk((spec, deployment) for deployment in deployments)
     shape = (len(deployments), len(contexts), len(batches))
     layout, context, batch = (
         axis.ravel() for axis in np.meshgrid(
@@ -187,40 +188,14 @@ def points(
     )
     outputs = np.maximum(1.0, np.round(context * workload.output_tokens / workload.context_tokens))
     inputs = np.maximum(1.0, context - outputs)
-    held = capacities(footprints, deployments, np.array([*contexts, workload.context_tokens], float))
-    held, at_workload = held[:, :-1], held[:, -1]
-    replicas = np.array([d.dp for d in deployments], float)
-    prediction = _nothing() if not deployments else speed.predict(Cases(
-        pairs=tuple((spec, deployment) for deployment in deployments),
-        which=layout,
-        static=np.full(len(layout), workload.mode is Mode.STATIC),
-        concurrency=batch,
-        input_tokens=inputs,
-        output_tokens=outputs,
-        kv_tokens=np.maximum(at_workload / replicas, 1.0) * workload.context_tokens,
-    ))
+    held = asked.capacity(np.asarray(contexts, float))
+    prediction = asked.predict(Load(workload.mode is Mode.STATIC, batch, inputs, outputs), layout)
     price = gpu.price_usd_per_hour
     rate = prediction.output_tokens_per_s_per_gpu.value
     return Sweep(
         spec=spec, gpu=gpu, workload=workload, engine=engine, deployments=tuple(deployments),
-        footprints=footprints, refusals=tuple(refusals), contexts=tuple(contexts), batches=tuple(batches),
+        footprints=asked.footprints, refusals=tuple(refusals), contexts=tuple(contexts), batches=tuple(batches),
         layout=layout, context=context, batch=batch, input_tokens=inputs, output_tokens=outputs,
         capacity=np.repeat(held.ravel(), len(batches)), prediction=prediction,
         usd_per_million=np.full(len(layout), np.nan) if price is None else cost.usd_per_million(price, rate),
     )
-
-
-def _nothing() -> Prediction:
-    """The prediction for no points at all."""
-    none, nobody = np.empty(0), np.empty(0, object)
-    empty = speed.Range(none, none, none)
-    return Prediction(empty, empty, empty, nobody, nobody, none)
-
-
-def capacities(footprints: Sequence[Footprint], deployments: Sequence[Deployment], contexts: Floats) -> Floats:
-    """Whole requests of each context that all replicas' KV caches hold, [layouts, contexts]; 0 when over."""
-    held = np.zeros((len(deployments), len(contexts)))
-    for i, (footprint, deployment) in enumerate(zip(footprints, deployments, strict=True)):
-        if footprint.fits:
-            held[i] = np.floor(np.asarray(footprint.max_concurrency(contexts))) * deployment.dp
-    return held

@@ -14,7 +14,8 @@ from core.basics.units import GIB
 from core.calibration.published import assumed_kv_format
 from core.delivery.estimate.rows import Row, Setup
 from core.models import ModelSpec
-from core.physics import memory, speed
+from core.physics import memory
+from core.physics.ask import Desk, Load, desk
 from core.physics.memory import Footprint
 from core.physics.speed import Anchors, Cases, Prediction
 from core.products import formats, gpus
@@ -26,10 +27,6 @@ Floats: TypeAlias = NDArray[np.float64]
 Resolve: TypeAlias = Callable[[str], ModelSpec]
 
 log = logging.getLogger("sweetspot")
-# Measured deployments run even where our estimate of the memory is a little over: their speeds are
-# answered with room for this share of the card, and `fits` still says no.
-_SPARE_POOL: Final = 0.05
-_SAME_CAPACITY: Final = 0.02     # capacities closer than this share one column of the speed model
 _NO_TOKENS: Final = 1024.0
 
 
@@ -79,9 +76,10 @@ def estimate(cases: Sequence[Row | str], resolve: Resolve, anchors: Anchors | No
         i for i, (one, case) in enumerate(zip(built, rows, strict=True))
         if one and one.has_gpu and case and not math.isnan(case.input_tokens)
     ], np.intp)
-    asked = _cases(built, rows, loaded) if len(loaded) else None
-    prediction = speed.predict(asked, anchors=anchors) if asked else None
-    return Estimates(tuple(built), tuple(errors), loaded, prediction, rows, asked)
+    if not len(loaded):
+        return Estimates(tuple(built), tuple(errors), loaded, None, rows, None)
+    at, asked = _asked(built, rows, loaded)
+    return Estimates(tuple(built), tuple(errors), loaded, at.answer(asked, anchors), rows, asked)
 
 
 def _build(setup: Setup, models: dict[str, ModelSpec | str], resolve: Resolve) -> Built | str:
@@ -143,46 +141,25 @@ def _kv_format(setup: Setup, spec: ModelSpec, weights: str, engine: str) -> str:
     return "fp32" if weights == "fp32" else "bf16"
 
 
-def _cases(built: Sequence[Built | None], rows: Sequence[Row | None], loaded: NDArray[np.intp]) -> Cases:
-    """The loaded rows as the speed model takes them: each set-up once per KV capacity."""
-    pairs: dict[tuple[int, int], int] = {}
-    chosen: list[tuple[ModelSpec, Deployment]] = []
-    capacity: list[float] = []
+def _asked(built: Sequence[Built | None], rows: Sequence[Row | None], loaded: NDArray[np.intp]) -> tuple[Desk, Cases]:
+    """The loaded rows as the speed model takes them, each set-up once."""
+    pairs: dict[int, int] = {}
+    chosen: list[Built] = []
+    loads: list[Row] = []
     which = np.empty(len(loaded), np.intp)
-    held: dict[tuple[int, float], float] = {}
     for n, index in enumerate(loaded.tolist()):
         one, case = built[index], rows[index]
         assert one is not None and case is not None
-        context = case.input_tokens + case.output_tokens
-        if (id(one), context) not in held:
-            held[id(one), context] = kv_tokens(one, context)
-        tokens = held[id(one), context]
-        key = (id(one), round(math.log(tokens) / _SAME_CAPACITY) if 0 < tokens < math.inf else -1)
-        if key not in pairs:
-            pairs[key] = len(chosen)
-            chosen.append((one.spec, one.deployment))
-            capacity.append(tokens)
-        which[n] = pairs[key]
-    asked = [case for case in (rows[i] for i in loaded.tolist()) if case is not None]
-    return Cases(
-        pairs=tuple(chosen), which=which, static=np.array([case.static for case in asked]),
-        concurrency=np.array([case.concurrency for case in asked]),
-        input_tokens=np.array([case.input_tokens for case in asked]),
-        output_tokens=np.array([case.output_tokens for case in asked]),
-        kv_tokens=np.array(capacity),
-    )
-
-
-def kv_tokens(built: Built, context: float) -> float:
-    """Tokens of requests of `context` tokens that one replica caches; as if it just fitted when it is over."""
-    footprint = built.footprint
-    if not footprint.fits:
-        spare = _SPARE_POOL * footprint.reported_bytes
-        need = float(np.asarray(footprint.cache.sequence_bytes(context)))
-        return spare / need * context if need else math.inf
-    if footprint.kv_tokens == math.inf:
-        return math.inf
-    return float(np.asarray(footprint.max_concurrency(context))) * context
+        if id(one) not in pairs:
+            pairs[id(one)] = len(chosen)
+            chosen.append(one)
+        which[n] = pairs[id(one)]
+        loads.append(case)
+    at = desk((one.spec, one.deployment) for one in chosen)
+    return at, at.cases(Load(
+        np.array([case.static for case in loads]), np.array([case.concurrency for case in loads]),
+        np.array([case.input_tokens for case in loads]), np.array([case.output_tokens for case in loads]),
+    ), which)
 
 
 def columns(estimates: Estimates, names: Sequence[str]) -> list[Mapping[str, object]]:

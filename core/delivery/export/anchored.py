@@ -10,12 +10,11 @@ from core.answers.advice import Choice
 from core.basics.errors import InputError
 from core.basics.units import MS_PER_S
 from core.delivery.export.order import Order
-from core.models import ModelSpec
-from core.physics import speed
-from core.physics.speed import Cases, Range
+from core.physics.ask import Load, desk
+from core.physics.speed import Range
 from core.physics.speed.anchors import Anchors
 from core.products.formats import find_kv
-from core.terms import Basis, Deployment, Estimate, Mode
+from core.terms import Basis, Deployment, Estimate
 
 _SAME: Final = ("model", "gpu", "engine", "weights", "mode")     # what a benchmark must share with the plan
 _DEGREES: Final = ("tp", "pp", "ep", "dp")
@@ -46,17 +45,11 @@ def _is_readable(cells: Mapping[str, Any]) -> bool:
 
 def anchored(ordered: Order, cells: tuple[Mapping[str, Any], ...]) -> Choice:
     """The choice with its times and rate estimated anew, given the benchmarks."""
-    choice = ordered.choice
-    held = choice.footprint.max_concurrency(float(ordered.workload.context_tokens))
-    kv_tokens = float(held) * ordered.workload.context_tokens
-    load = ordered.workload
-    mine = _cases(ordered.spec, [ordered.deployment], [(
-        float(choice.concurrency), float(load.input_tokens), float(load.output_tokens))], load.mode, kv_tokens)
-    theirs = _cases(ordered.spec, [_deployment(ordered.deployment, cell) for cell in cells], [
-        (float(cell["concurrency"]), float(cell["input_tokens"]), float(cell["output_tokens"])) for cell in cells
-    ], load.mode, kv_tokens)
-    prediction = speed.predict(mine, anchors=Anchors(
-        theirs,
+    choice, load = ordered.choice, Load.of(ordered.workload, ordered.choice.concurrency)
+    theirs = desk((ordered.spec, _deployment(ordered.deployment, cell)) for cell in cells)
+    loads = Load(load.static, *(_column(cells, name) for name in ("concurrency", "input_tokens", "output_tokens")))
+    prediction = desk([(ordered.spec, ordered.deployment)]).predict(load, anchors=Anchors(
+        theirs.cases(loads),
         _column(cells, "measured_ttft_ms") / MS_PER_S,
         _column(cells, "measured_tpot_ms") / MS_PER_S,
         _column(cells, "measured_output_tokens_per_s_per_gpu"),
@@ -68,26 +61,13 @@ def anchored(ordered: Order, cells: tuple[Mapping[str, Any], ...]) -> Choice:
     )
 
 
-def _cases(
-    spec: ModelSpec, deployments: list[Deployment], loads: list[tuple[float, float, float]], mode: Mode,
-    kv_tokens: float,
-) -> Cases:
-    columns = np.array(loads, float)
-    rows = len(loads)
-    return Cases(
-        pairs=tuple((spec, deployment) for deployment in deployments), which=np.arange(rows, dtype=np.intp),
-        static=np.full(rows, mode is Mode.STATIC), concurrency=columns[:, 0], input_tokens=columns[:, 1],
-        output_tokens=columns[:, 2], kv_tokens=np.full(rows, kv_tokens),
-    )
-
-
 def _deployment(mine: Deployment, cells: Mapping[str, Any]) -> Deployment:
     tp, pp, ep, dp = (int(float(cells[name])) for name in _DEGREES)
     return replace(mine, tp=tp, pp=pp, ep=ep, dp=dp, kv_cache=find_kv(str(cells["kv_cache"])))
 
 
 def _column(cells: tuple[Mapping[str, Any], ...], name: str) -> np.ndarray:
-    """A measured figure of every benchmark; NaN where it was not measured."""
+    """A figure of every benchmark; NaN where it has none."""
     return np.array([float(cell.get(name, np.nan)) for cell in cells], float)
 
 

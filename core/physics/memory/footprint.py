@@ -45,6 +45,15 @@ class Cache:
         step = 0 if self.chosen.engine.cache == "exact" else 1
         return flat_sequence_bytes(self.layers, context, step)
 
+    def sequences(self, pool: float, context: Tokens) -> Tokens:
+        """Sequences of `context` tokens that a pool of that many bytes holds; inf without a cache."""
+        if self.chosen.engine.name == "sglang" and any(cache.row_bytes for cache in self.layers):
+            return self._sglang_sequences(pool, context)
+        need = np.asarray(self.sequence_bytes(context), dtype=np.float64)
+        with np.errstate(divide="ignore"):
+            held = np.where(need > 0, pool / need, inf)
+        return float(held) if held.ndim == 0 else held
+
     def tokens(self, pool: float) -> float:
         """Tokens of a pool of that many bytes, as the engine's log counts them; inf without a cache."""
         if self.is_empty or all(not cache.row_bytes for cache in self.layers):
@@ -75,6 +84,17 @@ class Cache:
             cache.layers * cache.row_bytes * (1.0 if cache.window is None else ratio) for cache in self.layers
         )
         return float(pool // row)
+
+    def _sglang_sequences(self, pool: float, context: Tokens) -> Tokens:
+        """SGLang: the pool that is full first decides: full rows, sliding ones beside full ones, states."""
+        tokens = self._sglang_tokens(pool)
+        held: Tokens = tokens / context
+        windows = {cache.window for cache in self.layers if cache.row_bytes}
+        if None in windows and len(windows) > 1:
+            sliding = np.minimum(context, max(window for window in windows if window is not None))
+            held = np.minimum(held, _SGLANG_WINDOW_RATIO * tokens / sliding)
+        states = sum(cache.layers * cache.state_bytes for cache in self.layers)
+        return np.minimum(held, _SGLANG_STATE_SHARE * pool / states) if states else held
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +130,7 @@ class Footprint:
 
     def max_concurrency(self, context: Tokens) -> Tokens:
         """Sequences of `context` tokens that the KV pool of one replica holds."""
-        need = np.asarray(self.cache.sequence_bytes(context), dtype=np.float64)
-        with np.errstate(divide="ignore"):
-            held = np.where(need > 0, self.kv_cache_bytes / need, inf)
-        return float(held) if held.ndim == 0 else held
+        return self.cache.sequences(self.kv_cache_bytes, context)
 
 
 def cache_of(spec: ModelSpec, deployment: Deployment, chosen: Settings | None = None) -> Cache:

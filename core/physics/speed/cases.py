@@ -15,15 +15,16 @@ Rows: TypeAlias = NDArray[np.intp]
 
 @dataclass(frozen=True, slots=True)
 class Cases:
-    """Rows of load on pairs of model and deployment."""
+    """Rows of load on pairs of model and deployment; made by `core.physics.ask`."""
 
     pairs: tuple[tuple[ModelSpec, Deployment], ...]
     which: Rows                  # [rows] index into `pairs`
     static: NDArray[np.bool_]    # [rows] True: the batch starts together; False: continuous batching
-    concurrency: Floats          # [rows] requests in flight over the whole deployment; NaN: maximum load
+    concurrency: Floats          # [rows] requests in flight over the pair's GPUs; NaN: maximum load
     input_tokens: Floats         # [rows]
     output_tokens: Floats        # [rows] 1: prefill only
-    kv_tokens: Floats            # [pairs] tokens one replica's KV cache holds; inf when unknown
+    held: Floats                 # [rows] requests one replica's cache holds, inf without one: at full length where
+                                 # the batch starts together, at their mean length where batches are continuous
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,7 +140,7 @@ def run(timer: Clock, cases: Cases) -> Times:
         pair = cases.which[chosen]
         times = model(timer, serving.Load(
             pair, cases.concurrency[chosen], cases.input_tokens[chosen], cases.output_tokens[chosen],
-            cases.kv_tokens[pair],
+            cases.held[chosen],
         ))
         values = (times.ttft_s, times.tpot_s, times.output_tokens_per_s, times.running, times.crowding)
         for column, value in zip(out, values, strict=True):

@@ -20,14 +20,13 @@ class Load:
     concurrency: Floats
     input_tokens: Floats
     output_tokens: Floats
-    kv_tokens: Floats
+    held: Floats                 # requests one replica's cache holds
 
 
 def capacity(clock: Clock, load: Load) -> Floats:
-    """Sequences one replica's KV cache holds at the mean length of a request in flight."""
-    held = load.input_tokens + load.output_tokens / 2
+    """Requests that one replica runs at once: as many as its cache and its engine take."""
     work, full = clock.work, np.isnan(load.concurrency)
-    cached = np.where(full, clock.rates.fill[load.pair], 1.0) * load.kv_tokens / held
+    cached = np.where(full, clock.rates.fill[load.pair], 1.0) * load.held
     seats = np.where(full, work.default_seats[load.pair], work.seats[load.pair])
     return np.maximum(1.0, np.minimum(cached, seats))
 
@@ -35,7 +34,7 @@ def capacity(clock: Clock, load: Load) -> Floats:
 def static(clock: Clock, load: Load) -> Times:
     """The batch starts together: its prefill, then the mean step while the context grows."""
     dp = clock.work.dp[load.pair]
-    fits = np.clip(load.kv_tokens / (load.input_tokens + load.output_tokens), 1.0, LARGEST_BATCH)
+    fits = np.clip(load.held, 1.0, LARGEST_BATCH)
     asked = np.where(np.isnan(load.concurrency), fits * dp, load.concurrency)
     batch = np.maximum(1.0, asked / dp)
     ttft = clock.prefill(load.pair, batch, load.input_tokens).seconds
