@@ -152,8 +152,9 @@ def _miss(field: _Field, row: int) -> float:
 
 def _choice(field: _Field, row: int, met: bool) -> Choice:
     return choice_at(
-        field.prediction, row, field.deployments[row], field.workload, field.footprints[row], field.losses[row],
-        fits=True, met=met, held=float(field.held[row]),
+        field.prediction, row, field.deployments[row], field.workload.concurrency, field.footprints[row],
+        field.losses[row], fits=True, met=met, held=float(field.held[row]),
+        served=field.workload.concurrency if met else 0,
     )
 
 

@@ -13,7 +13,7 @@ from core.answers.advice.select import (
     Question,
     Selection,
     choice,
-    choice_at,
+    choice_on,
     fine_grid,
     largest_batch,
     refusals,
@@ -92,7 +92,7 @@ def _shown(selection: Selection) -> Choice | None:
     fine = fine_grid(selection.grid, selection.grid.deployments[selection.layout])
     most = largest_batch(fine)
     batch = max(most, selection.batch) if selection.standing is Standing.FEWER else selection.batch
-    return choice_at(fine, fine.batches.index(batch), selection.losses[selection.layout], most)
+    return choice_on(fine, fine.batches.index(batch), selection.losses[selection.layout], most)
 
 
 def _knee(question: Question, shown: Choice | None) -> float | None:

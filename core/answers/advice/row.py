@@ -8,7 +8,7 @@ from core.answers.sweep import SOURCE
 from core.losses import prior as quality_prior
 from core.physics.memory import Footprint
 from core.physics.speed import Prediction, Range
-from core.terms import Basis, Deployment, Estimate, Workload
+from core.terms import Basis, Deployment, Estimate
 
 
 def estimate_at(column: Range, row: int, times: float = 1.0) -> Estimate:
@@ -18,14 +18,17 @@ def estimate_at(column: Range, row: int, times: float = 1.0) -> Estimate:
 
 
 def choice_at(
-    p: Prediction, row: int, deployment: Deployment, workload: Workload, footprint: Footprint,
-    loss: Estimate | None, *, fits: bool, met: bool, held: float,
+    p: Prediction, row: int, deployment: Deployment, concurrency: int, footprint: Footprint,
+    loss: Estimate | None, *, fits: bool, met: bool, held: float, served: int,
 ) -> Choice:
-    """A layout at the workload's concurrency; `held` is the number of requests its KV cache takes."""
-    price, asked = deployment.gpu.price_usd_per_hour, workload.concurrency
+    """The figures of one row: a layout under that many requests.
+
+    `held` is the number of requests its KV cache takes, `served` the most that meet the targets.
+    """
+    price = deployment.gpu.price_usd_per_hour
     rate = estimate_at(p.output_tokens_per_s_per_gpu, row)
     return Choice(
-        deployment=deployment, concurrency=asked, footprint=footprint,
+        deployment=deployment, concurrency=concurrency, footprint=footprint,
         ttft=estimate_at(p.ttft_s, row), tpot=estimate_at(p.tpot_s, row),
         output_tokens_per_s=estimate_at(p.output_tokens_per_s_per_gpu, row, deployment.gpus),
         cost_usd_per_million_output_tokens=None if price is None else cost.usd_per_million_output_tokens(price, rate),
@@ -33,5 +36,5 @@ def choice_at(
         prefill_bound=p.prefill_bound[row], decode_bound=p.decode_bound[row],
         quality=loss, quality_note=quality_prior.NO_FIGURE if loss is None else loss.source,
         fits=fits, meets_slo=met, memory_concurrency=int(min(held, 1e9)),
-        slo_concurrency=asked if met else 0, occupancy=asked / held if held else np.inf,
+        slo_concurrency=served, occupancy=concurrency / held if held else np.inf,
     )

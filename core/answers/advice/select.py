@@ -7,9 +7,8 @@ from typing import Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from core.answers import cost
 from core.answers.advice.plan import Choice, Standing
-from core.answers.advice.row import estimate_at
+from core.answers.advice.row import choice_at
 from core.answers.sweep import Refusal, Sweep, layouts, points
 from core.losses import Losses
 from core.losses import prior as quality_prior
@@ -175,34 +174,16 @@ def choice(selection: Selection, layout: int, batch: int, slo_concurrency: int |
     """The figures of a layout of the grid at one of its batches."""
     grid = selection.grid
     row = layout * len(grid.batches) + grid.batches.index(batch)
-    return choice_at(grid, row, selection.losses[layout],
+    return choice_on(grid, row, selection.losses[layout],
                      int(selection.served[layout]) if slo_concurrency is None else slo_concurrency)
 
 
-def choice_at(grid: Sweep, row: int, loss: Estimate | None, slo_concurrency: int) -> Choice:
-    """The figures of one point of a grid."""
-    index, prediction = int(grid.layout[row]), grid.prediction
-    deployment, price = grid.deployments[index], grid.gpu.price_usd_per_hour
-    per_gpu = estimate_at(prediction.output_tokens_per_s_per_gpu, row)
-    per_million = None if price is None else cost.usd_per_million_output_tokens(price, per_gpu)
-    return Choice(
-        deployment=deployment,
-        concurrency=int(grid.batch[row]),
-        footprint=grid.footprints[index],
-        ttft=estimate_at(prediction.ttft_s, row),
-        tpot=estimate_at(prediction.tpot_s, row),
-        output_tokens_per_s=estimate_at(grid.output_tokens_per_s, row),
-        cost_usd_per_million_output_tokens=per_million,
-        usd_per_hour=None if price is None else cost.usd_per_hour(price, deployment.gpus),
-        prefill_bound=prediction.prefill_bound[row],
-        decode_bound=prediction.decode_bound[row],
-        quality=loss,
-        quality_note=quality_prior.NO_FIGURE if loss is None else loss.source,
-        fits=bool(grid.fits[row]),
-        meets_slo=bool(grid.meets_slo[row]),
-        memory_concurrency=int(min(grid.capacity[row], 1e9)),
-        slo_concurrency=slo_concurrency,
-        occupancy=float(grid.occupancy[row]),
+def choice_on(grid: Sweep, row: int, loss: Estimate | None, served: int) -> Choice:
+    """The figures of one point of a grid; `served` is the most requests that meet the targets there."""
+    index = int(grid.layout[row])
+    return choice_at(
+        grid.prediction, row, grid.deployments[index], int(grid.batch[row]), grid.footprints[index], loss,
+        fits=bool(grid.fits[row]), met=bool(grid.meets_slo[row]), held=float(grid.capacity[row]), served=served,
     )
 
 

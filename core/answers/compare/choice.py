@@ -7,7 +7,8 @@ from core.answers.compare.field import Field
 
 def choice_of(field: Field, row: int) -> Choice:
     """The figures of a layout at the workload's concurrency."""
+    asked, met = field.workload.concurrency, bool(field.meets_slo[row])
     return choice_at(
-        field.prediction, row, field.deployments[row], field.workload, field.footprints[row], field.losses[row],
-        fits=bool(field.fits[row]), met=bool(field.meets_slo[row]), held=float(field.capacity[row]),
+        field.prediction, row, field.deployments[row], asked, field.footprints[row], field.losses[row],
+        fits=bool(field.fits[row]), met=met, held=float(field.capacity[row]), served=asked if met else 0,
     )
