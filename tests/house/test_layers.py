@@ -120,3 +120,13 @@ def test_engines_are_told_apart_by_their_rows():
     }
     assert told == ENGINES_TOLD_APART
     assert next(iter(ENGINES)) == DEFAULT, "the first row is the one people meet"
+
+
+def test_one_desk_makes_what_the_speed_model_is_asked():
+    """Loads become columns in `core.physics.ask` alone, and figures a `Choice` in `core.answers.advice.row`."""
+    made = {
+        (getattr(call.func, "id", getattr(call.func, "attr", "")), name_of(path))
+        for path in files("core", "pages", "tests") for call in calls(path)
+    }
+    makers = {name: sorted(path for called, path in made if called == name) for name in ("Cases", "Choice")}
+    assert makers == {"Cases": ["core/physics/ask.py"], "Choice": ["core/answers/advice/row.py"]}
