@@ -106,8 +106,7 @@ def test_what_is_over_its_memory_holds_nothing_and_is_timed_with_a_little_room()
 
 
 def test_sglang_shares_its_pools_out_as_it_says():
-    """gpt-oss-20b: full rows for all tokens, sliding ones for 0.8 (SGLang 0.5 swa_full_tokens_ratio): full ones end first.
-    """
+    """gpt-oss-20b: full rows for all tokens, sliding ones for 0.8 of them (SGLang 0.5): full ones end first."""
     spec, d = catalogue.load("openai/gpt-oss-20b"), deployment("mxfp4", engine="sglang")
     footprint = memory.footprint(spec, d)
     assert footprint.max_concurrency(2048.0) * 2048 == pytest.approx(footprint.kv_tokens)
