@@ -47,7 +47,7 @@ class Cache:
 
     def sequences(self, pool: float, context: Tokens) -> Tokens:
         """Sequences of `context` tokens that a pool of that many bytes holds; inf without a cache."""
-        if self.chosen.engine.name == "sglang" and any(cache.row_bytes for cache in self.layers):
+        if self.chosen.engine.cache == "pools" and any(cache.row_bytes for cache in self.layers):
             return self._sglang_sequences(pool, context)
         need = np.asarray(self.sequence_bytes(context), dtype=np.float64)
         with np.errstate(divide="ignore"):
