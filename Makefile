@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PORT ?= 8501
 ADDRESS ?= localhost
 
-.PHONY: run quality test check accuracy bench load coverage audit screenshots clean
+.PHONY: run quality test check accuracy architectures bench load coverage audit screenshots clean
 
 run: $(VENV)/.app
 	$(BIN)/sweetspot app --port $(PORT) --address $(ADDRESS)
@@ -22,6 +22,10 @@ check: $(VENV)/.tests
 
 accuracy: $(VENV)/.app
 	$(BIN)/python -m core.calibration.accuracy
+
+# Every class of the installed transformers that writes text, built on the meta device, against what we read.
+architectures: $(VENV)/.tests
+	$(BIN)/python -m tests.reading.architectures
 
 bench: $(VENV)/.tests
 	$(BIN)/python -m tests.bench

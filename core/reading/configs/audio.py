@@ -1,15 +1,15 @@
 """Parameters of audio towers and their projectors, exact; source: the towers' code in transformers 5.23.0."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from core.reading.configs.keys import Keys
-from core.reading.configs.vision import encoder_layer, linear
+from core.reading.configs.vision import Tower, encoder_layer, linear
 
 MEL_BANDS_LEFT: Final = 32  # 128 mel bands, halved by each of two strided convolutions
 
 
-def gemma4_audio(audio: Keys, text: int) -> int:
+def gemma4_audio(audio: Keys, top: Keys, text: int) -> int:
     """A conformer: two half-step MLPs, attention with relative keys and a gated convolution a layer."""
     h, out = audio.size("hidden_size"), audio.size("output_proj_dims")
     wide, narrow = (audio.whole_numbers("subsampling_conv_channels") or [128, 32])[:2]
@@ -21,12 +21,12 @@ def gemma4_audio(audio: Keys, text: int) -> int:
     return front + layers + linear(h, out) + out * text
 
 
-def gemma4_unified_audio(audio: Keys, text: int) -> int:
+def gemma4_unified_audio(audio: Keys, top: Keys, text: int) -> int:
     """No tower: frames of the wave are projected as they are."""
     return audio.size_or(640, "audio_embed_dim") * text
 
 
-def qwen3_omni(audio: Keys, text: int) -> int:
+def qwen3_omni(audio: Keys, top: Keys, text: int) -> int:
     """Three strided convolutions over the spectrum, a Whisper-like encoder, two projections."""
     h, c = audio.size("d_model"), audio.size("downsample_hidden_size")
     bands = -(-audio.size("num_mel_bins") // 8)     # halved three times
@@ -35,7 +35,7 @@ def qwen3_omni(audio: Keys, text: int) -> int:
     return front + layers + 2 * h + linear(h, h) + linear(h, audio.size_or(text, "output_dim"))
 
 
-def qwen2_5_omni(audio: Keys, text: int) -> int:
+def qwen2_5_omni(audio: Keys, top: Keys, text: int) -> int:
     """Whisper's encoder without its table of positions, two marks and a projection; keys have no bias."""
     h, out = audio.size("d_model"), audio.size_or(text, "output_dim")
     front = linear(3 * audio.size("num_mel_bins"), h) + linear(3 * h, h)
@@ -43,7 +43,7 @@ def qwen2_5_omni(audio: Keys, text: int) -> int:
     return front + layers + 2 * h + 2 * out + linear(h, out)
 
 
-AUDIO_TOWERS: Final[Mapping[str, Callable[[Keys, int], int]]] = {
+AUDIO_TOWERS: Final[Mapping[str, Tower]] = {
     "gemma4": gemma4_audio,
     "gemma4_unified": gemma4_unified_audio,
     "qwen3_omni_moe": qwen3_omni,

@@ -21,6 +21,7 @@ class Traits:
     mlp_bias: Flag = False
     gated: bool = True
     norms: int = 2  # norm vectors a layer, biases counted
+    norms_key: str = ""  # the key that adds a norm after each block
     final_norms: int = 1
     qk_norm: Literal["", "head", "full", "heads"] = ""  # of d, of all heads' width, a d for every head
     qk_norm_key: str = ""  # the key that turns it on, when it is a choice
@@ -148,29 +149,33 @@ def attention_linears(keys: Keys, traits: Traits, s: Shape) -> tuple[Linear, ...
     return qkv, *gate, out
 
 
+def _layer(keys: Keys, traits: Traits, window: int | None, sparse: bool) -> Layer:
+    """One layer as its own keys describe it."""
+    s = shape(keys)
+    build = blocks.glu if traits.gated else blocks.mlp
+    if sparse:
+        matrices, more = mixture(keys, traits, s)
+    elif s.inner:
+        matrices, more = build(s.hidden, s.inner, bias=flag(keys, traits.mlp_bias)), 0
+    else:
+        raise keys.fail("intermediate_size", None, "a whole number from 1")
+    norms = traits.norms + (2 if traits.norms_key and keys.flag(traits.norms_key) else 0)
+    small = norms * s.hidden + norm_params(keys, traits, s) + _extra(traits, s)
+    mixer = Attention(s.heads, s.kv_heads, s.head_dim, s.head_dim, window)
+    return Layer(1, (mixer,), attention_linears(keys, traits, s) + matrices, small + more)
+
+
 def read(name: str, keys: Keys, traits: Traits, top: Keys | None = None, parts: tuple[Part, ...] = ()) -> ModelSpec:
     """A decoder of that family."""
     s = shape(keys)
     slides = windows(keys, s.layers, every=traits.every, gate=traits.window_gate)
     sparse = moe_layers(keys, s.layers) if traits.moe and keys.count(0, *EXPERT_COUNT) else [False] * s.layers
-    attention = attention_linears(keys, traits, s)
-    small = traits.norms * s.hidden + norm_params(keys, traits, s) + _extra(traits, s)
-    build = blocks.glu if traits.gated else blocks.mlp
-    if not s.inner and not all(sparse):
-        raise keys.fail("intermediate_size", None, "a whole number from 1")
-    dense = (build(s.hidden, s.inner, bias=flag(keys, traits.mlp_bias)), 0)
-    routed = mixture(keys, traits, s) if any(sparse) else dense
-    kinds: dict[tuple[int | None, bool], Layer] = {}
-    for kind in set(zip(slides, sparse, strict=True)):
-        window, is_sparse = kind
-        matrices, more = routed if is_sparse else dense
-        mixer = Attention(s.heads, s.kv_heads, s.head_dim, s.head_dim, window)
-        kinds[kind] = Layer(1, (mixer,), attention + matrices, small + more)
-    order = [kinds[kind] for kind in zip(slides, sparse, strict=True)]
+    kinds = list(zip(keys.by_layer(s.layers), slides, sparse, strict=True))
+    made = {kind: _layer(kind[0], traits, kind[1], kind[2]) for kind in set(kinds)}
     return assemble(
         name,
         keys,
-        order,
+        [made[kind] for kind in kinds],
         hidden=s.hidden,
         top=top,
         parts=parts,

@@ -71,6 +71,24 @@ FAMILIES: Final[Mapping[str, Traits]] = {
     "bitnet": Traits("attention_bias", "attention_bias", extra=(("hidden", 1), ("inner", 1))),
     "glm": Traits("attention_bias"),
     "glm4": Traits("attention_bias", norms=4),
+    "hy_v3": Traits("attention_bias", "attention_bias", "mlp_bias", qk_norm="head", moe=True, shared="count"),
+    "hyperclovax": Traits("attention_bias", "attention_bias", "mlp_bias", norms_key="use_post_norm"),
+    "sarvam_moe": Traits("attention_bias", qk_norm="head", qk_norm_key="use_qk_norm", moe=True, shared="count"),
+    "kolibri1": Traits(norms=4, qk_norm="head", every=5, moe=True, shared="size"),
+    "beam": Traits(
+        "attention_bias", "attention_bias", norms=4, qk_norm="head", gate_proj=True, every=6, moe=True,
+        extra=(("heads", 1),),
+    ),
+    "flint": Traits(
+        "attention_bias", "attention_bias", qk_norm="head", every=4, moe=True, shared="size", extra=(("heads", 1),)
+    ),
+    "apertus1p5_text": Traits("attention_bias", "attention_bias", gated=False, qk_norm="head", extra=(("layer", 2),)),
+    "molmo2_text": Traits("attention_bias", "attention_bias", "mlp_bias", qk_norm="head"),
+    "glm4v_text": Traits(True, norms=4),
+    "glm_ocr_text": Traits(norms=4),
+    "cosmos3_edge_text": Traits("attention_bias", "attention_bias", "mlp_bias", gated=False),
+    "muse_glimmer_text": Traits("attention_bias", "attention_bias", norms=4, gate_proj=True, every=4),
+    "voxtral_realtime_text": Traits(extra=(("hidden", 64),)),   # a norm adapted to the delay, 32 wide
     "helium": Traits("attention_bias", mlp_bias="mlp_bias", square_o=True),
     "nanochat": Traits("attention_bias", "attention_bias", gated=False, norms=0, final_norms=0),
     "jais2": Traits("attention_bias", "attention_bias", "mlp_bias", gated=False, norms=4, final_norms=2),

@@ -33,16 +33,17 @@ def read_gemma4(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelS
     shared_from = n - keys.size_or(0, "num_kv_shared_layers", high=n)
     gates, norm, table, feed = _per_layer(keys, hidden, n)
 
-    def build(sliding: bool, owns: bool) -> Layer:
-        mixer, attention, small = _gemma4_attention(keys, hidden, sliding, owns)
+    def build(own: Keys, sliding: bool, owns: bool) -> Layer:
+        mixer, attention, small = _gemma4_attention(own, hidden, sliding, owns)
         wide = 1 + (keys.flag("use_double_wide_mlp") and not owns)
         mlp = blocks.glu(hidden, wide * keys.size("intermediate_size"))
         routed, more = _gemma4_experts(keys, hidden)
         scalars = small + 4 * hidden + norm + more
         return Layer(1, (mixer,), attention + mlp + routed + gates, scalars)
 
-    made = {kind: build(*kind) for kind in {(s, i < shared_from) for i, s in enumerate(slides)}}
-    order = [made[s, i < shared_from] for i, s in enumerate(slides)]
+    kinds = [(own, slides[i], i < shared_from) for i, own in enumerate(keys.by_layer(n))]
+    made = {kind: build(*kind) for kind in set(kinds)}
+    order = [made[kind] for kind in kinds]
     return assemble(name, keys, order, hidden=hidden, top=top, parts=parts, other=hidden + feed, lookup=table)
 
 
@@ -53,7 +54,7 @@ def _gemma4_attention(keys: Keys, hidden: int, sliding: bool, owns: bool) -> tup
         keys.size("head_dim"),
     )
     same = keys.flag("attention_k_eq_v") and not sliding  # the value is the key before its norm
-    if not sliding:
+    if not sliding and "per_layer_config" not in keys:   # saved by transformers < 5.17
         dim = keys.size_or(512, "global_head_dim")
         kv_heads = keys.count(kv_heads, "num_global_key_value_heads") if same else kv_heads
     window = keys.size("sliding_window", high=2**31) if sliding else None

@@ -1,5 +1,6 @@
 """The keys of a config.json, read with the defaults of its family and checked against sane ranges."""
 
+import json
 import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -177,6 +178,25 @@ class Keys:
     def part_or_default(self, name: str) -> "Keys":
         """A nested config, all defaults when the file has none."""
         return self.part(name) or Keys({}, self._parts.get(name, ""), f"{self.where}{name}.")
+
+    def by_layer(self, n: int) -> list["Keys"]:
+        """The config as each of `n` layers sees it: transformers >= 5.17 writes what differs in `per_layer_config`."""
+        said = self._given("per_layer_config")
+        if said is _MISSING or said is None:
+            return [self] * n
+        if not isinstance(said, Mapping) or not all(isinstance(value, Mapping) for value in said.values()):
+            raise self.fail("per_layer_config", said, "an object of objects, one a layer")
+        places = {int(place): value for place, value in said.items() if str(place).isdecimal() and len(str(place)) < 9}
+        if len(places) < len(said) or any(place >= n for place in places):
+            raise self.fail("per_layer_config", sorted(said)[-1:], f"keyed by layers from 0 to {n - 1}")
+        made: dict[str, Keys] = {}
+        layers = [self] * n
+        for place, value in places.items():
+            alike = json.dumps(value, sort_keys=True, default=str)
+            if alike not in made:
+                made[alike] = Keys({**self.values, **value}, self.family, f"{self.where}per_layer_config.")
+            layers[place] = made[alike]
+        return layers
 
     def layers(self, *names: str) -> int:
         """The number of layers."""

@@ -63,7 +63,7 @@ def local_layers(keys: Keys, n: int) -> list[bool]:
 def windows(keys: Keys, n: int, *, every: int | None = None, gate: bool = False) -> list[int | None]:
     """Window of each layer [tokens] or None where attention is full.
 
-    `gate`: the family slides only if `use_sliding_window`, and then from layer `max_window_layers` on.
+    `gate`: the family slides only if `use_sliding_window`. With `max_window_layers` the layers from there on slide.
     A window no shorter than the longest context never bites and counts as none.
     """
     window = keys.optional("sliding_window", "sliding_window_size")
@@ -72,8 +72,9 @@ def windows(keys: Keys, n: int, *, every: int | None = None, gate: bool = False)
         return [None] * n
     if keys.values.get("use_sliding_window") is False or (gate and not keys.flag("use_sliding_window")):
         return [None] * n
-    if gate and layer_types(keys, n) is None and "sliding_window_pattern" not in keys.values:
-        first = keys.size_or(n, "max_window_layers", high=2**31)
+    first = keys.optional("max_window_layers")
+    if (gate or first is not None) and layer_types(keys, n) is None and "sliding_window_pattern" not in keys.values:
+        first = n if first is None else first
         return [window if i >= first else None for i in range(n)]
     return [window if slides else None for slides in sliding_layers(keys, n, every=every)]
 

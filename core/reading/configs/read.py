@@ -7,14 +7,30 @@ from typing import Final
 from core.basics.errors import ArchitectureUnknown, ConfigInvalid
 from core.models import ModelSpec, Part
 from core.reading.checkpoints import Tensors, described
-from core.reading.configs import classic, decoder, gemma, hybrid, kimi, latent, pure, seq2seq, sparse, state_space
-from core.reading.configs.audio import AUDIO_TOWERS
+from core.reading.configs import (
+    bart,
+    bert,
+    classic,
+    decoder,
+    early,
+    gemma,
+    hybrid,
+    kimi,
+    latent,
+    pure,
+    seq2seq,
+    sparse,
+    state_space,
+    towers,
+)
 from core.reading.configs.decoder import Traits
 from core.reading.configs.families import FAMILIES
 from core.reading.configs.keys import Keys
 from core.reading.configs.latent import LatentTraits
-from core.reading.configs.vision import TOWERS
+from core.reading.configs.listening import AUDIO_TOWERS
+from core.reading.configs.vision import TOWERS as EARLIER_TOWERS
 
+TOWERS: Final = {**EARLIER_TOWERS, **towers.TOWERS}
 Reader = Callable[[str, Keys, Keys | None, tuple[Part, ...]], ModelSpec]
 
 TEXT_KEYS: Final = ("text_config", "language_config", "llm_config", "thinker_config")
@@ -49,8 +65,16 @@ SAME_AS: Final[Mapping[str, str]] = {
     "minimax_m1": "minimax",
     "minimax_text_01": "minimax",
     "phi3_v": "phi3",
-    "glm4v_text": "glm4",
+    "glm46v_text": "glm4v_text",
     "glm4v_moe_text": "glm4_moe",
+    "cosmos3_omni_text": "qwen3",
+    "granite_docling_text": "granite",
+    "unlimited_ocr_text": "deepseek",
+    "deepseek_ocr2_text": "deepseek",
+    "paddleocr_vl_text": "ernie4_5",
+    "gpt-sw3": "gpt2",
+    "fuyu": "persimmon",
+    "phi4_multimodal": "phi3",
 }
 
 
@@ -68,6 +92,7 @@ READERS: Final[Mapping[str, Reader]] = {
     "mistral4": _latent(LatentTraits()),
     "youtu": _latent(LatentTraits(routed=False)),
     "minicpm3": _latent(LatentTraits(routed=False)),
+    "sarvam_mla": _latent(LatentTraits()),
     "axk1": _latent(LatentTraits(norms_if_moe=1)),
     "deepseek_v32": _latent(LatentTraits(indexer=True)),
     "glm_moe_dsa": _latent(LatentTraits(indexer=True)),
@@ -90,13 +115,18 @@ READERS: Final[Mapping[str, Reader]] = {
     "minimax": hybrid.read_minimax,
     "recurrent_gemma": pure.read_recurrent_gemma,
     **classic.READERS,
+    **early.READERS,
     "gemma3n": gemma.read_gemma3n,
     "gemma4": gemma.read_gemma4,
     "whisper": seq2seq.read_whisper,
-    "bart": seq2seq.read_bart,
-    "mbart": seq2seq.read_bart,
+    **bart.READERS,
     "t5": seq2seq.read_t5,
     "mt5": seq2seq.read_t5,
+    "umt5": seq2seq.read_t5,
+    "longt5": seq2seq.read_t5,
+    "switch_transformers": seq2seq.read_t5,
+    "pop2piano": seq2seq.read_t5,
+    "udop": seq2seq.read_t5,
     "moonshine": seq2seq.read_moonshine,
     "t5gemma": seq2seq.read_t5gemma,
     "deepseek_v4": sparse.read_deepseek_v4,
@@ -117,6 +147,9 @@ READERS: Final[Mapping[str, Reader]] = {
 OPTIONAL_TOWERS: Final = frozenset({"gemma4", "gemma4_unified"})  # text alone when the file has no vision_config
 
 
+ALWAYS_SEES: Final = frozenset({"fuyu"})  # whose class for text is the one that sees
+
+
 def _nested(top: Keys) -> Keys | None:
     """The text config of a file that nests it."""
     for name in TEXT_KEYS:
@@ -127,15 +160,28 @@ def _nested(top: Keys) -> Keys | None:
 
 
 def _text(name: str, keys: Keys, top: Keys | None, parts: tuple[Part, ...]) -> ModelSpec:
+    """The text model with the towers beside it, whichever reader its family has."""
+    spec = _decoder(name, keys, top, parts)
+    return spec if parts == spec.parts[: len(parts)] else replace(spec, parts=(*parts, *spec.parts))
+
+
+def _decoder(name: str, keys: Keys, top: Keys | None, parts: tuple[Part, ...]) -> ModelSpec:
     family = SAME_AS.get(keys.family, keys.family)
     if (reader := READERS.get(family)) is not None:
         return reader(name, keys, top, parts)
     if (traits := FAMILIES.get(family)) is not None:
         return decoder.read(name, keys, traits, top, parts)
+    if (kin := bert.FAMILIES.get(family)) is not None:
+        return bert.read(name, keys, kin, top, parts)
     return _best_effort(name, keys, top, parts)
 
 
 ORDINARY: Final = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
+
+
+def _said(keys: Keys) -> str:
+    """The family's name as a message may hold it."""
+    return " ".join(keys.family.split())[:60]
 
 
 def _best_effort(name: str, keys: Keys, top: Keys | None, parts: tuple[Part, ...]) -> ModelSpec:
@@ -145,13 +191,13 @@ def _best_effort(name: str, keys: Keys, top: Keys | None, parts: tuple[Part, ...
     if missing or recurs:
         why = f"it has '{recurs[0]}'" if recurs else f"it lacks '{missing[0]}'"
         raise ArchitectureUnknown(
-            f"The family '{keys.family[:60]}' of {name} is not understood, and {why}, so it cannot be "
+            f"The family '{_said(keys)}' of {name} is not understood, and {why}, so it cannot be "
             "read as an ordinary transformer; pick a model of the catalogue with the same shapes."
         )
     bias = "attention_bias"
     traits = Traits(bias, bias, "mlp_bias", moe=True, shared="count")
     spec = decoder.read(name, keys, traits, top, parts)
-    note = f"'{keys.family[:60]}' is not a known family: read as an ordinary transformer, so it may be a little off."
+    note = f"'{_said(keys)}' is not a known family: read as an ordinary transformer, so it may be a little off."
     return replace(spec, best_effort=True, notes=(*spec.notes, note))
 
 
@@ -178,7 +224,7 @@ def _mtp(spec: ModelSpec, keys: Keys) -> ModelSpec:
 MAX_PARAMS: Final = 10**15
 REQUIRED: Final = ("hidden_size",)  # what no class default may fill in
 ALIASES: Final[Mapping[str, tuple[str, ...]]] = {
-    "hidden_size": ("n_embd", "d_model", "embedding_dim", "encoder", "decoder")
+    "hidden_size": ("n_embd", "d_model", "embedding_dim", "emb_dim", "encoder", "decoder")
 }
 
 
@@ -189,15 +235,15 @@ def _within(top: Keys) -> Keys:
 
 def _tower(top: Keys, hidden: int) -> tuple[Part, ...]:
     """The towers beside the text model, in full and resident; what speaks (Omni) is not served."""
-    towers: list[Part] = []
+    parts: list[Part] = []
     build, within = TOWERS.get(top.family), _within(top)
     if build is not None and (top.family not in OPTIONAL_TOWERS or "vision_config" in within):
         size = build(within.part_or_default("vision_config"), within, hidden)
-        towers.append(Part("vision tower", size, resident=True))
-    listen = AUDIO_TOWERS.get(top.family)
-    if listen is not None and (audio := within.part("audio_config")) is not None:
-        towers.append(Part("audio tower", listen(audio, hidden), resident=True))
-    return tuple(towers)
+        parts.append(Part("vision tower", size, resident=True))
+    listen, audio = AUDIO_TOWERS.get(top.family), within.part("audio_config") or within.part("encoder_config")
+    if listen is not None and audio is not None:
+        parts.append(Part("audio tower", listen(audio, within, hidden), resident=True))
+    return tuple(parts)
 
 
 def architecture(config: Mapping[str, object], *, name: str) -> ModelSpec:
@@ -234,27 +280,52 @@ def read_config(
     return described(architecture(config, name=name), config, quant_config, headers)
 
 
+NOT_PARTS: Final = frozenset({*TEXT_KEYS, "quantization_config", "compression_config", "generation_config"})
+SPEAKS: Final = ("talker_config", "token2wav_config", "code2wav_config")
+
+
 def _uncounted(spec: ModelSpec, top: Keys) -> ModelSpec:
-    """Say so where the file describes a tower no reader counts."""
-    counted = {"vision_config": top.family in TOWERS, "audio_config": top.family in AUDIO_TOWERS}
-    left = [key for key, is_counted in counted.items() if key in _within(top) and not is_counted]
-    note = "The {} of this family is not counted: weights are larger by it."
-    return replace(spec, notes=(*spec.notes, *(note.format(key.replace("_config", " tower")) for key in left)))
+    """Say so where the file describes a part no reader counts."""
+    counted = {"vision_config"} if top.family in TOWERS else set()
+    if top.family in AUDIO_TOWERS:
+        counted |= {"audio_config", "encoder_config"}
+    within = _within(top)
+    left = [key for key, value in within.values.items() if _describes(key, value) and key not in counted]
+    if counted or spec.parts:       # what its reader knows, it counts in full
+        left = [key for key in left if key in ("vision_config", "audio_config")]
+    notes = [f"The {_called(key)} of this family is not counted: weights are larger by it." for key in left]
+    if any(key in top for key in SPEAKS):
+        notes.append("What speaks (talker and waveform) is not counted: this plans the text it writes.")
+    return replace(spec, notes=(*spec.notes, *notes))
+
+
+def _describes(key: str, value: object) -> bool:
+    """Whether a nested object describes a part of the model with weights of its own."""
+    sized = isinstance(value, Mapping) and ("model_type" in value or "hidden_size" in value)
+    return (key in ("vision_config", "audio_config") and isinstance(value, Mapping)) or (
+        key.endswith("_config") and key not in NOT_PARTS and key not in SPEAKS and sized
+    )
+
+
+def _called(key: str) -> str:
+    return key.replace("_config", " tower" if key in ("vision_config", "audio_config") else "").replace("_", " ")
 
 
 def _flat(name: str, top: Keys) -> ModelSpec:
     """A file that does not nest its text model; it may still describe a tower (Qwen2.5-VL, Step 3.7)."""
     family = SAME_AS.get(top.family, top.family)
-    if family not in READERS and family not in FAMILIES:
+    if family not in READERS and family not in FAMILIES and family not in bert.FAMILIES:
         return _best_effort(name, top, None, ())
     for key in REQUIRED:
         if all(alias not in top for alias in (key, *ALIASES.get(key, ()))):
             raise ConfigInvalid(f"config.json lacks '{key}'; it must be a whole number.")
-    sees = "vision_config" in top or top.family in ("step3p7", "phi3_v")
+    sees = "vision_config" in top or top.family in ("step3p7", "phi3_v", "phi4_multimodal")
     return _text(name, top, None, _tower(top, top.size("hidden_size")) if sees else ())
 
 
 def _composite(name: str, top: Keys, text: Keys) -> ModelSpec:
     """A file with a nested text model; one saved for a CausalLM class loads without its tower."""
-    text_only = any(said.endswith("ForCausalLM") for said in top.texts("architectures") or ())
+    text_only = top.family not in ALWAYS_SEES and any(
+        said.endswith("ForCausalLM") for said in top.texts("architectures") or ()
+    )
     return _text(name, text, top, () if text_only else _tower(top, text.size("hidden_size")))

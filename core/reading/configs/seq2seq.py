@@ -5,7 +5,8 @@ Source: each family's code in transformers 5.23.0.
 
 from core.models import Attention, CrossAttention, Layer, Linear, ModelSpec, Part, Role, Shard
 from core.reading.configs import blocks
-from core.reading.configs.keys import Keys
+from core.reading.configs.decoder import EXPERT_COUNT
+from core.reading.configs.keys import MAX_COUNT, Keys
 from core.reading.configs.patterns import sliding_layers
 from core.reading.configs.stack import assemble
 from core.reading.configs.vision import encoder_layer, linear
@@ -46,64 +47,72 @@ def read_whisper(name: str, keys: Keys, top: Keys | None, parts: Parts) -> Model
     linears = (qkv, out, *cross_linears, *blocks.mlp(h, keys.size("decoder_ffn_dim"), bias=True))
     layer = Layer(1, (Attention(heads, heads, h // heads, h // heads), mixer), linears, 2 * h + small + 6 * h)
     positions = keys.size("max_target_positions", high=2**31) * h
-    return assemble(
-        name,
-        keys,
-        [layer] * keys.layers("decoder_layers"),
-        hidden=h,
-        other=positions + 2 * h,
-        parts=(Part("audio encoder", encoder, resident=True, text=True),),
-    )
-
-
-def read_bart(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpec:
-    """Biases everywhere, positions offset by two, a norm on the embeddings; a CausalLM file has the decoder alone."""
-    h, heads = keys.size("d_model"), keys.size("decoder_attention_heads", high=2**16)
-    positions = (keys.size("max_position_embeddings", high=2**31) + 2) * h
-    encoder = keys.layers("encoder_layers") * encoder_layer(h, keys.size("encoder_ffn_dim")) + positions + 2 * h
-    dim = h // heads
-    mixer, cross_linears, small = cross(
-        h, heads, heads, dim, keys.size("max_position_embeddings", high=2**31), bias=True, k_bias=True
-    )
-    linears = (
-        *blocks.qkv_o(h, heads, heads, dim, dim, bias=True, o_bias=True),
-        *cross_linears,
-        *blocks.mlp(h, keys.size("decoder_ffn_dim"), bias=True),
-    )
-    layer = Layer(1, (Attention(heads, heads, dim, dim), mixer), linears, small + 6 * h)
     alone = any(said.endswith("ForCausalLM") for said in keys.texts("architectures") or ())
-    parts = () if alone else (Part("encoder", encoder, resident=True, text=True),)
     return assemble(
         name,
         keys,
         [layer] * keys.layers("decoder_layers"),
         hidden=h,
         other=positions + 2 * h,
-        parts=parts,
-        tied=keys.flag("tie_word_embeddings", default=True),
+        parts=() if alone else (Part("audio encoder", encoder, resident=True, text=True),),
     )
+
+
+def _switches(keys: Keys, n: int, count: str, step: str) -> list[bool]:
+    """Switch Transformers: the second of every `step` layers on routes (all of them at step 1)."""
+    every = keys.optional(step, high=MAX_COUNT)
+    if every is None:
+        routed = keys.size_or(3, count, high=MAX_COUNT)
+        every = n // routed if routed else 0
+    return [every > 0 and (i % every == 1 or every == 1) for i in range(n)]
 
 
 def read_t5(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpec:
-    """T5 and mT5: no biases; relative positions live in the first layer of each stack, or in all (UMT5)."""
+    """T5 and its kin: no biases; relative positions live in the first layer of each stack, in all of UMT5's.
+
+    Switch routes every so many layers; Pop2Piano never ties its head and knows composers; UDOP sees the page.
+    """
     h, heads, dim = keys.size("d_model"), keys.size("num_heads", high=2**16), keys.size("d_kv")
     inner, n = keys.size("d_ff"), keys.layers("num_layers")
     gated = keys.text("feed_forward_proj", default="relu").startswith("gated") or keys.flag("is_gated_act")
     build = blocks.glu if gated else blocks.mlp
     attention, mlp = 4 * h * heads * dim, (3 if gated else 2) * h * inner
     buckets = keys.size("relative_attention_num_buckets") * heads
-    encoder = n * (attention + mlp + 2 * h) + buckets + h
+    m = keys.optional("num_decoder_layers", high=4096) or n
+    everywhere = keys.family == "umt5"
+    encoder = n * (attention + mlp + 2 * h) + buckets * (n if everywhere else 1) + h
+    other = buckets * (m if everywhere else 1) + h
+    if keys.family == "longt5" and keys.text("encoder_attention_type", default="local") != "local":
+        encoder += buckets + n * h      # transient-global attention: a table and a norm of its own
+    if keys.family == "pop2piano":
+        other += keys.size_or(21, "composer_vocab_size") * h
+    if keys.family == "udop":           # patches for each stack, a grid of positions, biases along both axes
+        patch = linear(keys.size_or(3, "num_channels") * keys.size("patch_size") ** 2, h)
+        encoder += patch + 2 * keys.size("max_2d_position_embeddings") * h + 2 * buckets
+        other += patch + 2 * buckets
     mixer, cross_linears, _ = cross(h, heads, heads, dim, keys.size_or(512, "n_positions"))
     linears = (*blocks.qkv_o(h, heads, heads, dim, dim), *cross_linears, *build(h, inner))
     layer = Layer(1, (Attention(heads, heads, dim, dim), mixer), linears, 3 * h)
+    order = [layer] * m
+    if keys.family == "switch_transformers":
+        experts = keys.size(*EXPERT_COUNT, high=MAX_COUNT)
+        routed = (blocks.router(h, experts), *blocks.experts(h, inner, experts, 1, gated=gated))
+        sparse = Layer(1, layer.mixers, linears[: -len(build(h, inner))] + routed, 3 * h)
+        more = sum(matrix.params for matrix in routed) - mlp
+        encoder += more * sum(_switches(keys, n, "num_sparse_encoder_layers", "encoder_sparse_step"))
+        order = [sparse if is_sparse else layer for is_sparse in
+                 _switches(keys, m, "num_sparse_decoder_layers", "decoder_sparse_step")]
+    # transformers >= 5.18 writes tie_word_embeddings: true always, and what the file had said as scale_decoder_outputs
+    tied = keys.flag("tie_word_embeddings", default=True) and keys.flag("scale_decoder_outputs", default=True)
+    tied = tied and keys.family != "pop2piano"
     return assemble(
         name,
         keys,
-        [layer] * (keys.optional("num_decoder_layers", high=4096) or n),
+        order,
         hidden=h,
-        other=buckets + h,
+        other=other,
         parts=(Part("encoder", encoder, resident=True, text=True),),
-        tied=keys.flag("tie_word_embeddings", default=True),
+        tied=tied,
     )
 
 

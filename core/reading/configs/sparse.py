@@ -115,7 +115,8 @@ def read_minimax_m3(name: str, keys: Keys, top: Keys | None, parts: Parts) -> Mo
     top_k = source.size_or(16, "sparse_topk_blocks", "index_topk_blocks") * source.size_or(
         128, "sparse_block_size", "index_block_size"
     )
-    routed, _ = mixture(keys, Traits(moe=True, shared="count"), s)
+    said = keys.optional("shared_intermediate_size") is not None and keys.count(0, "n_shared_experts") == 0
+    routed, _ = mixture(keys, Traits(moe=True, shared="size" if said else "count"), s)
     dense = blocks.glu(s.hidden, keys.size_or(s.inner, "dense_intermediate_size"))
 
     def build(sparse: int, moe: bool) -> Layer:
@@ -162,7 +163,8 @@ def read_mimo_v2(name: str, keys: Keys, top: Keys | None, parts: Parts) -> Model
     def build(window: int | None, moe: bool) -> Layer:
         prefix = "swa_" if window else ""
         heads = keys.count(s.heads, f"{prefix}num_attention_heads") or s.heads
-        kv_heads = keys.count(s.kv_heads, f"{prefix}num_key_value_heads") or s.kv_heads
+        # absent, a sliding layer has twice the KV heads of a full one
+        kv_heads = keys.count(s.kv_heads * (2 if window else 1), f"{prefix}num_key_value_heads") or s.kv_heads
         qk, v = (
             keys.size_or(s.head_dim, f"{prefix}head_dim"),
             keys.size_or(s.head_dim, f"{prefix}v_head_dim", "v_head_dim"),
@@ -213,15 +215,20 @@ def read_step(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpe
     )
     dense = blocks.glu(hidden, keys.size("intermediate_size"))
 
-    def build(window: int | None, moe: bool) -> Layer:
-        h, k = (sliding_heads, kv_sliding) if window else (heads, kv_heads)
+    listed = "per_layer_config" in keys     # where transformers >= 5.17 moves the heads of sliding layers
+
+    def build(own: Keys, window: int | None, moe: bool) -> Layer:
+        h, k = (sliding_heads, kv_sliding) if window and not listed else (heads, kv_heads)
+        if listed:
+            h = own.size("num_attention_heads", high=2**16)
+            k = own.size("num_key_value_heads", "num_attention_groups", high=2**16)
         gate = Linear("g_proj", hidden, h, Role.ATTENTION)
         attention = (*blocks.qkv_o(hidden, h, k, dim, dim), gate)
         return Layer(
             1, (Attention(h, k, dim, dim, window),), attention + (routed if moe else dense), 2 * dim + 2 * hidden
         )
 
-    kinds = list(zip(windows(keys, n), _step_moe(keys, n), strict=True))
+    kinds = list(zip(keys.by_layer(n), windows(keys, n), _step_moe(keys, n), strict=True))
     made = {kind: build(*kind) for kind in set(kinds)}
     return assemble(name, keys, [made[kind] for kind in kinds], hidden=hidden, top=top, parts=parts, other=hidden)
 

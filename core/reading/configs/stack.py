@@ -15,6 +15,7 @@ _CONTEXT_KEYS = (
     "n_ctx",
     "max_target_positions",
     "max_seq_length",
+    "model_max_length",
 )
 
 

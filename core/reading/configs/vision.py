@@ -22,42 +22,46 @@ def encoder_layer(h: int, inner: int, *, bias: bool = True, norm: int = 2) -> in
     return 4 * linear(h, h, bias) + linear(h, inner, bias) + linear(inner, h, bias) + 2 * norm * h
 
 
-def _patches(vision: Keys) -> int:
+def patches(vision: Keys) -> int:
     """Patches of one image; width and height may be given apart."""
-    image, patch = (_side(vision, name) for name in ("image_size", "patch_size"))
+    image, patch = (side(vision, name) for name in ("image_size", "patch_size"))
     return (image[0] // patch[0]) * (image[-1] // patch[-1])
 
 
-def _side(vision: Keys, name: str) -> list[int]:
+def side(vision: Keys, name: str) -> list[int]:
+    """Width and height that the key gives, together or apart."""
     sides = (vision.whole_numbers(name) if vision.is_list(name) else None) or [vision.size(name)]
     if min(sides) < 1:
         raise vision.fail(name, min(sides), "whole numbers from 1")
     return sides
 
 
-def _pixels(vision: Keys) -> int:
-    patch = _side(vision, "patch_size")
+def pixels(vision: Keys) -> int:
+    """Values of one patch."""
+    patch = side(vision, "patch_size")
     return vision.size_or(3, "num_channels", "in_channels", "in_chans") * patch[0] * patch[-1]
 
 
-def _clip(vision: Keys) -> int:
+def clip(vision: Keys) -> int:
+    """CLIP with a class token, a norm before and one after its layers."""
     h = vision.size("hidden_size")
     layers = vision.layers() * encoder_layer(h, vision.size("intermediate_size"))
-    return h + _pixels(vision) * h + (_patches(vision) + 1) * h + 2 * h + layers + 2 * h
+    return h + pixels(vision) * h + (patches(vision) + 1) * h + 2 * h + layers + 2 * h
 
 
-def _siglip(vision: Keys) -> int:
+def siglip(vision: Keys) -> int:
+    """SigLIP and SigLIP 2, with the pooling head where the class makes one."""
     h, inner = vision.size("hidden_size"), vision.size("intermediate_size")
-    positions = vision.size_or(0, "num_patches") if "siglip2" in vision.family else _patches(vision)
+    positions = vision.size_or(0, "num_patches") if "siglip2" in vision.family else patches(vision)
     layers = vision.layers() * encoder_layer(h, inner)
     pooled = h + linear(h, 3 * h) + linear(h, h) + 2 * h + linear(h, inner) + linear(inner, h)
     head = vision.flag("vision_use_head", default="idefics" not in vision.family and "smolvlm" not in vision.family)
-    return linear(_pixels(vision), h) + positions * h + layers + 2 * h + head * pooled
+    return linear(pixels(vision), h) + positions * h + layers + 2 * h + head * pooled
 
 
 def _pixtral(vision: Keys) -> int:
     h, inner = vision.size("hidden_size"), vision.size("intermediate_size")
-    return _pixels(vision) * h + h + vision.layers() * (4 * h * h + 3 * h * inner + 2 * h)
+    return pixels(vision) * h + h + vision.layers() * (4 * h * h + 3 * h * inner + 2 * h)
 
 
 def _internvit(vision: Keys) -> int:
@@ -67,20 +71,21 @@ def _internvit(vision: Keys) -> int:
     norms = (4 if vision.text("norm_type", default="layer_norm") == "layer_norm" else 2) * h + 2 * h
     pooled = 0 if vision.flag("use_mean_pooling", default=True) else 2 * h
     qk = 2 * h * vision.flag("use_qk_norm", "qk_normalization")
-    positions = (_patches(vision) + 1) * h if vision.flag("use_absolute_position_embeddings", default=True) else 0
+    positions = (patches(vision) + 1) * h if vision.flag("use_absolute_position_embeddings", default=True) else 0
     mask = h * vision.flag("use_mask_token")
-    return h + mask + positions + linear(_pixels(vision), h) + vision.layers() * (layer + norms + qk) + pooled
+    return h + mask + positions + linear(pixels(vision), h) + vision.layers() * (layer + norms + qk) + pooled
 
 
 def encoder(vision: Keys) -> int:
     """The bare tower, by the kind the vision config says it is."""
     kinds = {
-        "clip": _clip,
-        "siglip": _siglip,
+        "clip": clip,
+        "siglip": siglip,
         "pixtral": _pixtral,
         "intern": _internvit,  # internvl_vision, intern_vit_6b
-        "idefics3": _siglip,
-        "smolvlm": _siglip,
+        "qianfan": _internvit,
+        "idefics3": siglip,
+        "smolvlm": siglip,
     }
     for kind, build in kinds.items():
         if vision.family.startswith(kind):
@@ -135,7 +140,7 @@ def lfm2(vision: Keys, top: Keys, text: int) -> int:
 
 
 def _qwen_patch(vision: Keys, h: int) -> int:
-    return _pixels(vision) * vision.size("temporal_patch_size", high=256) * h
+    return pixels(vision) * vision.size("temporal_patch_size", high=256) * h
 
 
 def qwen2(vision: Keys, top: Keys, text: int) -> int:
@@ -148,10 +153,14 @@ def qwen2(vision: Keys, top: Keys, text: int) -> int:
 
 
 def qwen2_5(vision: Keys, top: Keys, text: int) -> int:
-    """Qwen2.5-VL: gated MLPs with biases, RMS norms, and a two-matrix merger of spatial_merge_size² patches."""
-    h, inner = vision.size("hidden_size"), vision.size("intermediate_size")
+    """Qwen2.5-VL: gated MLPs with biases, RMS norms, and a two-matrix merger of spatial_merge_size² patches.
+
+    EXAONE-4.5 groups its keys and values.
+    """
+    h, inner, heads = vision.size("hidden_size"), vision.size("intermediate_size"), vision.size("num_heads", high=2**16)
+    grouped = 2 * (vision.count(heads, "num_key_value_heads") or heads) * (h // heads)
     wide = vision.size("spatial_merge_size", high=256) ** 2 * h
-    layer = linear(h, 3 * h) + linear(h, h) + 2 * linear(h, inner) + linear(inner, h) + 2 * h
+    layer = linear(h, h + grouped) + linear(h, h) + 2 * linear(h, inner) + linear(inner, h) + 2 * h
     merger = h + linear(wide, wide) + linear(wide, vision.size("out_hidden_size"))
     return _qwen_patch(vision, h) + vision.layers("depth") * layer + merger
 
@@ -174,7 +183,7 @@ def llama4(vision: Keys, top: Keys, text: int) -> int:
     h, inner = vision.size("hidden_size"), vision.size("intermediate_size")
     adapter_in, adapter_out = vision.size("projector_input_dim"), vision.size("projector_output_dim")
     adapter = inner * adapter_in + adapter_out * adapter_out
-    embeddings = h + (_patches(vision) + 1) * h + _pixels(vision) * h + 4 * h
+    embeddings = h + (patches(vision) + 1) * h + pixels(vision) * h + 4 * h
     return embeddings + vision.layers() * encoder_layer(h, inner) + adapter + vision.size("vision_output_dim") * text
 
 
@@ -186,7 +195,7 @@ def kimi(vision: Keys, top: Keys, text: int) -> int:
     grid = vision.size("init_pos_emb_height", "pos_emb_height") * vision.size("init_pos_emb_width", "pos_emb_width")
     kernel = vision.whole_numbers("merge_kernel_size") or [2, 2]
     wide = h * kernel[0] * kernel[-1]
-    tower = linear(_pixels(vision), h) + grid * h + n * encoder_layer(h, inner) + 2 * h
+    tower = linear(pixels(vision), h) + grid * h + n * encoder_layer(h, inner) + 2 * h
     return tower + 2 * h + linear(wide, wide) + linear(wide, text)
 
 
@@ -201,7 +210,7 @@ def kimi_k3(vision: Keys, top: Keys, text: int) -> int:
     grid = vision.size("init_pos_emb_height") * vision.size("init_pos_emb_width")
     kernel = vision.whole_numbers("merge_kernel_size") or [2, 2]
     wide = vision.size_or(h, "mm_hidden_size") * kernel[0] * kernel[-1]
-    patch = linear(_pixels(vision), h, vision.flag("patch_embed_proj_bias"))
+    patch = linear(pixels(vision), h, vision.flag("patch_embed_proj_bias"))
     merger = linear(wide, wide, False) + linear(wide, text, False) + text
     return patch + grid * h + vision.layers("vt_num_hidden_layers") * layer + h + merger
 
@@ -212,7 +221,7 @@ def gemma4(vision: Keys, top: Keys, text: int) -> int:
     heads, kv_heads = vision.size("num_attention_heads", high=2**16), vision.size("num_key_value_heads", high=2**16)
     bias = vision.flag("attention_bias") * (2 * (heads + kv_heads) * dim - heads * dim + h)
     layer = 2 * h * (heads + kv_heads) * dim + bias + 3 * h * inner + 2 * dim + 4 * h
-    return 2 * vision.size("position_embedding_size") * h + _pixels(vision) * h + vision.layers() * layer + h * text
+    return 2 * vision.size("position_embedding_size") * h + pixels(vision) * h + vision.layers() * layer + h * text
 
 
 def gemma4_unified(vision: Keys, top: Keys, text: int) -> int:
@@ -224,13 +233,14 @@ def gemma4_unified(vision: Keys, top: Keys, text: int) -> int:
 
 
 def glm(vision: Keys, top: Keys, text: int) -> int:
-    """GLM-5-Next: gated MLPs, norms a head, a strided convolution and a gated merger."""
+    """GLM-5-Next and GLM-OCR: gated MLPs, norms a head, a strided convolution and a gated merger."""
     h, inner, out = vision.size("hidden_size"), vision.size("intermediate_size"), vision.size("out_hidden_size")
     bias = vision.flag("attention_bias")
     layer = linear(h, 3 * h, bias) + linear(h, h, bias) + 2 * linear(h, inner) + linear(inner, h) + 2 * h
     layer += 2 * (h // vision.size("num_heads", high=2**16))
     merge = vision.size("spatial_merge_size", high=256) ** 2
-    merger = out * out + 2 * out + 3 * out * vision.size("projection_intermediate_size")
+    merged = vision.size_or(3 * out, "projection_intermediate_size")    # GLM-OCR: out_hidden_size x in_channels
+    merger = out * out + 2 * out + 3 * out * merged
     return _qwen_patch(vision, h) + h + vision.layers("depth") * layer + linear(merge * h, out) + h + merger
 
 
@@ -241,7 +251,7 @@ def glm4v(vision: Keys, top: Keys, text: int) -> int:
     layer = linear(h, 3 * h, bias) + linear(h, h, False) + 3 * h * out + 2 * h
     merger = out * out + 2 * out + 3 * out * vision.size("intermediate_size")
     down = linear(vision.size("spatial_merge_size", high=256) ** 2 * h, out)
-    around = _qwen_patch(vision, h) + h + _patches(vision) * h + 2 * h
+    around = _qwen_patch(vision, h) + h + patches(vision) * h + 2 * h
     return around + vision.layers("depth") * layer + down + merger
 
 
@@ -256,9 +266,9 @@ CLIP_LARGE_336: Final = {  # openai/clip-vit-large-patch14-336 config.json
 
 def phi3(vision: Keys, top: Keys, text: int) -> int:
     """Phi-3.5-vision: CLIP-L/336, two separators between crops, four patches projected as one."""
-    clip = Keys(CLIP_LARGE_336, "clip_vision_model")
-    wide = 4 * clip.size("hidden_size")
-    return _clip(clip) + 2 * wide + linear(wide, text) + linear(text, text)
+    large = Keys(CLIP_LARGE_336, "clip_vision_model")
+    wide = 4 * large.size("hidden_size")
+    return clip(large) + 2 * wide + linear(wide, text) + linear(text, text)
 
 
 def step3(vision: Keys, top: Keys, text: int) -> int:
@@ -267,8 +277,8 @@ def step3(vision: Keys, top: Keys, text: int) -> int:
     inner = int(h * vision.number(8960 / 1536, "mlp_ratio", high=64))
     scales = 2 * h
     down = linear(9 * h, 2 * h) + linear(9 * 2 * h, 4 * h)
-    positions = _patches(vision) * h
-    return _pixels(vision) * h + positions + 2 * h + n * (encoder_layer(h, inner) + scales) + down + 4 * h * text
+    positions = patches(vision) * h
+    return pixels(vision) * h + positions + 2 * h + n * (encoder_layer(h, inner) + scales) + down + 4 * h * text
 
 
 def mllama(vision: Keys, top: Keys, text: int) -> int:
@@ -277,14 +287,14 @@ def mllama(vision: Keys, top: Keys, text: int) -> int:
     tiles = vision.size("max_num_tiles", high=256)
     shapes = vision.values.get("supported_aspect_ratios")
     ratios = len(shapes) if isinstance(shapes, list) else 8        # those of four tiles
-    positions = _patches(vision) + 1
+    positions = patches(vision) + 1
     plain = 4 * h * h + linear(h, inner) + linear(inner, h) + 4 * h
     local = vision.layers() * plain
     gated = vision.layers("num_global_layers") * (plain + 2)
     gated_positions = 1 + positions * h + (ratios + 1) * tiles * positions * h
     tile_embeddings = 2 * ((ratios + 1) * tiles * h + 1)
     kept = len(vision.whole_numbers("intermediate_layers_indices") or [0] * 5) + 1
-    return _pixels(vision) * h + h + gated_positions + tile_embeddings + 4 * h + local + gated + linear(h * kept, text)
+    return pixels(vision) * h + h + gated_positions + tile_embeddings + 4 * h + local + gated + linear(h * kept, text)
 
 
 def minimax(vision: Keys, top: Keys, text: int) -> int:
@@ -294,7 +304,7 @@ def minimax(vision: Keys, top: Keys, text: int) -> int:
     merge = packing.size_or(2, "spatial_merge_size", high=256) ** 2
     temporal = packing.size_or(2, "temporal_patch_size", high=256)
     middle = top.size_or(text, "projector_hidden_size")
-    tower = _pixels(vision) * temporal * h + 2 * h + vision.layers() * encoder_layer(h, inner)
+    tower = pixels(vision) * temporal * h + 2 * h + vision.layers() * encoder_layer(h, inner)
     return tower + linear(h, middle) + linear(middle, text) + linear(merge * text, middle) + linear(middle, text)
 
 
