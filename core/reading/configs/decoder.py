@@ -73,11 +73,16 @@ def flag(keys: Keys, said: Flag) -> bool:
     return said if isinstance(said, bool) else keys.flag(said)
 
 
+def top_k(keys: Keys) -> int:
+    """Experts a token is sent to; at least one, since a mixture that uses none is no model."""
+    return keys.count(1, *TOP_K, low=1)
+
+
 def shape(keys: Keys) -> Shape:
     """Widths; absent KV heads are as many as heads, an absent head_dim is h / H."""
     hidden = keys.size("hidden_size", "n_embd", "d_model")
     heads = keys.size("num_attention_heads", "n_head", "num_heads", high=2**16)
-    kv_heads = keys.count(heads, "num_key_value_heads") or heads
+    kv_heads = keys.count(heads, "num_key_value_heads", low=1)
     if kv_heads > heads:
         raise keys.fail("num_key_value_heads", kv_heads, f"a whole number from 1 to {heads} (the attention heads)")
     head_dim = keys.size_or(hidden // heads, "head_dim", "attention_head_dim") or hidden // heads
@@ -107,12 +112,13 @@ def _shared_inner(keys: Keys, traits: Traits, inner: int) -> int:
 def mixture(keys: Keys, traits: Traits, s: Shape) -> tuple[tuple[Linear, ...], int]:
     """Router, routed and shared experts of one layer, and what is not a matrix."""
     n = keys.count(0, *EXPERT_COUNT)
-    top_k = keys.count(1, *TOP_K)
-    inner = s.inner if traits.expert_inner == "intermediate_size" else keys.size_or(s.inner, traits.expert_inner)
+    inner = s.inner if traits.expert_inner == "intermediate_size" else keys.size_or(s.inner, traits.expert_inner, low=1)
+    if inner < 1:
+        raise keys.fail(traits.expert_inner, inner, "a whole number from 1")
     shared = _shared_inner(keys, traits, inner)
     linears = (
         blocks.router(s.hidden, n, bias=flag(keys, traits.router_bias)),
-        *blocks.experts(s.hidden, inner, n, top_k, gated=traits.gated, bias=traits.expert_bias),
+        *blocks.experts(s.hidden, inner, n, top_k(keys), gated=traits.gated, bias=traits.expert_bias),
         *blocks.shared_expert(s.hidden, shared, gated=traits.gated),
     )
     return linears, n * traits.router_params + s.hidden * traits.shared_gate

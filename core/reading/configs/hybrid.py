@@ -139,10 +139,10 @@ def read_lfm2(name: str, keys: Keys, top: Keys | None = None, parts: Parts = ())
     first = keys.size_or(0, "num_dense_layers", high=MAX_COUNT) if experts else n
     inner = keys.size("intermediate_size") if experts else _lfm_inner(keys)
     dense = blocks.glu(hidden, inner)
-    routed = (
-        blocks.router(hidden, experts),
-        *blocks.experts(hidden, keys.size_or(inner, "moe_intermediate_size"), experts, keys.count(1, *decoder.TOP_K)),
-    )
+    routed: tuple[Linear, ...] = ()
+    if experts:
+        width = keys.size_or(inner, "moe_intermediate_size", low=1)
+        routed = (blocks.router(hidden, experts), *blocks.experts(hidden, width, experts, decoder.top_k(keys)))
 
     def build(kind: tuple[bool, bool]) -> Layer:
         attend, moe = kind

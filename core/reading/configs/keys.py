@@ -105,12 +105,12 @@ class Keys:
         value = self._get(names, None)
         return None if value is None else self._whole(names[0], value, low, high)
 
-    def count(self, default: int, *names: str) -> int:
+    def count(self, default: int, *names: str, low: int = 0) -> int:
         """A number of heads or experts, perhaps said layer by layer but alike; absent and null mean `default`."""
         value = self._get(names, None)
         if isinstance(value, list) and 0 < len(value) <= MAX_LAYERS and value.count(value[0]) == len(value):
             value = value[0]    # Hunyuan-A13B: moe_topk
-        return default if value is None else self._whole(names[0], value, 0, MAX_COUNT)
+        return default if value is None else self._whole(names[0], value, low, MAX_COUNT)
 
     def number(self, default: float, *names: str, low: float = 0.0, high: float = 1e9) -> float:
         """A finite number; absent and null both mean `default`."""

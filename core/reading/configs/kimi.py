@@ -5,7 +5,7 @@ Source: KimiLinear and Glm5Next in transformers 5.23.0; K3: the tensor list of m
 
 from core.models import Layer, Linear, ModelSpec, Role, Shard
 from core.reading.configs import blocks, latent, recurrent, sparse
-from core.reading.configs.decoder import EXPERT_COUNT, TOP_K
+from core.reading.configs.decoder import EXPERT_COUNT, top_k
 from core.reading.configs.hybrid import Parts
 from core.reading.configs.keys import MAX_COUNT, Keys
 from core.reading.configs.patterns import layer_types, moe_layers
@@ -64,6 +64,28 @@ def read_kimi_linear(name: str, keys: Keys, top: Keys | None, parts: Parts) -> M
     )
 
 
+def read_bailing_hybrid(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpec:
+    """Ling 2.5: delta attention with full gates and decays, every layer_group_size-th latent with a gate a head."""
+    w, n = latent.widths(keys), keys.layers()
+    heads, dim = keys.size("linear_num_heads", high=2**16), keys.size("linear_head_dim")
+    kernel = keys.size("linear_conv_kernel_dim", "short_conv_kernel_size", high=4096)
+    delta = recurrent.kimi_delta(w.hidden, heads, dim, kernel, full_gate=True, full_decay=True)
+    mixer, linears, small = latent.attention(keys, w, latent.LatentTraits(), owns_index=False)
+    full: Block = (mixer, (*linears, Linear("g_proj", w.hidden, w.heads, Role.ATTENTION)), small)
+    group = keys.size_or(6, "layer_group_size", low=1, high=MAX_COUNT)
+    types = layer_types(keys, n)
+    attends = [k != "linear_attention" for k in types] if types else [(i + 1) % group == 0 for i in range(n)]
+    dense, (routed, _) = blocks.glu(w.hidden, keys.size("intermediate_size")), _mixture(keys, w.hidden)
+
+    def build(attend: bool, moe: bool) -> Layer:
+        own, matrices, own_small = full if attend else delta
+        return Layer(1, (own,), matrices + (routed if moe else dense), own_small + 2 * w.hidden)
+
+    kinds = list(zip(attends, moe_layers(keys, n), strict=True))
+    made = {kind: build(*kind) for kind in set(kinds)}
+    return assemble(name, keys, [made[k] for k in kinds], hidden=w.hidden, top=top, parts=parts, other=w.hidden)
+
+
 def _mixture(keys: Keys, hidden: int) -> tuple[tuple[Linear, ...], int]:
     """Experts; in K3 between a shared down and up projection with a norm."""
     n, inner = keys.size(*EXPERT_COUNT, high=MAX_COUNT), keys.size("moe_intermediate_size")
@@ -80,7 +102,7 @@ def _mixture(keys: Keys, hidden: int) -> tuple[tuple[Linear, ...], int]:
     linears = (
         blocks.router(hidden, n),
         *into,
-        *blocks.experts(narrow or hidden, inner, n, keys.count(1, *TOP_K)),
+        *blocks.experts(narrow or hidden, inner, n, top_k(keys)),
         *blocks.shared_expert(hidden, inner * keys.count(0, "num_shared_experts", "n_shared_experts")),
     )
     return linears, norm

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from core.models import Indexer, LatentAttention, Layer, Linear, ModelSpec, Part, Role, Shard
 from core.reading.configs import blocks
-from core.reading.configs.decoder import EXPERT_COUNT, TOP_K
+from core.reading.configs.decoder import EXPERT_COUNT, top_k
 from core.reading.configs.keys import MAX_COUNT, Keys
 from core.reading.configs.patterns import moe_layers
 from core.reading.configs.stack import assemble
@@ -109,7 +109,7 @@ def mixture(keys: Keys, hidden: int) -> tuple[Linear, ...]:
     shared = inner * keys.count(0, "n_shared_experts", "num_shared_experts")
     return (
         blocks.router(hidden, n),
-        *blocks.experts(hidden, inner, n, keys.count(1, *TOP_K)),
+        *blocks.experts(hidden, inner, n, top_k(keys)),
         *blocks.shared_expert(hidden, shared),
     )
 
@@ -136,6 +136,25 @@ def read(
     return assemble(name, keys, order, hidden=w.hidden, top=top, parts=parts, other=w.hidden)
 
 
+def read_hy_v4(name: str, keys: Keys, top: Keys | None = None, parts: tuple[Part, ...] = ()) -> ModelSpec:
+    """Hunyuan 4: sparse latent attention with sinks and an output gate, light hyper-connections around each block."""
+    w, n, streams = widths(keys), keys.layers(), keys.size("hc_mult", high=64)
+    gate = Linear("gate_proj", w.hidden, w.heads * w.v_dim, Role.ATTENTION)
+    around = 2 * (2 * streams * streams * w.hidden + 2 * streams + 2)
+    dense, routed = blocks.glu(w.hidden, keys.size("intermediate_size")), mixture(keys, w.hidden)
+
+    def build(owns: bool, moe: bool) -> Layer:
+        mixer, linears, small = attention(keys, w, LatentTraits(indexer=True), owns_index=owns)
+        matrices = (*linears, gate, *(routed if moe else dense))
+        return Layer(1, (mixer,), matrices, small + w.heads + 2 * w.hidden + around)
+
+    kinds = list(zip(_indexer_types(keys, n), moe_layers(keys, n), strict=True))
+    made = {kind: build(*kind) for kind in set(kinds)}
+    head = streams * streams * w.hidden + streams + 1
+    order = [made[kind] for kind in kinds]
+    return assemble(name, keys, order, hidden=w.hidden, top=top, parts=parts, other=w.hidden + head)
+
+
 def read_longcat(name: str, keys: Keys, top: Keys | None = None, parts: tuple[Part, ...] = ()) -> ModelSpec:
     """LongCat-Flash: two attentions and two dense MLPs a layer beside one mixture with experts that do nothing."""
     w = widths(keys)
@@ -148,7 +167,7 @@ def read_longcat(name: str, keys: Keys, top: Keys | None = None, parts: tuple[Pa
         linears * 2
         + blocks.glu(w.hidden, keys.size("ffn_hidden_size", "intermediate_size")) * 2
         + (blocks.router(w.hidden, n + idle, bias=keys.flag("router_bias")),)
-        + blocks.experts(w.hidden, inner, n, keys.count(1, *TOP_K)),
+        + blocks.experts(w.hidden, inner, n, top_k(keys)),
         2 * small + 4 * w.hidden,
     )
     return assemble(

@@ -1,5 +1,6 @@
 """Which reader a config.json belongs to."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
@@ -135,6 +136,9 @@ READERS: Final[Mapping[str, Reader]] = {
     "step3p5": sparse.read_step,
     "llama4": sparse.read_llama4,
     "mllama": sparse.read_mllama,
+    "bailing_hybrid": kimi.read_bailing_hybrid,
+    "hy_v4": latent.read_hy_v4,
+    "hy_v4_text": latent.read_hy_v4,
     "kimi_linear": kimi.read_kimi_linear,
     "glm5_next_text": kimi.read_glm5_next,
     "zamba2": state_space.read_zamba2,
@@ -179,6 +183,23 @@ def _decoder(name: str, keys: Keys, top: Keys | None, parts: tuple[Part, ...]) -
 ORDINARY: Final = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
 
 
+# What a Llama or a Mixtral does not have and that changes what it weighs or keeps: latents, states, convolutions,
+# loops over the layers, attention to something else, widths a layer, experts beside experts.
+BEYOND: Final = re.compile(
+    r"mamba|ssm|state_size|linear_(attn|num|key|value|conv|head)|lora_rank|lru|rwkv|conv|kernel|laten(t|cy)_|compress"
+    r"|recurren|loop|cycle|_per_stack|n_streams|hc_|hyper|altup|laurel|per_layer|cross_attn|cross_attention_layers"
+    r"|index_(head|n_heads|topk)|zero_expert|router_hidden|kv_channels|norm_rank|low_rank|rank$|embedding_size"
+    r"|num_codebooks|memory_size|memory_layers|gating|gated_attention|attn_output_gate|_blocks$|value_residual"
+)
+
+
+def _changes_sizes(key: str, value: object) -> bool:
+    """Whether a key says that the model is made of more than attention and MLPs or experts of one width."""
+    said = value not in (None, False, 0, "", [], {})
+    listed = isinstance(value, list) and key.endswith(("_size", "_sizes", "heads", "_dim", "_per_layer", "experts"))
+    return said and (listed or BEYOND.search(key.lower()) is not None)
+
+
 def _said(keys: Keys) -> str:
     """The family's name as a message may hold it."""
     return " ".join(keys.family.split())[:60]
@@ -186,12 +207,11 @@ def _said(keys: Keys) -> str:
 
 def _best_effort(name: str, keys: Keys, top: Keys | None, parts: tuple[Part, ...]) -> ModelSpec:
     """An unknown family read as Llama, or Mixtral, when the ordinary keys are all there."""
-    missing = [key for key in ORDINARY if key not in keys]
-    recurs = [key for key in keys.values if key.startswith(("mamba", "ssm", "linear_", "kv_lora", "lru", "rwkv"))]
-    if missing or recurs:
-        why = f"it has '{recurs[0]}'" if recurs else f"it lacks '{missing[0]}'"
+    missing = [f"lacks '{key}'" for key in ORDINARY if key not in keys]
+    beyond = [f"has '{key}'" for key, value in keys.values.items() if _changes_sizes(key, value)]
+    if missing or beyond:
         raise ArchitectureUnknown(
-            f"The family '{_said(keys)}' of {name} is not understood, and {why}, so it cannot be "
+            f"The family '{_said(keys)}' of {name} is not understood, and it {(beyond + missing)[0]}, so it cannot be "
             "read as an ordinary transformer; pick a model of the catalogue with the same shapes."
         )
     bias = "attention_bias"

@@ -77,18 +77,27 @@ def delta_net(
     return mixer, linears, small
 
 
-def kimi_delta(hidden: int, heads: int, head_dim: int, kernel: int, *, full_gate: bool = False) -> Block:
-    """Kimi Delta Attention: a decay for every channel; the state is always fp32. K3 gates with a full matrix."""
+def kimi_delta(
+    hidden: int, heads: int, head_dim: int, kernel: int, *, full_gate: bool = False, full_decay: bool = False
+) -> Block:
+    """Kimi Delta Attention: a decay for every channel; the state is always fp32.
+
+    K3 gates with a full matrix; Bailing's decay comes from one as well.
+    """
     width = heads * head_dim
     gate = (
         (Linear("g_proj", hidden, width, _S),)
         if full_gate
         else (Linear("g_a_proj", hidden, head_dim, _S, Shard.REPLICATED), Linear("g_b_proj", head_dim, width, _S))
     )
+    decay = (
+        (Linear("f_proj", hidden, width, _S),)
+        if full_decay
+        else (Linear("f_a_proj", hidden, head_dim, _S, Shard.REPLICATED), Linear("f_b_proj", head_dim, width, _S))
+    )
     linears = (
         Linear("qkv_proj", hidden, 3 * width, _S),
-        Linear("f_a_proj", hidden, head_dim, _S, Shard.REPLICATED),
-        Linear("f_b_proj", head_dim, width, _S),
+        *decay,
         Linear("b_proj", hidden, heads, _S),
         *gate,
         Linear("o_proj", width, hidden, _S, Shard.ROW),

@@ -16,7 +16,7 @@ from core.models import (
     Shard,
 )
 from core.reading.configs import blocks, latent
-from core.reading.configs.decoder import EXPERT_COUNT, TOP_K, Traits, mixture, shape
+from core.reading.configs.decoder import EXPERT_COUNT, Traits, mixture, shape, top_k
 from core.reading.configs.keys import MAX_COUNT, Keys
 from core.reading.configs.patterns import layer_types, moe_layers, windows
 from core.reading.configs.stack import assemble
@@ -155,7 +155,7 @@ def read_mimo_v2(name: str, keys: Keys, top: Keys | None, parts: Parts) -> Model
     inner = keys.size("moe_intermediate_size")
     routed = (
         blocks.router(s.hidden, keys.size(*EXPERT_COUNT, high=MAX_COUNT)),
-        *blocks.experts(s.hidden, inner, keys.size(*EXPERT_COUNT, high=MAX_COUNT), keys.count(1, *TOP_K)),
+        *blocks.experts(s.hidden, inner, keys.size(*EXPERT_COUNT, high=MAX_COUNT), top_k(keys)),
         *blocks.shared_expert(s.hidden, inner * keys.count(0, "n_shared_experts")),
     )
     dense = blocks.glu(s.hidden, s.inner)
@@ -210,7 +210,7 @@ def read_step(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpe
     inner, count = keys.size("moe_intermediate_size"), keys.size("n_routed_experts", *EXPERT_COUNT, high=MAX_COUNT)
     routed = (
         blocks.router(hidden, count),
-        *blocks.experts(hidden, inner, count, keys.count(1, *TOP_K)),
+        *blocks.experts(hidden, inner, count, top_k(keys)),
         *blocks.shared_expert(hidden, keys.size_or(inner, "share_expert_dim", "share_expert_dims")),
     )
     dense = blocks.glu(hidden, keys.size("intermediate_size"))

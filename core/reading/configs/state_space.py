@@ -74,7 +74,7 @@ def _nemotron_block(kind: str, keys: Keys, hidden: int) -> Layer:
         linears = (
             blocks.router(hidden, n),
             *to_narrow,
-            *blocks.experts(narrow, keys.size("moe_intermediate_size"), n, keys.count(1, *decoder.TOP_K), gated=False),
+            *blocks.experts(narrow, keys.size("moe_intermediate_size"), n, decoder.top_k(keys), gated=False),
             *blocks.shared_expert(hidden, shared, gated=False, bias=bias),
         )
         return Layer(1, (), linears, hidden)
