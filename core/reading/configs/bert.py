@@ -34,6 +34,7 @@ class BertTraits:
     final_norm: bool = False        # norms before the blocks instead of after them
     transform: str | None = ""      # key of the width of the head's dense layer and norm; None: no such layer
     pooler: bool = False
+    crosses: bool = False           # attends to an image in every layer
     more: Callable[[Keys, int], int] = _none            # beside the embeddings
     more_in_layer: Callable[[Keys, int], int] = _none
 
@@ -75,6 +76,7 @@ FAMILIES: Final[Mapping[str, BertTraits]] = {
     "rembert": BertTraits("input_embedding_size", "always", transform="output_embedding_size"),
     "roc_bert": BertTraits(more=_roc),
     "xmod": BertTraits(more_in_layer=_adapters),
+    "blip_text_model": BertTraits(token_types=False, crosses=True),
     "megatron-bert": _BEFORE,
     "xlm-roberta-xl": _BEFORE,
     "roberta-prelayernorm": replace(_BEFORE, embedding_norm=True),
@@ -102,10 +104,20 @@ def read(name: str, keys: Keys, traits: BertTraits, top: Keys | None = None, par
     )
     mixer = Attention(heads, heads, dim, dim, writes_kv=decodes)
     layer = Layer(1, (mixer,), linears, 4 * h + traits.more_in_layer(keys, h))
-    if decodes and keys.flag("add_cross_attention"):
-        seen, cross_linears, small = cross(h, heads, heads, dim, source=512, bias=True, k_bias=True)
+    if traits.crosses or (decodes and keys.flag("add_cross_attention")):
+        width = keys.size_or(h, "encoder_hidden_size", "cross_attention_hidden_size")
+        seen, cross_linears, small = cross(
+            h, heads, heads, dim, source=512, bias=True, k_bias=True, source_width=width
+        )
         layer = Layer(1, (mixer, seen), linears + cross_linears, layer.other_params + small + 2 * h)
     return assemble(
         name, keys, [layer] * keys.layers(), hidden=h, top=top, parts=parts, tied=tied, embedding=vocab * wide,
         head_bias=not tied, head_inputs=out, other=other + vocab * tied, notes=() if decodes else (NO_CACHE,),
     )
+
+
+def encoder(keys: Keys) -> int:
+    """Parameters of BERT as an encoder alone, with its pooler."""
+    spec = read("", keys, FAMILIES["bert"])
+    h, head = spec.hidden_size, linear(spec.hidden_size, spec.hidden_size)
+    return spec.text_params - spec.vocab_size - head - 2 * h + head

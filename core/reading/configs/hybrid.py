@@ -90,6 +90,29 @@ def read_qwen_next(name: str, keys: Keys, top: Keys | None = None, parts: Parts 
     return assemble(name, keys, order, hidden=s.hidden, top=top, parts=parts, other=s.hidden)
 
 
+def read_lara_mini(name: str, keys: Keys, top: Keys | None = None, parts: Parts = ()) -> ModelSpec:
+    """LARA Mini: gated delta nets between sliding and full attention, experts and a shared one in every layer."""
+    s, types = shape(keys), layer_types(keys, keys.layers())
+    if types is None:
+        raise keys.fail("layer_types", None, f"a list of {s.layers} entries, one a layer")
+    linear = recurrent.delta_net(
+        s.hidden,
+        keys.size("linear_num_key_heads", high=2**16),
+        keys.size("linear_key_head_dim"),
+        keys.size("linear_num_value_heads", high=2**16),
+        keys.size("linear_value_head_dim"),
+        keys.size("linear_conv_kernel_dim", high=4096),
+    )
+    routed, more = mixture(keys, Traits(moe=True, shared="size"), s)
+    window, traits = keys.optional("sliding_window"), Traits("attention_bias", "attention_bias", qk_norm="head")
+
+    def build(kind: str) -> Layer:
+        full = plain_attention(keys, traits, window if kind in SLIDING else None)
+        return layer(linear if kind in RECURRENT else full, routed, more + 2 * s.hidden)
+
+    return assemble(name, keys, memo(types, build), hidden=s.hidden, top=top, parts=parts, other=s.hidden)
+
+
 def read_olmo_hybrid(name: str, keys: Keys, top: Keys | None = None, parts: Parts = ()) -> ModelSpec:
     """OLMo Hybrid: gated delta nets, every fourth layer attention with full-width norms."""
     s, n = shape(keys), keys.layers()

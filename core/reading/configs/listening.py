@@ -23,19 +23,38 @@ def whisper_encoder(audio: Keys, *, positions: bool = True) -> int:
     return front + table + n * (encoder_layer(h, inner) - h) + 2 * h
 
 
-def omni_asr(audio: Keys, top: Keys, text: int) -> int:
-    """wav2vec 2.0: convolutions over the wave, one grouped convolution for positions, a plain encoder."""
-    h, widths = audio.size("hidden_size"), audio.whole_numbers("conv_dim") or []
-    kernels = audio.whole_numbers("conv_kernel") or []
+def _wave(audio: Keys, norms: Callable[[list[int]], int]) -> tuple[int, int]:
+    """wav2vec 2.0's convolutions over the wave, and their last width."""
+    widths, kernels = audio.whole_numbers("conv_dim") or [], audio.whole_numbers("conv_kernel") or []
     if len(widths) != len(kernels) or not widths or min(widths) < 1 or min(kernels) < 1:
         raise audio.fail("conv_dim", widths, "a list of whole numbers from 1, as many as conv_kernel")
-    bias = audio.flag("conv_bias", default=True)
-    steps = zip([1, *widths], widths, kernels, strict=False)
-    wave = sum(narrow * wide * kernel + (bias + 2) * wide for narrow, wide, kernel in steps)
+    bias, steps = audio.flag("conv_bias"), zip([1, *widths], widths, kernels, strict=False)
+    return sum(narrow * wide * kernel + bias * wide for narrow, wide, kernel in steps) + norms(widths), widths[-1]
+
+
+def _stack(audio: Keys, last: int, *, positions: int) -> int:
+    """A projection of the wave, one grouped convolution for positions, a plain encoder."""
+    h = audio.size("hidden_size")
+    layers = audio.layers() * encoder_layer(h, audio.size("intermediate_size"))
+    return 2 * last + linear(last, h) + positions + layers + 2 * h
+
+
+def omni_asr(audio: Keys, top: Keys, text: int) -> int:
+    """wav2vec 2.0 with a norm after every convolution, and one projection."""
+    h = audio.size("hidden_size")
+    wave, last = _wave(audio, lambda widths: 2 * sum(widths))
     groups = audio.size_or(16, "num_conv_pos_embedding_groups", low=1)
     positions = linear(h // groups * audio.size_or(128, "num_conv_pos_embeddings"), h)
-    layers = audio.layers() * encoder_layer(h, audio.size("intermediate_size"))
-    return wave + 2 * widths[-1] + linear(widths[-1], h) + positions + layers + 2 * h + linear(h, text)
+    return wave + _stack(audio, last, positions=positions) + linear(h, text)
+
+
+def wav2vec2(audio: Keys) -> int:
+    """wav2vec 2.0: a norm after the first convolution, weight norm on the positions', a vector for masked frames."""
+    h = audio.size("hidden_size")
+    wave, last = _wave(audio, lambda widths: 2 * widths[0])
+    taps = audio.size_or(128, "num_conv_pos_embeddings")
+    positions = linear(h // audio.size_or(16, "num_conv_pos_embedding_groups", low=1) * taps, h) + taps
+    return wave + _stack(audio, last, positions=positions) + h
 
 
 def _whisper_and(project: Callable[[int, Keys, Keys, int], int], *, positions: bool = True) -> Tower:

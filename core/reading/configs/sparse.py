@@ -233,6 +233,52 @@ def read_step(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpe
     return assemble(name, keys, [made[kind] for kind in kinds], hidden=hidden, top=top, parts=parts, other=hidden)
 
 
+def read_laguna(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpec:
+    """Laguna: heads a layer as listed, a gate a head or a value, norms a head, a balance bias an expert."""
+    s = shape(keys)
+    heads = keys.whole_numbers("num_attention_heads_per_layer", high=2**16) or [s.heads] * s.layers
+    if len(heads) < s.layers or min(heads) < s.kv_heads:
+        raise keys.fail("num_attention_heads_per_layer", heads, f"{s.layers} whole numbers from {s.kv_heads}")
+    a_value = keys.values.get("gating") not in (True, None, "per-head")
+    routed, _ = mixture(keys, Traits(moe=True), s)
+    routed = (*routed, *blocks.shared_expert(s.hidden, keys.size_or(0, "shared_expert_intermediate_size")))
+    balance = keys.count(0, *EXPERT_COUNT)
+    dense, bias = blocks.glu(s.hidden, s.inner), keys.flag("attention_bias")
+
+    def build(h: int, window: int | None, moe: bool) -> Layer:
+        gate = Linear("g_proj", s.hidden, h * s.head_dim if a_value else h, Role.ATTENTION)
+        attention = blocks.qkv_o(s.hidden, h, s.kv_heads, s.head_dim, s.head_dim, bias=bias, o_bias=bias)
+        mixer = Attention(h, s.kv_heads, s.head_dim, s.head_dim, window)
+        small = 2 * s.head_dim + 2 * s.hidden + balance * moe
+        return Layer(1, (mixer,), (*attention, gate, *(routed if moe else dense)), small)
+
+    kinds = list(zip(heads[: s.layers], windows(keys, s.layers), moe_layers(keys, s.layers), strict=True))
+    made = {kind: build(*kind) for kind in set(kinds)}
+    return assemble(name, keys, [made[kind] for kind in kinds], hidden=s.hidden, top=top, parts=parts, other=s.hidden)
+
+
+def read_ernie_vl(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpec:
+    """ERNIE-4.5-VL: experts for text and, narrower, for images; text never visits the second kind."""
+    s = shape(keys)
+    inners = keys.whole_numbers("moe_intermediate_size") if keys.is_list("moe_intermediate_size") else None
+    if inners is None or len(inners) != 2 or min(inners) < 1:
+        raise keys.fail("moe_intermediate_size", inners, "two whole numbers from 1, for text and for images")
+    n, bias = keys.size(*EXPERT_COUNT, high=MAX_COUNT), keys.flag("use_bias")
+    shared = inners[0] * keys.count(0, "moe_num_shared_experts")
+    text = (blocks.router(s.hidden, n), *blocks.experts(s.hidden, inners[0], n, top_k(keys)),
+            *blocks.shared_expert(s.hidden, shared))
+    seen = sum(m.params for m in (blocks.router(s.hidden, n), *blocks.experts(s.hidden, inners[1], n, top_k(keys))))
+    attention = blocks.qkv_o(s.hidden, s.heads, s.kv_heads, s.head_dim, s.head_dim, bias=bias, o_bias=bias)
+    dense, mixer = blocks.glu(s.hidden, s.inner, bias=bias), Attention(s.heads, s.kv_heads, s.head_dim, s.head_dim)
+    said = moe_layers(keys, s.layers)
+    made = {moe: Layer(1, (mixer,), attention + (text if moe else dense), 2 * s.hidden + 2 * n * moe)
+            for moe in (True, False)}
+    images = Part("experts for images", sum(said) * seen, resident=True)
+    return assemble(
+        name, keys, [made[moe] for moe in said], hidden=s.hidden, top=top, parts=(*parts, images), other=s.hidden
+    )
+
+
 def read_llama4(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpec:
     """Chunked attention on rotary layers; experts every interleave_moe_layer_step, always with a shared one."""
     s, n = shape(keys), keys.layers()

@@ -281,6 +281,33 @@ def fuyu(vision: Keys, top: Keys, text: int) -> int:
     return linear(pixels(top), text)
 
 
+def video_llava(vision: Keys, top: Keys, text: int) -> int:
+    """A tower for images, one for video, one projector."""
+    return encoder(vision) + encoder(top.part_or_default("video_config") if "video_config" in top else vision) + two(
+        vision.size("hidden_size"), text, text, top.flag("multimodal_projector_bias", default=True)
+    )
+
+
+def idefics2(vision: Keys, top: Keys, text: int) -> int:
+    """A gated projection, then learnt queries attend to the image and themselves."""
+    h, queries = vision.size("hidden_size"), top.part_or_default("perceiver_config")
+    wide = queries.size("hidden_size")
+    inner = top.part_or_default("text_config").size("intermediate_size")
+    heads, dim = queries.size("resampler_n_heads", high=2**16), queries.size("resampler_head_dim")
+    kv_heads = queries.count(heads, "num_key_value_heads") or heads
+    layer = 2 * wide * heads * dim + 2 * wide * kv_heads * dim + 3 * wide * 4 * wide + 3 * wide
+    resampler = queries.size("resampler_n_latents") * wide + queries.layers("resampler_depth") * layer + wide
+    return plain_siglip(vision) + 2 * h * inner + inner * wide + resampler
+
+
+def vit(vision: Keys) -> int:
+    """ViT with a class token and, in the encoder-decoder class, its pooler."""
+    h, inner = vision.size("hidden_size"), vision.size("intermediate_size")
+    qkv = linear(h, 3 * h, vision.flag("qkv_bias", default=True))
+    layer = qkv + linear(h, h) + linear(h, inner) + linear(inner, h) + 4 * h
+    return h + (patches(vision) + 1) * h + linear(pixels(vision), h) + vision.layers() * layer + 2 * h + linear(h, h)
+
+
 TOWERS: Final[Mapping[str, Tower]] = {
     "blip-2": blip2,
     "instructblip": blip2,
@@ -316,6 +343,9 @@ TOWERS: Final[Mapping[str, Tower]] = {
     "ovis2": ovis2,
     "video_llama_3": video_llama,
     "fuyu": fuyu,
+    "video_llava": video_llava,
+    "idefics2": idefics2,
+    "blip": blip,
     "qianfan_ocr": internvl,
     "llava_onevision": llava,
     "shieldgemma2": gemma3,
