@@ -297,3 +297,9 @@ def test_distinct_experts_saturate() -> None:
     assert distinct_experts(8, 2, 1) == pytest.approx(2)
     assert distinct_experts(8, 2, 2) == pytest.approx(3.5)
     assert distinct_experts(8, 2, 64) == pytest.approx(8, rel=1e-6)
+
+
+@pytest.mark.parametrize("row", rows("models_classes.csv"), ids=lambda row: row["class"])
+def test_classes_of_transformers_are_exact(row: dict[str, str]) -> None:
+    """Each built by transformers 5.24.0 on the meta device with the defaults of its configuration, as it saves them."""
+    assert read_config(json.loads(row["config"]), name=row["class"]).total_params == int(row["params"])
