@@ -8,12 +8,13 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 from core import __version__
-from core.answers import advice
+from core.answers import advice, doctor
 from core.answers.sweep import DEFAULT_ENGINE, DEFAULT_GPU_COUNTS
 from core.basics.bounds import figure
 from core.basics.errors import InputError, SweetspotError
@@ -85,6 +86,9 @@ def _parser() -> argparse.ArgumentParser:
     quality.add_argument("--model", default=catalogue.DEFAULT_MODEL, help="Hub id, folder or GGUF file (%(default)s)")
     checking.arguments(quality)
     quality.set_defaults(command=_quality)
+    asking = commands.add_parser("doctor", parents=[shared], help="why a server did not start: a log, error or command")
+    asking.add_argument("text", type=Path, metavar="FILE|-", help="the text, or - for standard input")
+    asking.set_defaults(command=_doctor)
     for name, command, text in (("models", _models, "bundled models"), ("gpus", _gpus, "known accelerators")):
         listing = commands.add_parser(name, parents=[shared], help=f"list {text}")
         listing.add_argument("query", nargs="*", metavar="QUERY")
@@ -189,6 +193,20 @@ def _probe(asked: argparse.Namespace) -> None:
 
 def _quality(asked: argparse.Namespace) -> None:
     print(checking.run(asked, lambda: _resolve(asked.model, asked.offline)))
+
+
+def _doctor(asked: argparse.Namespace) -> None:
+    try:
+        source = sys.stdin.buffer if str(asked.text) == "-" else asked.text.open("rb")
+        with source:
+            text = source.read(doctor.MAX_BYTES).decode("utf-8", "replace")
+    except OSError as error:
+        raise InputError(f"Cannot read {asked.text}: {error.strerror}.") from None
+    found = doctor.diagnose(text, lambda name: _resolve(name, asked.offline))
+    if asked.json:
+        print(json.dumps(asdict(found), indent=1))
+    else:
+        print("\n".join([found.problem, *(f"- {change}" for change in found.changes)]))
 
 
 def _models(asked: argparse.Namespace) -> None:

@@ -24,6 +24,7 @@ from core.products.gpus import Quote
 from core.products.gpus.tables import GpuRow, NameRow
 from core.reading.catalogue import AliasRow, BlockRow, ModelRow
 from core.reading.configs.keys import ClassFacts
+from core.reading.logs import FactRow, ProblemRow
 
 KINDS = {
     "accuracy.csv": Point, "engine_images.csv": Image, "engine_options.csv": Option, "engines.csv": Engine,
@@ -32,6 +33,7 @@ KINDS = {
     "gpu_names.csv": NameRow, "gpus.csv": GpuRow, "models.csv": ModelRow, "models_aliases.csv": AliasRow,
     "models_defaults.csv": ClassFacts, "prices.csv": Quote, "published.csv": Figure, "quality_facts.csv": Published,
     "ray_accelerators.csv": Accelerator,
+    "log_facts.csv": FactRow, "log_problems.csv": ProblemRow,
 }
 EVERY = pytest.mark.parametrize(("file", "kind"), KINDS.items(), ids=list(KINDS))
 NUMBER = re.compile(r"-?\d+(\.\d+)?")
