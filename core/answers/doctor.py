@@ -134,11 +134,13 @@ def _that_fit(spec: ModelSpec, d: Deployment) -> Iterator[str]:
     losses = Losses(spec)
     known = [(loss.value, way) for way in smaller
              if (loss := losses.of(way.weights, way.kv_cache)) and _holds(spec, way)]
-    for loss, way in sorted(known, key=lambda pair: pair[0])[:2]:
-        yield f"{_narrowed(d, way)} fit, at an expected loss of quality of {max(0.0, 100 * loss):.1f} %."
-    more = (replace(d, tp=d.tp * times) for times in (2, 4, 8))
-    if way := next((way for way in more if _holds(spec, way)), None):
-        yield f"Over {way.gpus} GPUs (tensor parallel {way.tp}) it fits, at {way.gpus // d.gpus} times the price."
+    for expected, way in sorted(known, key=lambda pair: pair[0])[:2]:
+        yield f"{_narrowed(d, way)} fit, at an expected loss of quality of {max(0.0, 100 * expected):.1f} %."
+    for more in (replace(d, tp=d.tp * times) for times in (2, 4, 8)):
+        if _holds(spec, more):
+            times = more.gpus // d.gpus
+            yield f"Over {more.gpus} GPUs (tensor parallel {more.tp}) it fits, at {times} times the price."
+            return
 
 
 def _holds(spec: ModelSpec, d: Deployment) -> bool:
