@@ -38,13 +38,17 @@ class KvFormat:
     """How keys and values are cached."""
 
     name: str                  # bf16 fp16 fp8 int8 int4 fp32
-    bits_per_value: float      # scales included
+    bits_per_value: Annotated[float, Within(1, 32)]      # scales included, unless the source says otherwise
     source: str
+    listed: bool = False       # worth trying on a model; the others are known by name
 
     @property
     def bytes_per_value(self) -> float:
         """Size of one cached value, scales included [B]."""
         return self.bits_per_value / 8
+
+
+_KV_TABLE: Final = Table("kv_formats.csv", KvFormat)
 
 
 class _Formats(Mapping[str, Format]):
@@ -54,13 +58,12 @@ class _Formats(Mapping[str, Format]):
         self._listed = listed
 
     def __getitem__(self, name: str) -> Format:
-        listed = self._listed.get(name)
-        if listed is None:
-            found = families.member(name)
-            if found is None or found.name != name:
-                raise KeyError(name)
-            listed = self._listed.get(found.name) or Format(**found._asdict())
-        return listed
+        if name in self._listed:
+            return self._listed[name]
+        found = families.member(name)
+        if found is None or found.name != name:
+            raise KeyError(name)
+        return Format(**found._asdict())
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._listed)
@@ -69,18 +72,21 @@ class _Formats(Mapping[str, Format]):
         return len(self._listed)
 
 
+class _KvFormats(Mapping[str, KvFormat]):
+    """Looks up every KV cache format there is; lists those worth trying on a model."""
+
+    def __getitem__(self, name: str) -> KvFormat:
+        return _KV_TABLE[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, kv in _KV_TABLE.items() if kv.listed)
+
+    def __len__(self) -> int:
+        return sum(kv.listed for kv in _KV_TABLE.values())
+
+
 FORMATS: Final[Mapping[str, Format]] = _Formats(Table("formats.csv", Format))
-KV_FORMATS: Final[Mapping[str, KvFormat]] = {
-    kv.name: kv
-    for kv in (
-        KvFormat("bf16", 16, "bfloat16"),
-        KvFormat("fp16", 16, "IEEE 754"),
-        KvFormat("fp8", 8, "float8_e4m3, one scale per tensor: vLLM and TensorRT-LLM fp8 KV cache"),
-        KvFormat("int8", 8, "one scale per tensor: TensorRT-LLM int8 KV cache"),
-        KvFormat("int4", 4 + 32 / 128, "16-bit scale and zero per head of 128: QServe KV4, arXiv 2405.04532"),
-        KvFormat("fp32", 32, "IEEE 754"),
-    )
-}
+KV_FORMATS: Final[Mapping[str, KvFormat]] = _KvFormats()
 
 
 def _named(name: str, known: Mapping[str, object], what: str) -> str:
@@ -108,8 +114,9 @@ def find(name: str) -> Format:
 
 
 def find_kv(name: str) -> KvFormat:
-    """The KV cache format of that name, in any case.
+    """The KV cache format of that name, in any case and spelling.
 
     Raises: InputError naming the formats there are.
     """
-    return KV_FORMATS[_named(name, KV_FORMATS, "KV cache format")]
+    by_plain = {key.replace("_", "-"): key for key in _KV_TABLE}
+    return _KV_TABLE[by_plain.get(families.plain(name)) or _named(name, KV_FORMATS, "KV cache format")]

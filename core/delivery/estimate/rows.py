@@ -122,8 +122,8 @@ def row(cells: Mapping[str, str]) -> Row:
         pp=_whole(cells, "pp") or 1,
         ep=_whole(cells, "ep") or 1,
         dp=_whole(cells, "dp") or 1,
-        weights=cells.get("weights", ""),
-        kv_cache=cells.get("kv_cache", ""),
+        weights=_format(cells, "weights"),
+        kv_cache=_format(cells, "kv_cache"),
         engine=cells.get("engine", "").lower(),
         engine_version=cells.get("engine_version", ""),
         max_model_len=_whole(cells, "max_model_len"),
@@ -140,6 +140,12 @@ def row(cells: Mapping[str, str]) -> Row:
         input_tokens=math.nan if inputs is None and outputs is None else float(inputs or 1),
         output_tokens=math.nan if inputs is None and outputs is None else float(outputs or 1),
     )
+
+
+def _format(cells: Mapping[str, str], name: str) -> str:
+    """A format's name; 'auto' is what an empty cell is."""
+    said = cells.get(name, "")
+    return "" if said.lower() == "auto" else said
 
 
 def _number(cells: Mapping[str, str], name: str, low: float, high: float) -> float | None:
