@@ -52,6 +52,8 @@ def unsupported(fmt: Format, gpu: GpuSpec, engine: str) -> str | None:
         return "GGUF files are served by llama.cpp; choose that engine."
     if serving.has_own_kernels(gpu.vendor):
         return None                      # llama.cpp's run from Maxwell on
+    if fmt.runtime and not serving.formats:
+        return f"{fmt.label} weights are run by {fmt.runtime} alone."
     if gpu.vendor == "NVIDIA":
         return _nvidia(fmt, gpu, serving)
     if gpu.vendor == "AMD":

@@ -1,9 +1,10 @@
 """Formats: bits per weight against published layouts, and which kernels exist where."""
 
 import pytest
+from gguf.constants import GGML_QUANT_SIZES
 
 from core.basics.errors import InputError
-from core.products import formats, gpus, kernels
+from core.products import formats, ggml, gpus, kernels
 from core.products.engines import ENGINES, release
 from core.products.engines import find as find_engine
 
@@ -34,6 +35,47 @@ def test_every_name_of_the_command_line_is_known(name):
 ])
 def test_bits_per_weight(name, bits, source):
     assert formats.find(name).bits_per_weight == pytest.approx(bits, abs=1e-3), source
+
+
+@pytest.mark.parametrize("said, name, bits", [
+    ("mlx-4bit", "mlx-4bit", 4.5), ("MLX-5bit", "mlx-5bit", 5.5), ("mlx-4bit-g32", "mlx-4bit-g32", 5.0),
+    ("exl3-3.0bpw", "exl3-3bpw", 3.0), ("exl3-4.0", "exl3-4bpw", 4.0), ("exl2-4.65bpw", "exl2-4.65bpw", 4.65),
+    ("hqq-int4", "hqq-int4", 4.5), ("HQQ_3bit", "hqq-int3", 3.7), ("quip#", "quip-2bit", 2.0),
+    ("gptq-int3", "gptq-int3", 3 + 19 / 128), ("awq-int8", "awq-int8", 8.1875), ("W3A16", "int3", 3.325),
+    ("auto-round-int2-g32", "autoround-int2-g32", 2 + 18 / 32), ("fp8_e4m3", "fp8", 8.001953125),
+    ("bitnet-b1.58", "bitnet", 2.0), ("w4a16", "int4", 4.15625), ("gptq-int4-g128", "gptq-int4", 4.15625),
+    ("Q4_K_M", "gguf-Q4_K_M", 4.5), ("gguf-Q4_K", "gguf-Q4_K_M", 4.5), ("i1-IQ2_M", "gguf-IQ2_M", 2.5625),
+    ("UD-Q4_K_XL", "gguf-UD-Q4_K_XL", 4.5), ("gguf-IQ4_KSS", "gguf-IQ4_KSS", 4.0), ("iq3_kt", "gguf-IQ3_KT", 3.125),
+    ("gguf-IQ2_K_R4", "gguf-IQ2_K_R4", 2.375), ("MXFP4_MOE", "gguf-MXFP4_MOE", 4.25),
+    ("gguf-TQ1_0", "gguf-TQ1_0", 1.6875), ("Q6_K_L", "gguf-Q6_K_L", 6.5625), ("gguf-mxfp4", "gguf-MXFP4", 4.25),
+])
+def test_families_by_every_spelling(said, name, bits):
+    """Layouts of the tool named in assets/format_families.csv; GGML blocks as gguf 0.19 and ik_llama.cpp list them."""
+    assert formats.find(said).name == name
+    assert formats.FORMATS[name].bits_per_weight == pytest.approx(bits, abs=1e-4)
+
+
+@pytest.mark.parametrize("said", ["gptq-int9", "int4-g0", "int4-g99999", "gguf-Q9_K", "exl2-bpw", "mlx-", "x" * 500])
+def test_no_member_of_a_family(said):
+    with pytest.raises(InputError, match="no weight format"):
+        formats.find(said)
+
+
+def test_ggml_blocks_are_those_of_the_gguf_package():
+    """gguf 0.19 GGML_QUANT_SIZES; its Q8_1 has four bytes more than the block of ggml-common.h."""
+    for kind, (weights, size) in GGML_QUANT_SIZES.items():
+        mine = ggml.TYPES[kind.name]
+        assert (mine.code, mine.block_weights) == (kind.value, weights)
+        assert mine.block_bytes == size or kind.name == "Q8_1"
+
+
+@pytest.mark.parametrize("said, bits", [
+    ("q8_0", 8.5), ("Q5_1", 6), ("q5_0", 5.5), ("q4_1", 5), ("q4_0", 4.5), ("iq4_nl", 4.5), ("fp8_e4m3", 8),
+    ("fp8_e5m2", 8), ("fp8_ds_mla", 8 * 656 / 576), ("nvfp4", 4.5), ("turboquant_k8v4", 6), ("f16", 16),
+])
+def test_kv_formats_by_the_engines_names(said, bits):
+    """Block sizes of ggml-common.h; CacheDType of vLLM."""
+    assert formats.find_kv(said).bits_per_value == pytest.approx(bits, abs=1e-3)
 
 
 def test_group_scales_cost_int4_a_few_percent():
