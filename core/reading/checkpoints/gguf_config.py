@@ -5,20 +5,26 @@ Keys: github.com/ggml-org/ggml docs/gguf.md and gguf-py/gguf/constants.py (`Keys
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Final
+from dataclasses import dataclass
+from typing import Annotated, Final
 
 from core.basics.errors import ArchitectureUnknown, CheckpointInvalid
+from core.basics.tables import Note, Table, Within
 from core.products.families import member
 from core.reading.checkpoints.gguf import Gguf
 
-_FAMILIES: Final = {   # general.architecture -> model_type
-    "llama": "llama", "mistral3": "ministral3", "qwen2": "qwen2", "qwen2moe": "qwen2_moe", "qwen3": "qwen3",
-    "qwen3moe": "qwen3_moe", "gemma": "gemma", "gemma2": "gemma2", "gemma3": "gemma3_text", "phi3": "phi3",
-    "starcoder2": "starcoder2", "granite": "granite", "granitemoe": "granitemoe", "olmo2": "olmo2",
-    "olmoe": "olmoe", "command-r": "cohere", "cohere2": "cohere2", "stablelm": "stablelm", "glm4": "glm4",
-    "glm4moe": "glm4_moe", "gpt-oss": "gpt_oss", "deepseek2": "deepseek_v3", "exaone4": "exaone4",
-    "smollm3": "smollm3", "ernie4_5": "ernie4_5", "minimax-m2": "minimax_m2", "seed_oss": "seed_oss",
-}
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """A row of assets/gguf_architectures.csv: a `general.architecture` of llama.cpp."""
+
+    name: str
+    family: Note             # model_type whose config.json reader knows it
+    writes: str              # text, text by diffusion, or what it is instead
+    window_period: Annotated[int, Within(2, 64)] | None   # the last of so many layers attends in full
+
+
+ARCHITECTURES: Final = Table("gguf_architectures.csv", Architecture)
 _KEYS: Final = {       # key after the architecture's name -> key of config.json
     "context_length": "max_position_embeddings",
     "embedding_length": "hidden_size",
@@ -72,23 +78,27 @@ def config_of(header: Gguf) -> dict[str, object]:
     architecture = header.metadata.get("general.architecture")
     if not isinstance(architecture, str):
         raise CheckpointInvalid("The GGUF file names no architecture; it holds no language model.")
-    family = _FAMILIES.get(architecture)
-    if family is None:
+    known = ARCHITECTURES.get(architecture)
+    if known is None or not known.family:
         raise ArchitectureUnknown(
             f"The GGUF architecture '{architecture[:40]}' is not understood; give the folder or Hub id of the"
             " model it was made from."
         )
     names = {row.name for row in header.tensors}
     config: dict[str, object] = {
-        "model_type": "mixtral" if family == "llama" and "llama.expert_count" in header.metadata else family,
+        "model_type": "mixtral" if "llama.expert_count" in header.metadata else known.family,
         "tie_word_embeddings": "output.weight" not in names,
         "vocab_size": _vocabulary(header, architecture),
         "torch_dtype": "float16",
     }
     config |= _translated(header, architecture, _KEYS)
     config |= {key: tensor in names for tensor, key in _BIASES}
-    if family == "deepseek_v3":
+    if known.family == "deepseek_v3":
         config |= _latent(header, architecture)
+    if known.window_period is None:
+        config.pop("sliding_window", None)      # llama.cpp ignores it: Phi-3, Mistral, StarCoder 2
+    elif architecture == "olmo2" and config.get("sliding_window"):
+        config["model_type"] = "olmo3"          # one name for both; only the third generation has windows
     depth, extra = config.get("num_hidden_layers"), config.get("num_nextn_predict_layers", 0)
     if isinstance(depth, int) and isinstance(extra, int) and extra:
         config["num_hidden_layers"] = depth - extra   # block_count includes the MTP layers

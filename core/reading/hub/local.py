@@ -5,11 +5,12 @@ from pathlib import Path
 
 from core.basics.errors import CheckpointInvalid, ConfigInvalid, ModelNotFound
 from core.models import ModelSpec
-from core.reading.checkpoints import Gguf, Tensors, config_of, shipped_gguf
+from core.reading.checkpoints import Gguf, Tensors
 from core.reading.checkpoints.gguf import read_header as read_gguf
 from core.reading.checkpoints.safetensors import LENGTH_BYTES, header_bytes, read_header
 from core.reading.checkpoints.tensors import merged
 from core.reading.configs import read_config
+from core.reading.gguf_models import read_gguf_model
 from core.reading.hub.files import CONFIG_MAX_BYTES, gguf_files, json_object, safetensors_files
 
 
@@ -96,8 +97,7 @@ def _header(file: Path) -> tuple[Tensors, ...]:
 def _gguf(path: Path, name: str) -> ModelSpec:
     parts = gguf_files((file.name for file in path.parent.iterdir()), path.name) or (path.name,)
     headers = [_gguf_header(path.with_name(part)) for part in parts]
-    spec = read_config(config_of(headers[0]), name=name)
-    return shipped_gguf(spec, headers[0], merged(header.tensors for header in headers))
+    return read_gguf_model(headers[0], merged(header.tensors for header in headers), name)
 
 
 def _gguf_header(file: Path) -> Gguf:

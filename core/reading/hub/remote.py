@@ -6,9 +6,10 @@ from typing import Final
 
 from core.basics.errors import HubError, HubUnreachable, ModelNotFound
 from core.models import ModelSpec
-from core.reading.checkpoints import config_of, described, shipped_gguf
+from core.reading.checkpoints import described
 from core.reading.checkpoints.tensors import merged
-from core.reading.configs import architecture, read_config
+from core.reading.configs import architecture
+from core.reading.gguf_models import read_gguf_model
 from core.reading.hub.cache import Shelf
 from core.reading.hub.client import Client, Deadline, Params, parsed
 from core.reading.hub.files import gguf_files
@@ -79,9 +80,8 @@ def _gguf(repository: Repository, name: str, wanted: str) -> ModelSpec:
     if not parts:
         raise ModelNotFound(_no_model(repository))
     headers = [repository.gguf(part) for part in parts]
-    spec = read_config(config_of(headers[0]), name=name)
-    spec = replace(spec, source=f"Hugging Face Hub, {repository.name}, commit {repository.sha[:12]}")
-    return shipped_gguf(spec, headers[0], merged(header.tensors for header in headers))
+    spec = read_gguf_model(headers[0], merged(header.tensors for header in headers), name)
+    return replace(spec, source=f"Hugging Face Hub, {repository.name}, commit {repository.sha[:12]}")
 
 
 def _no_model(repository: Repository) -> str:
