@@ -46,8 +46,10 @@ def misfit(spec: ModelSpec, deployment: Deployment) -> str | None:
 
 @lru_cache(maxsize=8192)
 def _misfit(key: SpecKey, d: _Split) -> str | None:
-    spec = key.spec
-    if find_engine(d.engine).splits_layers:
+    spec, engine = key.spec, find_engine(d.engine)
+    if engine.splits == "nothing" and d.tp * d.pp > 1:
+        return f"{engine.label} runs each copy on one GPU."
+    if engine.splits_layers:
         stages = d.pp * d.tp
         return None if stages <= spec.n_layers else f"{spec.n_layers} layers cannot be split over {stages} GPUs."
     if reason := _indivisible(spec, d):

@@ -59,7 +59,7 @@ class Engine:
     declared_cache: bool               # applies the cache scales a checkpoint declares
     launcher: Note                     # what starts it: a rule of core.delivery.export.launch; empty: no command
     around: tuple[str, ...]            # what else starts it: ray-serve llm-d modelfile
-    quantiser: str                     # what makes its checkpoints: a rule of core.delivery.export.checkpoint
+    quantiser: Note                    # what makes its checkpoints: a rule of core.delivery.export.checkpoint, or none
     publisher: Note                    # who publishes quantised checkpoints for it
     benchmark: Note                    # its own: a rule of core.delivery.export.verify
     source: str

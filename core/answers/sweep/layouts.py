@@ -54,7 +54,7 @@ def layouts(
     caches = list(_runnable_caches(kv_choices(spec, gpu, engine, kv_formats), gpu, engine, refusals))
     deployments = []
     for count in tps:
-        if reason := unlinked(gpu, count):
+        if reason := unlinked(gpu, count, engine):
             refusals.append(Refusal(f"{count} GPUs", reason))
             continue
         for fmt in weights:
@@ -64,8 +64,13 @@ def layouts(
     return Layouts(tuple(deployments), tuple(refusals))
 
 
-def unlinked(gpu: GpuSpec, count: int) -> str | None:
-    """Why that many cannot work together, or None: their own link ends, and there is no PCIe beyond it."""
+def unlinked(gpu: GpuSpec, count: int, engine: str) -> str | None:
+    """Why that many cannot work together, or None: their own link ends, and there is no PCIe beyond it.
+
+    A machine with one GPU is joined to others by a network, which not every engine can use.
+    """
+    if count > 1 and "between machines" in gpu.link and not find_engine(engine).joins_machines:
+        return f"{find_engine(engine).label} does not join machines, and each has one {gpu.name}."
     if count > gpu.link_gpus and gpu.pcie_bytes_per_s is None:
         return f"{gpu.link} joins at most {gpu.link_gpus} × {gpu.name}."
     return None

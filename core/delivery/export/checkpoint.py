@@ -67,7 +67,11 @@ def is_needed(ordered: Order) -> bool:
 
 def checkpoint(ordered: Order) -> Manifest:
     """A script that makes the weights. Raises InputError where no way is known."""
-    return _QUANTISERS[find_engine(ordered.engine).quantiser](ordered)
+    engine = find_engine(ordered.engine)
+    if engine.quantiser not in _QUANTISERS:
+        raise InputError(f"No way to make {ordered.deployment.weights.label} weights for {engine.label} is known here: "
+                         "name an existing checkpoint.")
+    return _QUANTISERS[engine.quantiser](ordered)
 
 
 def _ready_note(ordered: Order) -> tuple[str, ...]:

@@ -110,8 +110,9 @@ def _checkpoint(ordered: Order) -> tuple[str, tuple[str, ...]]:
     own = checkpoint_folder(ordered)
     known = ready_made(name, fmt.name, ordered.engine)
     advice = f"name a ready one such as {known[0]}" if known else "name an existing one"
-    tool = _MADE_WITH[find_engine(ordered.engine).quantiser]
-    return own, (f"{own} holds the model's {fmt.label} weights: make it first with {tool}, or {advice}.",)
+    tool = _MADE_WITH.get(find_engine(ordered.engine).quantiser)
+    first = f"make it first with {tool}, or " if tool else ""
+    return own, (f"{own} holds the model's {fmt.label} weights: {first}{advice}.",)
 
 
 def _known_as(ordered: Order, model: str) -> str | None:
