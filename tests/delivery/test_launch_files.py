@@ -24,7 +24,7 @@ from core.delivery.export.order import Order, order
 from core.delivery.export.ray import ray_serve
 from core.delivery.export.verify import benchmarks, guidellm, vllm_bench
 from core.products import gpus
-from core.products.engines import launched
+from core.products.engines import ENGINES, launched
 from core.reading import catalogue
 from core.terms import Workload
 
@@ -38,7 +38,7 @@ def ordered(engine="vllm", name="meta-llama/Llama-3.1-8B", gpu="H100 SXM5 80GB",
 
 @pytest.fixture(scope="module", params=sorted(launched()))
 def each(request):
-    return ordered(request.param)
+    return ordered(request.param, gpu="H100 SXM5 80GB" if "NVIDIA" in ENGINES[request.param].vendors else "Apple M3 Ultra")
 
 
 @pytest.fixture(scope="module")

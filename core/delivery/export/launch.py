@@ -285,6 +285,15 @@ def _llamacpp(ordered: Order) -> Launch:
     })), {}, (*gguf_notes(ordered), *_no_draft(ordered)), file)
 
 
+def _mlx(ordered: Order) -> Launch:
+    model, notes = _checkpoint(ordered)
+    return Launch(("mlx_lm.server", *options(ordered.engine, {
+        "model": model,
+        "max_num_seqs": batch_limit(ordered),
+        "max_num_batched_tokens": step_tokens(ordered),
+    })), {}, (*notes, *extra_notes(ordered)), model)
+
+
 def gguf_notes(ordered: Order) -> tuple[str, ...]:
     """How to come by the GGUF file where it does not exist yet."""
     if is_gguf(ordered):
@@ -316,4 +325,5 @@ class Launcher:
 LAUNCHERS: Final[Mapping[str, Launcher]] = {
     "vllm serve": Launcher(_vllm, 8000), "sglang.launch_server": Launcher(_sglang, 30000),
     "trtllm-serve": Launcher(_trtllm, 8000), "llama-server": Launcher(_llamacpp, 8080),
+    "mlx_lm.server": Launcher(_mlx, 8080),
 }
