@@ -133,12 +133,17 @@ def test_kv_formats_are_known_by_name():
 
 
 def test_more_gpus_than_a_link_joins_are_refused_where_there_is_no_pcie():
-    """Thunderbolt chains four Macs at most; an H100 beyond its NVLink domain still has PCIe."""
+    """ConnectX joins two DGX Sparks; llama.cpp joins no machines; an H100 beyond its NVLink domain still has PCIe."""
     spec = catalogue.load("meta-llama/Llama-3.1-8B")
-    mac, server = gpus.find("Apple M3 Max (40-core)"), gpus.find("H100 SXM5 80GB")
-    found = layouts(spec, mac, "llamacpp", tps=(1, 4, 8))
-    assert {deployment.gpus for deployment in found.deployments} == {1, 4}
-    assert "Thunderbolt" in next(refusal.reason for refusal in found.refusals if refusal.choice == "8 GPUs")
+    spark, server = gpus.find("DGX Spark GB10"), gpus.find("H100 SXM5 80GB")
+    found = layouts(spec, spark, "vllm", tps=(1, 2, 4))
+    assert {deployment.gpus for deployment in found.deployments} == {1, 2}
+    assert "ConnectX" in next(refusal.reason for refusal in found.refusals if refusal.choice == "4 GPUs")
+    macs = layouts(spec, gpus.find("Apple M3 Max (40-core)"), "llamacpp", tps=(1, 4))
+    assert {deployment.gpus for deployment in macs.deployments} == {1}
+    assert [refusal.reason for refusal in macs.refusals if refusal.choice == "4 GPUs"] == [
+        "llama.cpp does not join machines, and each has one Apple M3 Max (40-core)."
+    ]
     assert {deployment.gpus for deployment in layouts(spec, server, tps=(8, 16)).deployments} == {8, 16}
 
 

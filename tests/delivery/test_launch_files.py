@@ -14,6 +14,7 @@ from core.answers import compare
 from core.answers.advice import recommend
 from core.basics.errors import InputError
 from core.delivery.export import deliver
+from core.delivery.export.checkpoint import is_needed
 from core.delivery.export.compose import compose
 from core.delivery.export.kubernetes import deployment, kserve, llm_d
 from core.delivery.export.launch import command
@@ -38,7 +39,8 @@ def ordered(engine="vllm", name="meta-llama/Llama-3.1-8B", gpu="H100 SXM5 80GB",
 
 @pytest.fixture(scope="module", params=sorted(launched()))
 def each(request):
-    return ordered(request.param, gpu="H100 SXM5 80GB" if "NVIDIA" in ENGINES[request.param].vendors else "Apple M3 Ultra")
+    runs_here = "NVIDIA" in ENGINES[request.param].vendors
+    return ordered(request.param, gpu="H100 SXM5 80GB" if runs_here else "Apple M3 Ultra")
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +117,7 @@ def test_copies_of_a_server_without_data_parallel_are_started_apart():
 def test_yaml_reads_back_with_the_command_inside(each):
     made, why_not = deliver.manifests(each)
     assert {manifest.label for manifest in made} | set(why_not) == {"Command", *deliver.MAKERS} | (
-        set() if each.engine in ("vllm", "sglang") else {"Checkpoint"})
+        {"Checkpoint"} if is_needed(each) else set())
     for manifest in made:
         if manifest.language == "yaml":
             assert all(isinstance(document, dict) for document in yaml.safe_load_all(manifest.text))

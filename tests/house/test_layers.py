@@ -23,6 +23,7 @@ ENGINE_ROOMS = ("core/products/", "core/basics/sources", "core/delivery/export/"
 # What is a fact about one engine stands in its row of assets/engines.csv; this file alone names engines to decide by:
 # the default, and the one without a name.
 ENGINES_TOLD_APART = {"core/products/engines.py"}
+ALSO_OTHER_THINGS = {"transformers", "mlx", "other"}     # a library, a way to quantise, a word
 LONGEST_NAME = 3     # words: "GeForce RTX 4090"
 GPU_NAME = re.compile(
     r"\b([ABH][1-3]00|[HL]20|L40S?|L4|T4|V100S?|GB[1-3]00|RTX|GTX|MI[0-9]{3}X?|Tesla|GeForce|Gaudi[23]?"
@@ -99,7 +100,7 @@ def test_products_are_named_only_where_they_are_the_subject(pattern, rooms):
 
 def engine_names_decided_by(path):
     """Lines where a comparison, the key of a dictionary or a constant collection names an engine."""
-    names = {name for engine in ENGINES.values() for name in (engine.name, *engine.aliases)} - {"transformers", "other"}
+    names = {name for engine in ENGINES.values() for name in (engine.name, *engine.aliases)} - ALSO_OTHER_THINGS
     for node in nodes(path):
         if isinstance(node, ast.Compare):
             inside = [each for part in (node.left, *node.comparators) for each in ast.walk(part)]
