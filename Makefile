@@ -13,7 +13,7 @@ run: $(VENV)/.app
 quality: $(VENV)/.quality
 
 test: check
-	$(BIN)/python -m pytest -n auto --dist loadfile     # one server, browser and cluster a file
+	$(BIN)/python -m pytest -n auto --dist loadfile --durations 20     # one server, browser and cluster per file
 
 check: $(VENV)/.tests
 	$(BIN)/ruff check .

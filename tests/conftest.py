@@ -12,8 +12,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from core.basics.places import ROOT
+
+# The same examples every time, however slow the machine: what turns red is the change.
+settings.register_profile(
+    "house", deadline=None, derandomize=True, database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("house")
 
 CHROMIUM_FLAGS = [
     "--no-sandbox",
@@ -23,8 +31,8 @@ CHROMIUM_FLAGS = [
     "--disable-sync",
     "--no-first-run",
 ]
-PATIENCE_S = 300.0                  # for what ends by itself: a busy machine takes its time
-PATIENCE_MS = 60_000                # of a page
+PATIENCE_S = 300.0                  # before a wait fails: a busy machine takes its time
+PATIENCE_MS = PATIENCE_S * 1e3
 NO_HUB = "http://127.0.0.1:9"      # the discard port: refuses every connection at once
 
 
@@ -35,7 +43,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_for(condition: Callable[[], object], limit_s: float = 60.0) -> None:
+def wait_for(condition: Callable[[], object], limit_s: float = PATIENCE_S) -> None:
     """Returns once it holds; fails when it takes longer."""
     deadline = time.monotonic() + limit_s
     while not condition():
@@ -88,12 +96,12 @@ def serve(*, address: str = "127.0.0.1", log: Path | None = None, **settings: st
         yield Served(url, server.pid)
     finally:
         server.terminate()
-        server.wait(timeout=10)
+        server.wait(timeout=PATIENCE_S)
         if log:
             output.close()
 
 
-def wait_until_healthy(address: str, server: "subprocess.Popen[bytes]", limit_s: float = 30.0) -> None:
+def wait_until_healthy(address: str, server: "subprocess.Popen[bytes]", limit_s: float = PATIENCE_S) -> None:
     """Returns once the health check answers; fails when the server died or took too long."""
     deadline = time.monotonic() + limit_s
     while time.monotonic() < deadline:
@@ -123,7 +131,7 @@ def first_visit(monkeypatch, tmp_path):
     monkeypatch.setenv("SWEETSPOT_HUB_ENDPOINT", NO_HUB)
     monkeypatch.setenv("SWEETSPOT_DATA", str(tmp_path))
     st.cache_resource.clear()
-    yield AppTest.from_file(str(ROOT / "pages" / "router.py"), default_timeout=30)
+    yield AppTest.from_file(str(ROOT / "pages" / "router.py"), default_timeout=PATIENCE_S)
     st.cache_resource.clear()
 
 
@@ -137,8 +145,9 @@ def app_url():
 @pytest.fixture(scope="module")
 def chromium():
     """One headless Chromium for the tests of a module."""
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         executable = os.environ.get("CHROMIUM", "/usr/bin/chromium")
         browser = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_FLAGS)
@@ -146,17 +155,17 @@ def chromium():
         browser.close()
 
 
-def start_and_cancel(page, start, link, patience_ms):
+def start_and_cancel(page, start, link):
     """Starts a measurement, sees it under way and named in the link, and stops it."""
     from playwright.sync_api import expect
 
-    expect(start).to_be_enabled(timeout=patience_ms)
+    expect(start).to_be_enabled()
     start.click()
     cancel = page.get_by_role("button", name="Cancel")
-    expect(cancel).to_be_visible(timeout=patience_ms)
+    expect(cancel).to_be_visible()
     assert f"{link}=" in page.url
     cancel.click()
-    expect(page.get_by_text("Cancelled; nothing was kept.")).to_be_visible(timeout=patience_ms)
+    expect(page.get_by_text("Cancelled; nothing was kept.")).to_be_visible()
 
 
 @pytest.fixture

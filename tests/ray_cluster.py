@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from secrets import token_hex
 from tempfile import TemporaryDirectory
 
-from tests.conftest import ROOT, free_port
+from tests.conftest import PATIENCE_S, ROOT, free_port
 
 LOOPBACK = {
     "RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token",
@@ -55,7 +55,7 @@ def ray_cluster() -> Iterator[RayCluster]:
             assert process.stdout.readline() == "ready\n"
             yield RayCluster(process, f"ray://127.0.0.1:{port}", token)
         finally:
-            process.communicate(timeout=60)
+            process.communicate(timeout=PATIENCE_S)
 
 
 def main() -> None:

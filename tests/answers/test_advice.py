@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from core.answers.advice import Standing, best_over_gpus, recommend
@@ -13,6 +13,7 @@ from core.products import gpus
 from core.products.kernels import kv_unsupported, unsupported
 from core.reading import catalogue
 from core.terms import Workload
+from tests import pinned
 
 H100 = gpus.find("H100 SXM5 80GB")
 
@@ -57,10 +58,10 @@ def test_an_unpublished_format_is_taken_when_named():
     assert named.best.quality is None and named.best.quality_note == "no published figure"
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25)
 @given(
     name=st.sampled_from(["meta-llama/Llama-3.1-8B", "Qwen/Qwen3-32B", "openai/gpt-oss-20b", "google/gemma-3-4b-it"]),
-    gpu=st.sampled_from([gpu.name for gpu in gpus.catalogue()]),
+    gpu=st.sampled_from(pinned.GPUS),
     engine=st.sampled_from(["vllm", "sglang", "trtllm", "llamacpp"]),
     workload=st.builds(
         Workload, input_tokens=st.integers(1, 60_000), output_tokens=st.integers(1, 4_000),

@@ -98,7 +98,7 @@ def test_little_s_law(kv_tokens):
     assert (outcome.preemptions > 0) == (kv_tokens < 1e6)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     requests=st.lists(st.tuples(st.floats(0, 50), st.integers(1, 900), st.integers(1, 300)), min_size=1, max_size=60),
     kv_tokens=st.integers(50, 3000),
@@ -227,7 +227,7 @@ def test_a_bad_trace_is_refused_in_one_sentence(text, says):
         read_trace(text)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(header=st.sampled_from(["", "arrival_s,input_tokens,output_tokens\n"]), rest=st.text(max_size=200))
 def test_rubbish_is_refused_and_nothing_else_happens(header, rest):
     try:

@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from core.basics.places import ROOT
 from core.products import gpus
-from tests.conftest import serve
+from tests.conftest import PATIENCE_S, serve
 
 ROUTER = str(ROOT / "pages" / "router.py")
 VERDICT = ".st-key-compare_verdict"
@@ -22,7 +22,7 @@ RESULT = "Median TTFT (ms): 81.0\nMedian TPOT (ms): 7.7\nOutput token throughput
 def app(monkeypatch, tmp_path):
     monkeypatch.setenv("SWEETSPOT_HUB_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("SWEETSPOT_DATA", str(tmp_path))
-    return AppTest.from_file(ROUTER, default_timeout=60).run().switch_page("compare/compare.py").run()
+    return AppTest.from_file(ROUTER, default_timeout=PATIENCE_S).run().switch_page("compare/compare.py").run()
 
 
 def verdict(app):

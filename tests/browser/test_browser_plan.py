@@ -7,12 +7,11 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.conftest import PATIENCE_MS, serve
+from tests.conftest import serve
 from tests.hub_server import demo
 
 VERDICT = ".st-key-verdict"
 PAGES = ("compare", "traffic", "probe", "catalogue", "saved", "accuracy")
-expect.set_options(timeout=PATIENCE_MS)
 
 
 def verdict(page):

@@ -7,10 +7,9 @@ from urllib.parse import urlencode
 import pytest
 from playwright.sync_api import expect
 
-from tests.conftest import serve, start_and_cancel
+from tests.conftest import PATIENCE_MS, serve, start_and_cancel
 from tests.small_model import smollm2
 
-PATIENCE_MS = 400_000       # a busy machine takes its time to load the model
 VARIANTS = ("INT8 round to nearest, groups of 128", "INT4 round to nearest, groups of 128")
 PROMPTS = "The night train crosses two passes and shares its only track with freight.\n---\nWhat is a glacier made of?"
 
@@ -27,9 +26,9 @@ def test_a_check_is_watched_cancelled_made_again_kept_and_planned_with(checking,
     page.get_by_text("Paste", exact=True).click()
     page.get_by_role("textbox", name="Your prompts").fill(PROMPTS)
     page.keyboard.press("Control+Enter")
-    expect(page.get_by_text("2 prompts. Estimated:")).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.get_by_text("2 prompts. Estimated:")).to_be_visible()
     start = page.get_by_role("button", name="Start the check")
-    start_and_cancel(page, start, "check", PATIENCE_MS)
+    start_and_cancel(page, start, "check")
 
     start.click()
     expect(page.get_by_role("heading", name="INT8 round to nearest, groups of 128 strays least")).to_be_visible(
@@ -48,8 +47,8 @@ def test_a_check_is_watched_cancelled_made_again_kept_and_planned_with(checking,
     counts_for.press("Enter")
     page.wait_for_timeout(1_000)
     page.get_by_role("button", name="Keep", exact=True).click()
-    expect(page.get_by_text("Kept: plans of this model use it.")).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.get_by_text("Kept: plans of this model use it.")).to_be_visible()
     expect(page.get_by_text("Use in plans", exact=True)).to_be_visible()
     page.goto(f"{checking}/?model=HuggingFaceTB/SmolLM2-135M")
-    expect(page.get_by_text("loss measured").first).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.get_by_text("loss measured").first).to_be_visible()
     assert page.get_by_text("Traceback").count() == 0

@@ -8,7 +8,7 @@ from streamlit.testing.v1 import AppTest
 from core.calibration import track_record
 from core.calibration.track_record import METRICS, Points, TrackRecord
 from core.delivery import charts
-from tests.conftest import ROOT
+from tests.conftest import PATIENCE_S, ROOT
 
 
 def points(metric, measured, predicted, weights=None):
@@ -112,7 +112,7 @@ def test_the_scatter_is_light_enough_for_a_browser():
 @pytest.fixture
 def page(monkeypatch):
     monkeypatch.setenv("SWEETSPOT_HUB_ENDPOINT", "http://127.0.0.1:9")
-    app = AppTest.from_file(str(ROOT / "pages" / "router.py"), default_timeout=30).run()
+    app = AppTest.from_file(str(ROOT / "pages" / "router.py"), default_timeout=PATIENCE_S).run()
     return app.switch_page("accuracy.py").run()
 
 

@@ -28,6 +28,7 @@ from core.products import gpus
 from core.products.engines import ENGINES, launched
 from core.reading import catalogue
 from core.terms import Workload
+from tests.conftest import PATIENCE_S
 
 EVIL = ["a/$(touch x)", "a/${HOME}", "a/b; rm -rf ~", "-rf", "a/b\nrm x", "a/`id`", 'a/"b": [c]', "a/b: c #d", "*x &y",
         "a/{{ .Values }}", "a/'b'", "END", "a/\u2028b", "!!python/object:os.system"]
@@ -280,10 +281,11 @@ def test_every_shell_reads_them_and_shellcheck_finds_nothing(each, evil, tmp_pat
     for number, text in enumerate(scripts(base)):
         file = tmp_path / f"{number}.sh"
         file.write_text(text)
-        subprocess.run(["sh", "-n", str(file)], check=True, timeout=30)
+        subprocess.run(["sh", "-n", str(file)], check=True, timeout=PATIENCE_S)
         if checker := shutil.which("shellcheck"):
             # SC2016: an expression in single quotes does not expand, which is the point.
-            done = subprocess.run([checker, "-e", "SC2016", str(file)], capture_output=True, text=True, timeout=60)
+            done = subprocess.run([checker, "-e", "SC2016", str(file)], capture_output=True, text=True,
+                                  timeout=PATIENCE_S)
             assert done.returncode == 0, done.stdout
 
 
@@ -295,7 +297,7 @@ def test_a_script_runs_and_hands_over_the_words_as_they_are(vllm, tmp_path):
     bad = hostile(vllm, "a/$(touch pwned) `touch pwned` ' \" \\ *")
     text = next(manifest for manifest in deliver.manifests(bad)[0] if manifest.label == "Command").text
     out = tmp_path / "words"
-    subprocess.run(["sh", "-c", text], check=True, cwd=tmp_path, timeout=30,
+    subprocess.run(["sh", "-c", text], check=True, cwd=tmp_path, timeout=PATIENCE_S,
                    env={"PATH": f"{tmp_path}:/usr/bin:/bin", "OUT": str(out)})
     assert tuple(out.read_text().split("\0")[:-1]) == command(bad).command[1:]
     assert not (tmp_path / "pwned").exists()

@@ -12,7 +12,7 @@ import pytest
 from core import __version__
 from core.__main__ import main
 from core.basics.places import ROOT
-from tests.conftest import free_port, wait_until_healthy
+from tests.conftest import PATIENCE_S, free_port, wait_until_healthy
 
 
 def run(capsys, *arguments):
@@ -106,21 +106,21 @@ def test_as_a_module_without_torch_or_streamlit():
     """Planning must not pay for the libraries of probing and of the pages."""
     code = ("import sys; from core.__main__ import main; main(['plan', '--offline', '--gpu', 'H100']);"
             "sys.exit(10 * ('torch' in sys.modules or 'streamlit' in sys.modules))")
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("Deploy ")
 
 
 def test_a_reader_that_leaves_early_is_no_error():
     done = subprocess.run(f"'{sys.executable}' -m core models --json | head -n 1", shell=True, cwd=ROOT,
-                          capture_output=True, text=True, timeout=60)
+                          capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.stdout == "[\n" and done.stderr == ""
 
 
 def test_the_command_says_its_version():
     """As it is installed by `make run` and `make test`."""
     command = Path(sys.executable).with_name("sweetspot")
-    done = subprocess.run([command, "--version"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([command, "--version"], capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.stdout == f"sweetspot {__version__}\n", done.stderr
 
 
@@ -138,4 +138,4 @@ def test_the_command_opens_the_app_from_any_folder(tmp_path):
         wait_until_healthy(f"http://127.0.0.1:{port}", server)
     finally:
         server.terminate()
-        assert server.wait(timeout=60) in (0, -signal.SIGTERM)
+        assert server.wait(timeout=PATIENCE_S) in (0, -signal.SIGTERM)

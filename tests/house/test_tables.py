@@ -26,6 +26,7 @@ from core.reading.catalogue import AliasRow, BlockRow, ModelRow
 from core.reading.checkpoints.gguf_config import Architecture
 from core.reading.configs.keys import ClassFacts
 from core.reading.logs import FactRow, ProblemRow
+from tests.conftest import PATIENCE_S
 
 KINDS = {
     "accuracy.csv": Point, "engine_images.csv": Image, "engine_options.csv": Option, "engines.csv": Engine,
@@ -197,7 +198,7 @@ def test_the_command_line_says_it_in_one_sentence(tmp_path):
     columns, formats = len(table("formats.csv")[1]), tmp_path / "assets" / "formats.csv"
     formats.write_text(formats.read_text(encoding="utf-8").replace("fp32,FP32,32", "fp32,FP32 32", 1), encoding="utf-8")
     done = subprocess.run([sys.executable, "-m", "core", "plan", "--offline"], cwd=tmp_path, capture_output=True,
-                          text=True, timeout=120)
+                          text=True, timeout=PATIENCE_S)
     assert (done.returncode, done.stderr) == (
         2, f"assets/formats.csv, line 2: {columns - 1} cells where the header has {columns}: a comma is missing.\n"
     )

@@ -22,6 +22,7 @@ from core.probe.measurement import from_json
 from core.products import formats, gpus
 from core.reading import catalogue
 from core.terms import Deployment
+from tests.conftest import PATIENCE_S
 from tests.ray_cluster import GPUS, ray_cluster
 
 ROUTER = str(ROOT / "pages" / "router.py")
@@ -236,7 +237,7 @@ def app(monkeypatch, tmp_path):
     monkeypatch.setenv("SWEETSPOT_PROBE", "1")
     st.cache_resource.clear()
     monkeypatch.setattr("core.probe.devices.MIN_S", QUICK_S)
-    app = AppTest.from_file(ROUTER, default_timeout=60)
+    app = AppTest.from_file(ROUTER, default_timeout=PATIENCE_S)
     app.query_params["model"], app.query_params["seconds"] = SPEC.name, str(int(QUICK_S))
     app.run()
     yield app.switch_page("probe/probe.py").run()

@@ -16,6 +16,7 @@ from core.products.gpus import find as find_gpu
 from core.products.support import by_engine, by_generation, generations, runs_on
 from core.reading import catalogue
 from pages.shared import keeping
+from tests.conftest import PATIENCE_S
 
 LLAMA = {
     "model_type": "llama", "hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32,
@@ -29,7 +30,7 @@ def app(monkeypatch, tmp_path):
     monkeypatch.setenv("SWEETSPOT_DATA", str(tmp_path))
     monkeypatch.setenv("SWEETSPOT_HUB_ENDPOINT", "http://127.0.0.1:9")
     st.cache_resource.clear()
-    app = AppTest.from_file(str(ROOT / "pages" / "router.py"), default_timeout=30)
+    app = AppTest.from_file(str(ROOT / "pages" / "router.py"), default_timeout=PATIENCE_S)
     app.run()
     app.switch_page("catalogue/catalogue.py").run()
     yield app

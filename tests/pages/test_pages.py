@@ -11,6 +11,7 @@ from core.products import gpus
 from core.reading import catalogue
 from core.terms import Basis, Estimate
 from pages.shared import figures
+from tests.conftest import PATIENCE_S
 
 ROUTER = str(ROOT / "pages" / "router.py")
 
@@ -19,7 +20,7 @@ ROUTER = str(ROOT / "pages" / "router.py")
 def app(monkeypatch):
     """The router with its default page, and no Hub to ask."""
     monkeypatch.setenv("SWEETSPOT_HUB_ENDPOINT", "http://127.0.0.1:9")
-    return AppTest.from_file(ROUTER, default_timeout=30)
+    return AppTest.from_file(ROUTER, default_timeout=PATIENCE_S)
 
 
 def verdict(app):

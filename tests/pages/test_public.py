@@ -16,7 +16,7 @@ from playwright.sync_api import expect
 from core.basics.units import MIB
 from tests.bench_ui import resident_mb
 from tests.browser.test_browser_plan import changed, reads, verdict
-from tests.conftest import ROOT, free_port, serve, wait_for, wait_until_healthy
+from tests.conftest import PATIENCE_S, ROOT, free_port, serve, wait_for, wait_until_healthy
 from tests.visitor import Visitor, finish
 
 DEPLOY = ROOT / "assets" / "deploy"
@@ -43,7 +43,7 @@ def test_a_deep_link_is_the_first_thing_a_fresh_server_answers(name):
 
     with serve() as app:
         visitor = finish(first(app))
-        with urllib.request.urlopen(f"{app.url}/{name}?users=48", timeout=5) as answer:
+        with urllib.request.urlopen(f"{app.url}/{name}?users=48", timeout=PATIENCE_S) as answer:
             assert answer.status == 200 and b'<div id="root">' in answer.read()
     assert visitor.page_hash == visitor.pages[name] and not visitor.not_found
     assert not visitor.found("exception") and len(visitor.elements) > 15
@@ -100,7 +100,7 @@ def in_front_of(ports, folder):
         yield address
     finally:
         proxy.terminate()
-        proxy.wait(timeout=10)
+        proxy.wait(timeout=PATIENCE_S)
 
 
 @pytest.fixture
@@ -164,7 +164,7 @@ def test_what_is_kept_is_kept_for_all_replicas_and_uploads_pass(replicas):
     assert finish(keeps()) == [1, 1]
     request = urllib.request.Request(f"{address}/_stcore/upload_file/s/f", data=b"x" * (20 * MIB), method="PUT")
     with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(request, timeout=20)
+        urllib.request.urlopen(request, timeout=PATIENCE_S)
     # By the app for want of its token, at times before the proxy has passed the body on: not by the proxy (413).
     assert refused.value.code in (403, 502)
 

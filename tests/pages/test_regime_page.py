@@ -3,13 +3,13 @@
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from tests.conftest import ROOT
+from tests.conftest import PATIENCE_S, ROOT
 
 
 @pytest.fixture
 def page(monkeypatch):
     monkeypatch.setenv("SWEETSPOT_HUB_ENDPOINT", "http://127.0.0.1:9")
-    app = AppTest.from_file(str(ROOT / "pages" / "router.py"), default_timeout=30).run()
+    app = AppTest.from_file(str(ROOT / "pages" / "router.py"), default_timeout=PATIENCE_S).run()
     return app.switch_page("regime/regime.py").run()
 
 

@@ -17,7 +17,7 @@ from core.basics.errors import InputError
 from core.machinery.jobs import MAX_WAITING, Jobs
 from core.reading import hub
 from pages.server import bounds
-from tests.conftest import ROOT, serve
+from tests.conftest import PATIENCE_MS, PATIENCE_S, ROOT, serve
 from tests.hub_server import HubServer, Repo, Trouble, llama, llama_tensors
 from tests.visitor import Visitor, finish
 
@@ -49,7 +49,7 @@ def planted(tmp_path_factory, chromium):
               SWEETSPOT_PUBLIC="1", STREAMLIT_LOGGER_LEVEL="debug") as app,
     ):
         context = chromium.new_context(viewport={"width": 1440, "height": 1000}, accept_downloads=True)
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(PATIENCE_MS)
         page = context.new_page()
         asked = []
         page.on("request", lambda request: asked.append(request.url))
@@ -101,7 +101,7 @@ def test_a_planted_token_is_found_nowhere(planted):
 def test_a_token_in_an_unexpected_error_is_in_no_log_and_on_no_page(monkeypatch, caplog, tmp_path):
     """A library that puts the request's headers into its message."""
     monkeypatch.setenv("SWEETSPOT_DATA", str(tmp_path))
-    app = AppTest.from_file(str(ROOT / "pages" / "router.py"), default_timeout=30).run()
+    app = AppTest.from_file(str(ROOT / "pages" / "router.py"), default_timeout=PATIENCE_S).run()
     app.text_input(key="hub_token").set_value(TOKEN)
 
     def failing(*_, token=None, **__):
@@ -200,7 +200,7 @@ def test_uploads_need_their_xsrf_token_and_stay_within_size_and_count(public_app
     async def attack():
         async with Visitor(public_app.url, "/traffic") as visitor:
             await visitor.run()
-            with httpx.Client(timeout=30) as client:
+            with httpx.Client(timeout=PATIENCE_S) as client:
                 client.get(f"{public_app.url}/_stcore/health")
                 token = client.cookies["_streamlit_xsrf"]
                 session, said = visitor.session_id, {"X-Xsrftoken": token}

@@ -19,6 +19,7 @@ from core.products import gpus
 from core.reading import catalogue
 from core.terms import Workload
 from pages.shared import keeping
+from tests.conftest import PATIENCE_S
 
 ROUTER = str(ROOT / "pages" / "router.py")
 
@@ -35,7 +36,7 @@ def folder(monkeypatch, tmp_path):
 
 @pytest.fixture
 def app(folder):
-    return AppTest.from_file(ROUTER, default_timeout=30).run()
+    return AppTest.from_file(ROUTER, default_timeout=PATIENCE_S).run()
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +136,7 @@ def test_a_plan_is_saved_and_reopened_with_all_its_inputs(app):
     said = app.header[0].value
     press(app, "Save this plan")
     assert not app.exception and not app.warning
-    fresh = AppTest.from_file(ROUTER, default_timeout=30).run()
+    fresh = AppTest.from_file(ROUTER, default_timeout=PATIENCE_S).run()
     assert fresh.header[0].value != said
     fresh.switch_page("saved.py").run()
     press(fresh, "Reopen")
@@ -237,7 +238,7 @@ def unopenable(path):
 ])
 def test_a_store_that_fails_is_one_sentence_and_planning_goes_on(folder, spoil, says):
     spoil(folder / "sweetspot.sqlite3")
-    app = AppTest.from_file(ROUTER, default_timeout=30).run()
+    app = AppTest.from_file(ROUTER, default_timeout=PATIENCE_S).run()
     assert "Llama-3.1-8B" in app.header[0].value and not app.error and not app.warning
     press(app, "Save this plan")
     assert "Llama-3.1-8B" in app.header[0].value
@@ -249,7 +250,7 @@ def test_a_store_that_fails_is_one_sentence_and_planning_goes_on(folder, spoil, 
 
 def test_a_bad_database_setting_is_one_sentence_without_its_address(folder, monkeypatch):
     monkeypatch.setenv("SWEETSPOT_DATABASE", "postgresql+nodriver://me:secret@host/db")
-    app = AppTest.from_file(ROUTER, default_timeout=30).run()
+    app = AppTest.from_file(ROUTER, default_timeout=PATIENCE_S).run()
     assert "Llama-3.1-8B" in app.header[0].value
     app.switch_page("saved.py").run()
     assert len(app.error) == 1 and "secret" not in app.error[0].value and "setting" in app.error[0].value
@@ -257,7 +258,7 @@ def test_a_bad_database_setting_is_one_sentence_without_its_address(folder, monk
 
 def test_on_a_public_host_two_visitors_do_not_meet(folder, monkeypatch):
     monkeypatch.setenv("SWEETSPOT_PUBLIC", "1")
-    mine, other = (AppTest.from_file(ROUTER, default_timeout=30).run() for _ in range(2))
+    mine, other = (AppTest.from_file(ROUTER, default_timeout=PATIENCE_S).run() for _ in range(2))
     press(mine, "Save this plan")
     for visitor, cards in ((mine, 1), (other, 0)):
         visitor.switch_page("saved.py").run()

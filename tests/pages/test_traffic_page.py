@@ -6,6 +6,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from core.basics.places import ROOT
+from tests.conftest import PATIENCE_S
 
 ROUTER = str(ROOT / "pages" / "router.py")
 
@@ -14,7 +15,7 @@ ROUTER = str(ROOT / "pages" / "router.py")
 def app(monkeypatch):
     """The Traffic page with its defaults, and no Hub to ask."""
     monkeypatch.setenv("SWEETSPOT_HUB_ENDPOINT", "http://127.0.0.1:9")
-    app = AppTest.from_file(ROUTER, default_timeout=60).run()
+    app = AppTest.from_file(ROUTER, default_timeout=PATIENCE_S).run()
     return app.switch_page("traffic/traffic.py").run()
 
 

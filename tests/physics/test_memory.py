@@ -18,6 +18,7 @@ from core.physics.memory.settings import sglang_static_fraction
 from core.products import engines, formats, gpus
 from core.reading import catalogue
 from core.terms import Deployment
+from tests import pinned
 
 H100 = gpus.find("H100 SXM5 80GB")
 CARDS = catalogue.models()
@@ -249,21 +250,24 @@ def test_no_model_breaks_a_footprint(card):
             assert np.all(np.diff(memory.sequence_bytes(spec, deploy(engine=engine), np.array([1e3, 1e4, 1e5]))) >= 0)
 
 
-@settings(max_examples=60, deadline=None)
-@given(card=st.sampled_from(CARDS), tp=st.sampled_from([1, 2, 4]), engine=st.sampled_from(["vllm", "sglang", "trtllm"]))
-def test_more_ranks_and_fewer_bits_never_weigh_more(card, tp, engine):
-    spec = model(card.name)
-    sizes = [memory.weight_bytes_per_gpu(spec, deploy(name, tp=tp, engine=engine))
-             for name in ("fp32", "bf16", "fp8", "awq-int4")]
+@settings(max_examples=60)
+@given(
+    name=st.sampled_from(pinned.MODELS), tp=st.sampled_from([1, 2, 4]),
+    engine=st.sampled_from(["vllm", "sglang", "trtllm"]),
+)
+def test_more_ranks_and_fewer_bits_never_weigh_more(name, tp, engine):
+    spec = model(name)
+    sizes = [memory.weight_bytes_per_gpu(spec, deploy(weights, tp=tp, engine=engine))
+             for weights in ("fp32", "bf16", "fp8", "awq-int4")]
     assert sizes == sorted(sizes, reverse=True)
     assert memory.weight_bytes_per_gpu(spec, deploy(tp=2 * tp, engine=engine)) <= sizes[1]
     assert memory.weight_bytes_per_gpu(spec, deploy(tp=tp, engine=engine)) * tp >= sizes[1]
 
 
-@settings(max_examples=60, deadline=None)
-@given(card=st.sampled_from(CARDS), context=st.integers(1, 200_000))
-def test_a_smaller_cache_format_never_takes_more(card, context):
-    spec = model(card.name)
+@settings(max_examples=60)
+@given(name=st.sampled_from(pinned.MODELS), context=st.integers(1, 200_000))
+def test_a_smaller_cache_format_never_takes_more(name, context):
+    spec = model(name)
     sizes = [float(memory.sequence_bytes(spec, deploy(kv=kv, engine="trtllm"), float(context)))
              for kv in ("fp32", "bf16", "fp8")]
     assert sizes == sorted(sizes, reverse=True)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import PATIENCE_S, ROOT
 
 COMPILE = """
 import sys
@@ -43,6 +43,6 @@ def test_kernels_compile_for_a_gpu(tmp_path, capability, cache):
     environment = os.environ | {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-c", COMPILE, str(capability), cache], cwd=ROOT, env=environment, capture_output=True,
-        text=True, timeout=240,
+        text=True, timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stderr[-2000:]

@@ -211,7 +211,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(key=st.sampled_from(["points", "conditions", "versions", "lost", "date", "seconds"]), value=JSON)
 def test_any_replaced_part_is_read_or_refused(key, value):
     try:

@@ -2,10 +2,9 @@
 
 import csv
 import json
-import time
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.basics.errors import ArchitectureUnknown, ConfigInvalid, ModelError
@@ -96,10 +95,10 @@ CONFIGS = {model: BY_NAME[model]["config"] for model in FAMILIES} | {
 }
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300)
 @given(st.sampled_from(sorted(CONFIGS)), st.data())
 def test_any_damage_is_answered_or_refused(model: str, data: st.DataObject) -> None:
-    """Keys of a real configuration overwritten or dropped: a spec or one of our errors, soon."""
+    """Keys of a real configuration overwritten or dropped: a spec or our own error; no number of layers is believed."""
     config = json.loads(CONFIGS[model])
     target = config
     nested = [key for key, value in config.items() if isinstance(value, dict)]
@@ -112,11 +111,9 @@ def test_any_damage_is_answered_or_refused(model: str, data: st.DataObject) -> N
             target.pop(key, None)
         else:
             target[key] = data.draw(JUNK)
-    start = time.perf_counter()
     try:
         spec = read_config(config, name="x")
     except ModelError as error:
         assert str(error) and "\n" not in str(error)
     else:
         assert spec.total_params > 0
-    assert time.perf_counter() - start < 10      # milliseconds, unless a number of layers is believed
