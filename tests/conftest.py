@@ -135,16 +135,16 @@ def first_visit(monkeypatch, tmp_path):
     st.cache_resource.clear()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def app_url():
-    """One server for the tests of a module."""
+    """One server for all tests of a process that leave nothing behind in it."""
     with serve() as app:
         yield app.url
 
 
 @pytest.fixture(scope="module")
 def chromium():
-    """One headless Chromium for the tests of a module."""
+    """One headless Chromium for the tests of a module: while it runs, no other event loop may."""
     from playwright.sync_api import expect, sync_playwright
 
     expect.set_options(timeout=PATIENCE_MS)

@@ -23,8 +23,9 @@ from core.delivery.export.comparison import (
 from core.delivery.export.order import Order
 from core.products.engines import ENGINES
 from core.terms import Deployment, Workload
+from pages.compare import prices
 from pages.compare.compare_order import filters
-from pages.shared import delivery, figures, parts, prices
+from pages.shared import delivery, figures, parts
 
 # -- the answer -------------------------------------------------------------------------------------
 

@@ -26,6 +26,15 @@ def calls(path: Path) -> Iterator[ast.Call]:
     return (node for node in nodes(path) if isinstance(node, ast.Call))
 
 
+@cache
+def bound(path: Path) -> frozenset[str]:
+    """Every name that a file assigns, defines or imports."""
+    names = {node.id for node in nodes(path) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    names |= {node.name for node in nodes(path) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    return frozenset(names | {alias.asname or alias.name for node in nodes(path)
+                              if isinstance(node, ast.Import | ast.ImportFrom) for alias in node.names})
+
+
 def name_of(path: Path) -> str:
     """A file's path inside the project."""
     return path.relative_to(ROOT).as_posix()

@@ -11,7 +11,7 @@ import pytest
 from core.basics.places import ROOT
 from core.products.engines import DEFAULT, ENGINES
 from tests.conftest import PATIENCE_S
-from tests.house.source import calls, files, module_of, name_of, nodes
+from tests.house.source import bound, calls, files, module_of, name_of, nodes
 
 # vLLM itself asks for this name when it sizes its scheduler steps.
 NAMED_BY_AN_ENGINE = {("core/physics/memory/settings.py", "a100")}
@@ -76,6 +76,27 @@ print(*(name for name in {sorted(heavy | {"streamlit", "pages"})!r} if name in s
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.stdout.strip() == "", done.stdout + done.stderr
     assert done.returncode == 0, done.stderr
+
+
+def test_whatever_a_page_imports_is_there():
+    """Page scripts draw when they are imported, and mypy reads `core` alone."""
+    wrong = [
+        f"{name_of(path)}:{node.lineno} {node.module}.{alias.name}"
+        for path in files("pages")
+        for node in nodes(path)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in {"core", "pages"}
+        for alias in node.names if not defined(node.module, alias.name)
+    ]
+    assert not wrong, wrong
+
+
+def defined(module, name):
+    """Whether a module of ours is a folder with that file, or binds that name at its top."""
+    place = ROOT / module.replace(".", "/")
+    if (place / f"{name}.py").exists() or (place / name).is_dir():
+        return True
+    path = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+    return path.exists() and name in bound(path)
 
 
 def test_every_import_is_written_where_import_linter_sees_it():

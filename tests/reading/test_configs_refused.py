@@ -95,7 +95,7 @@ CONFIGS = {model: BY_NAME[model]["config"] for model in FAMILIES} | {
 }
 
 
-@settings(max_examples=300)
+@settings(max_examples=120)
 @given(st.sampled_from(sorted(CONFIGS)), st.data())
 def test_any_damage_is_answered_or_refused(model: str, data: st.DataObject) -> None:
     """Keys of a real configuration overwritten or dropped: a spec or our own error; no number of layers is believed."""
