@@ -7,18 +7,16 @@ the same shapes, and how that repository stores its weights. Nothing is parsed b
 
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from functools import cache, lru_cache
+from functools import cache
 from typing import Annotated, Final
 
 from core.basics import tables
 from core.basics.tables import Json, Note, Within
 from core.models import ModelSpec, Role, Shipped
 from core.products.formats import FORMATS
-from core.reading import shorthand
 from core.reading.configs import read_config
 
 UNQUANTISED: Final = "bf16"  # an alias stored in 16 bits of a model that ships quantised
-OLLAMA_DEFAULT: Final = "gguf-Q4_K_M"
 DEFAULT_MODEL: Final = "meta-llama/Llama-3.1-8B"
 
 
@@ -62,6 +60,7 @@ class AliasRow:
     kv_format: Note
     roles: Json                # role -> format, where it is not `shipped`
     source: str
+    max_context: Annotated[int, Within(16, 2**31)] | None    # empty: as the model's
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +79,29 @@ def _models() -> dict[str, ModelRow]:
 
 
 @cache
-def _aliases() -> dict[str, AliasRow]:
-    """Aliases by lower-case name."""
+def aliases() -> dict[str, AliasRow]:
+    """Every other name of a model by its lower-case form: repositories of the same shapes, tags, short names."""
     return {row.alias.lower(): row for row in tables.read("models_aliases.csv", AliasRow, ("alias",))}
+
+
+def root(name: str) -> str:
+    """The name of the model whose shapes an alias has, through the repositories it is a copy of."""
+    key = name.lower()
+    while (alias := aliases().get(key)) is not None:
+        key = alias.model.lower()
+    return _models()[key].name
+
+
+def totals() -> dict[str, int]:
+    """Parameters of every model of `assets/models.csv` by its name, in the table's order."""
+    return {row.name: row.total_params for row in _models().values()}
 
 
 @cache
 def _cards() -> tuple[Card, ...]:
     known_as: dict[str, list[str]] = {}
-    for alias in _aliases().values():
-        known_as.setdefault(alias.model.lower(), []).append(alias.alias)
+    for alias in aliases().values():
+        known_as.setdefault(root(alias.alias), []).append(alias.alias)
     return tuple(
         Card(
             name=row.name,
@@ -99,9 +111,9 @@ def _cards() -> tuple[Card, ...]:
             max_context=row.max_context,
             shipped=row.shipped,
             source=row.source,
-            aliases=tuple(known_as.get(key, ())),
+            aliases=tuple(known_as.get(row.name, ())),
         )
-        for key, row in _models().items()
+        for row in _models().values()
     )
 
 
@@ -141,18 +153,22 @@ def _architecture(key: str) -> ModelSpec:
 def _load(key: str) -> ModelSpec | None:
     if key in _models():
         return _architecture(key)
-    alias = _aliases().get(key)
+    alias = aliases().get(key)
     if alias is None:
         return None
-    spec = _architecture(alias.model.lower())
+    spec = _load(alias.model.lower())
+    if spec is None:
+        return None
     if alias.shipped == UNQUANTISED:
         spec = replace(spec, shipped=None)
     elif alias.shipped:
         spec = replace(spec, shipped=_shipped(alias))
-    return replace(spec, name=alias.alias) if "/" in alias.alias else _taken(alias.alias, spec)
+    if alias.max_context:
+        spec = replace(spec, max_context=alias.max_context)
+    return replace(spec, name=alias.alias) if "/" in alias.alias else taken(alias.alias, spec)
 
 
-def _taken(name: str, spec: ModelSpec) -> ModelSpec:
+def taken(name: str, spec: ModelSpec) -> ModelSpec:
     """The model with a note of what a name that is no Hub id was taken as."""
     shipped = spec.shipped
     how = f" in {FORMATS[shipped.format].label}" if shipped and ":" in name else ""
@@ -165,47 +181,3 @@ def load(name: str) -> ModelSpec | None:
     An alias keeps its own shipped format and the name it was asked by, where that is a Hub id.
     """
     return _load(name.strip().lower())
-
-
-@cache
-def _index() -> shorthand.Index:
-    """Every name with its publisher: models first, then what the publisher calls alike, copies last."""
-    def order(alias: AliasRow) -> tuple[bool, bool]:
-        return bool(alias.shipped), alias.alias.partition("/")[0].lower() != alias.model.partition("/")[0].lower()
-
-    aliases = sorted((alias for alias in _aliases().values() if "/" in alias.alias), key=order)
-    return shorthand.index([*(row.name for row in _models().values()), *(alias.alias for alias in aliases)])
-
-
-@lru_cache(maxsize=4096)
-def guess(name: str) -> ModelSpec | None:
-    """The obvious model of a name without a publisher (`llama-3-8b`, `qwen3:8b-q8_0`), which its notes tell.
-
-    None where the name has a publisher or fits no model.
-    """
-    clean = name.strip()
-    if not clean or "/" in clean:
-        return None
-    if ":" in clean:
-        return _tagged(clean)
-    full = _index().find(clean)
-    spec = None if full is None else load(full)
-    return None if spec is None else _taken(clean, spec)
-
-
-def _tagged(name: str) -> ModelSpec | None:
-    """An Ollama tag: the model of that size, stored as the rest of the tag says."""
-    parts = shorthand.tag(name)
-    alias = None if parts is None else _aliases().get(parts[0])
-    if parts is None or alias is None:
-        return None
-    if parts[1] in ("fp16", "bf16"):
-        return _taken(name, replace(_architecture(alias.model.lower()), shipped=None))
-    stored = {each.lower(): each for each in FORMATS}.get(f"gguf-{parts[1]}", alias.shipped or OLLAMA_DEFAULT)
-    return _taken(name, replace(_architecture(alias.model.lower()), shipped=Shipped(stored, source=alias.source)))
-
-
-@lru_cache(maxsize=4096)
-def closest(name: str, n: int = 3) -> tuple[str, ...]:
-    """At most `n` names of the catalogue most like a name it does not have; none where none is alike."""
-    return _index().closest(name, n)

@@ -13,7 +13,8 @@ from core.products.engines import ENGINES
 from core.products.formats import FORMATS, KV_FORMATS, find_kv
 from core.products.gpus import GpuSpec
 from core.products.support import runs_on
-from core.reading import catalogue
+from core.reading import catalogue, meant
+from core.reading.written import as_asked
 from pages.catalogue import model_card, own
 from pages.shared import cards, inputs, keeping, parts
 
@@ -95,7 +96,7 @@ def models(query: str) -> None:
 
 def _meant(query: str) -> list[dict[str, object]]:
     """The row a short name such as llama2-7b stands for, where no name holds its words."""
-    spec = catalogue.guess(query)
+    spec = meant.guess(as_asked(query))
     return [row for text, row in _model_rows() if spec is not None and spec.name in text.split()][:1]
 
 

@@ -4,7 +4,7 @@
 import pytest
 
 from core.products.formats import FORMATS
-from core.reading import catalogue
+from core.reading import catalogue, meant
 
 
 def test_there_are_enough_and_each_has_a_source() -> None:
@@ -118,7 +118,7 @@ def test_quantised_names_carry_their_format(name: str, shipped: str) -> None:
 @pytest.mark.parametrize(
     "asked, name",
     [
-        ("llama-2-7b", "meta-llama/Llama-2-7b"),
+        ("llama-2-7b", "meta-llama/Llama-2-7b-hf"),
         ("llama3-8b", "meta-llama/Meta-Llama-3-8B"),
         ("Llama_3 8B", "meta-llama/Meta-Llama-3-8B"),
         ("Qwen2-57B-A14B", "Qwen/Qwen2-57B-A14B"),          # not Qwen2.5-7B
@@ -134,7 +134,7 @@ def test_quantised_names_carry_their_format(name: str, shipped: str) -> None:
     ],
 )
 def test_a_name_without_a_publisher_means_the_obvious_model_and_says_which(asked: str, name: str) -> None:
-    spec = catalogue.load(asked) or catalogue.guess(asked)
+    spec = catalogue.load(asked) or meant.guess(asked)
     assert spec is not None
     assert spec.name.lower() == name.lower() or spec.name == catalogue.load(name).name  # type: ignore[union-attr]
     assert f"'{asked}' is taken as {spec.name}." in spec.notes
@@ -143,30 +143,30 @@ def test_a_name_without_a_publisher_means_the_obvious_model_and_says_which(asked
 @pytest.mark.parametrize(
     "tag, name, shipped",
     [  # Ollama's library: a size alone is Q4_K_M, the first models' Q4_0, gpt-oss its own MXFP4
-        ("llama3.1:8b", "meta-llama/Llama-3.1-8B", "gguf-Q4_K_M"),
-        ("llama3.1:70b-instruct-q8_0", "meta-llama/Llama-3.1-70B", "gguf-Q8_0"),
-        ("qwen3:30b-a3b-instruct-2507-q4_K_M", "Qwen/Qwen3-30B-A3B", "gguf-Q4_K_M"),
-        ("llama2:7b", "meta-llama/Llama-2-7b-hf", "gguf-Q4_0"),
+        ("llama3.1:8b", "meta-llama/Llama-3.1-8B-Instruct", "gguf-Q4_K_M"),
+        ("llama3.1:70b-instruct-q8_0", "meta-llama/Llama-3.1-70B-Instruct", "gguf-Q8_0"),
+        ("qwen3:30b-a3b-instruct-2507-q4_K_M", "Qwen/Qwen3-30B-A3B-Instruct-2507", "gguf-Q4_K_M"),
+        ("llama2:7b", "meta-llama/Llama-2-7b-chat-hf", "gguf-Q4_0"),
         ("gpt-oss:20b", "openai/gpt-oss-20b", "mxfp4"),
     ],
 )
 def test_an_ollama_tag_is_a_model_and_how_it_is_stored(tag: str, name: str, shipped: str) -> None:
-    spec = catalogue.load(tag) or catalogue.guess(tag)
+    spec = catalogue.load(tag) or meant.guess(tag)
     assert spec is not None and spec.shipped is not None
     assert (spec.name, spec.shipped.format) == (name, shipped)
-    assert catalogue.guess("llama3:8b-instruct-fp16").shipped is None  # type: ignore[union-attr]
+    assert meant.guess("llama3:8b-instruct-fp16").shipped is None  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("asked", ["", "llama3:9999b", "a:b:c", "nobody/llama-2-7b", "llama", "8b", ":", "x" * 5000])
 def test_what_fits_no_model_is_not_guessed(asked: str) -> None:
-    assert catalogue.guess(asked) is None
+    assert meant.guess(asked) is None
 
 
 def test_the_nearest_names_of_one_that_is_not_there() -> None:
-    assert catalogue.closest("meta-llama/Lama-3-8B")[0] == "meta-llama/Meta-Llama-3-8B"
-    assert catalogue.closest("Qwen/Qwen3-33B")[0] == "Qwen/Qwen3-32B"
-    assert len(catalogue.closest("google/gemma-3-28b-it")) == 3
-    assert catalogue.closest("xyzzy/foo") == ()
+    assert meant.closest("meta-llama/Lama-3-8B")[0] == "meta-llama/Meta-Llama-3-8B"
+    assert meant.closest("Qwen/Qwen3-33B")[0] == "Qwen/Qwen3-32B"
+    assert len(meant.closest("google/gemma-3-28b-it")) == 3
+    assert meant.closest("xyzzy/foo") == ()
 
 
 def test_unquantised_and_unknown() -> None:

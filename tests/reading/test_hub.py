@@ -319,7 +319,7 @@ def test_an_unknown_name_gets_the_nearest_ones():
 
 def test_a_folder_here_comes_before_a_short_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert hub.resolve("mixtral", offline=True).name == "mistralai/Mixtral-8x7B-v0.1"
+    assert hub.resolve("mixtral", offline=True).name == "mistralai/Mixtral-8x7B-Instruct-v0.1"
     (tmp_path / "mixtral").mkdir()
     with pytest.raises(ModelNotFound, match="holds neither"):
         hub.resolve("mixtral", offline=True)

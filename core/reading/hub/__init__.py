@@ -1,10 +1,13 @@
 """Finding a model: the bundled catalogue first, then this machine, then the Hugging Face Hub."""
 
+from collections.abc import Sequence
+
 from core.basics.errors import HubUnreachable, ModelNotFound
 from core.models import ModelSpec
-from core.reading import catalogue
+from core.reading import catalogue, meant
 from core.reading.hub import local, remote
 from core.reading.hub.remote import HubHit
+from core.reading.written import as_asked
 
 __all__ = ["HubHit", "resolve", "search"]
 
@@ -19,7 +22,7 @@ def resolve(name: str, *, token: str | None = None, offline: bool = False, endpo
     Raises: ModelNotFound, ModelGated, HubUnreachable, HubRateLimited, ConfigInvalid,
     ArchitectureUnknown, CheckpointInvalid: one sentence each.
     """
-    name = name.strip()
+    name = as_asked(name)
     if not name:
         raise ModelNotFound("Name a model: a Hub id such as Qwen/Qwen3-8B, or one from the catalogue.")
     here = allow_local and local.exists(name)
@@ -29,17 +32,23 @@ def resolve(name: str, *, token: str | None = None, offline: bool = False, endpo
         if not allow_local:
             raise ModelNotFound("Paths are not read here. Name a Hub id, or pick a model from the catalogue.")
         return local.load(name)
-    if (spec := catalogue.guess(name)) is not None:
+    if (spec := meant.guess(name)) is not None:
         return spec
+    if ":" in name and "/" not in name:
+        raise ModelNotFound(f"'{name[:80]}' is no Ollama tag that is known.{_did_you_mean(meant.closest(name))}")
     try:
         return remote.load(name, token=token, offline=offline, endpoint=endpoint, trusts_disk=allow_local)
     except (ModelNotFound, HubUnreachable) as error:
-        raise type(error)(f"{error}{_did_you_mean(name)}") from None
+        may_exist = isinstance(error, HubUnreachable)
+        spec = (meant.guess_copy(name) if may_exist else None) or meant.guess_published(name)
+        if spec is not None:
+            return spec
+        raise type(error)(f"{error}{_did_you_mean(meant.closest(name))}") from None
 
 
-def _did_you_mean(name: str) -> str:
-    """The nearest names of the catalogue as a question; empty where none is near."""
-    *others, last = catalogue.closest(name) or ("",)
+def _did_you_mean(names: Sequence[str]) -> str:
+    """The nearest names as a question; empty where none is near."""
+    *others, last = names or ("",)
     if not last:
         return ""
     return f" Did you mean {', '.join(others)} or {last}?" if others else f" Did you mean {last}?"
