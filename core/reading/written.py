@@ -14,7 +14,8 @@ _PROGRAMS: Final = re.compile(
     re.IGNORECASE,
 )
 _SITE: Final = re.compile(
-    r"^(?:[a-z]+://)?(?:www\.)?(huggingface\.co|hf\.co|hf-mirror\.com|(?:registry\.)?ollama\.(?:com|ai)|lmstudio\.ai)/",
+    r"^(?:[a-z]+://)?(?:www\.)?(?:(?P<hub>huggingface\.co|hf\.co|hf-mirror\.com)"
+    r"|(?:registry\.)?ollama\.(?:com|ai)|lmstudio\.ai)/",
     re.IGNORECASE,
 )
 _PAGES: Final = frozenset({"tree", "blob", "resolve", "raw", "commit", "commits", "discussions"})   # of a repository
@@ -27,11 +28,9 @@ def as_asked(text: str) -> str:
     if site is None:
         return name
     parts = [part for part in unquote(re.split(r"[?#]", name[site.end() :])[0]).split("/") if part]
-    if "ollama" in site[1].lower():
-        return "/".join(parts[1:] if parts[:1] == ["library"] else parts)
-    if "lmstudio" in site[1].lower():
-        return "/".join(parts[1:] if parts[:1] in (["models"], ["model"]) else parts)
-    return _repository(parts[1:] if parts[:1] == ["models"] else parts)
+    if parts[:1] in (["library"], ["models"], ["model"]):
+        del parts[0]
+    return _repository(parts) if site["hub"] else "/".join(parts)
 
 
 def _repository(parts: list[str]) -> str:
