@@ -30,7 +30,7 @@ from core.probe import command as probing
 from core.products import gpus
 from core.products.engines import ENGINES, launched
 from core.quality import command as checking
-from core.reading import catalogue, hub
+from core.reading import catalogue, hub, resolved
 from core.terms import INPUTS, Mode, Workload
 
 FAILED = 2
@@ -62,7 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="sweetspot", description="Which precision and batch size to deploy, and why.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="app | plan | estimate | probe | quality | models | gpus")
+    commands = parser.add_subparsers(
+        required=True, metavar="app | plan | estimate | probe | quality | models | gpus | resolve"
+    )
     served = commands.add_parser("app", help="open the app in a browser")
     served.add_argument("--address", default="localhost", help="who may reach it: 0.0.0.0 is everybody (%(default)s)")
     served.add_argument("--port", type=int, default=8501, help="(%(default)s)")
@@ -89,6 +91,10 @@ def _parser() -> argparse.ArgumentParser:
     asking = commands.add_parser("doctor", parents=[shared], help="why a server did not start: a log, error or command")
     asking.add_argument("text", type=Path, metavar="FILE|-", help="the text, or - for standard input")
     asking.set_defaults(command=_doctor)
+    resolving = commands.add_parser("resolve", parents=[shared], help="which model or GPU a name means")
+    resolving.add_argument("what", choices=("model", "gpu"))
+    resolving.add_argument("names", nargs="+", metavar="NAME")
+    resolving.set_defaults(command=_resolved)
     for name, command, text in (("models", _models, "bundled models"), ("gpus", _gpus, "known accelerators")):
         listing = commands.add_parser(name, parents=[shared], help=f"list {text}")
         listing.add_argument("query", nargs="*", metavar="QUERY")
@@ -207,6 +213,13 @@ def _doctor(asked: argparse.Namespace) -> None:
         print(json.dumps(asdict(found), indent=1))
     else:
         print("\n".join([found.problem, *(f"- {change}" for change in found.changes)]))
+
+
+def _resolved(asked: argparse.Namespace) -> None:
+    answers = (resolved.cards(asked.names) if asked.what == "gpu" else
+               resolved.models(asked.names, lambda name: _resolve(name, asked.offline)))
+    _print([asdict(answer) | {"suggestions": list(answer.suggestions) if asked.json else ", ".join(answer.suggestions)}
+            for answer in answers], asked.json, f"{asked.what}s")
 
 
 def _models(asked: argparse.Namespace) -> None:

@@ -1,8 +1,9 @@
 """GPUs: the catalogue, the local device through NVML, and cards that nobody listed."""
 
-from core.products.gpus.catalogue import DEFAULT_GPU, catalogue, find, search
+from core.products.gpus.catalogue import DEFAULT_GPU, catalogue, closest, search
 from core.products.gpus.custom import custom
 from core.products.gpus.detection import LocalGpu, LocalGpus, detect, detection
+from core.products.gpus.naming import Meant, find, meant
 from core.products.gpus.prices import Quote, all_quotes, quotes
 from core.products.gpus.spec import GpuSpec
 
@@ -11,13 +12,16 @@ __all__ = [
     "GpuSpec",
     "LocalGpu",
     "LocalGpus",
+    "Meant",
     "Quote",
     "all_quotes",
     "catalogue",
+    "closest",
     "custom",
     "detect",
     "detection",
     "find",
+    "meant",
     "quotes",
     "search",
 ]

@@ -4,6 +4,7 @@ import difflib
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Final
 
@@ -24,12 +25,11 @@ _MAKERS: Final = frozenset({
     "nvidia", "tesla", "geforce", "amd", "instinct", "radeon", "intel", "apple", "aws", "google", "cloud", "huawei",
     "graphics", "generation", "r", "tm",
 })
-# What people add to a card's name: how many there are, what kind of memory, that it is a GPU.
-_COUNT: Final = re.compile(r"^\s*\d{1,3}\s*[x×]\s*(?=[a-z])|\s*[x×]\s*\d{1,3}\s*$", re.IGNORECASE)
+# What people add to a card's name: what kind of memory, that it is a GPU.
 _ADDED: Final = re.compile(
     r"\b(gpus?|cards?|accelerators?|superchip|oam|hbm\d[ae]?|gddr\dx?)\b", re.IGNORECASE
 )
-_MEMORY: Final = re.compile(r"\b(\d{1,3}) ?gi?b\b", re.IGNORECASE)
+_MEMORY: Final = re.compile(r"\b(\d{1,3}) ?gi?b?\b(?: (?:of )?(?:v?ram|memory|unified))?", re.IGNORECASE)
 
 
 def normalised(name: str) -> str:
@@ -52,7 +52,8 @@ def catalogue() -> tuple[GpuSpec, ...]:
     """
     aliases = defaultdict(list)
     for row in name_rows():
-        aliases[row.gpu].append(row.alias)
+        if row.kind != "unclear":
+            aliases[row.gpu].append(row.alias)
     return tuple(_spec(row, tuple(aliases[row.name])) for row in gpu_rows())
 
 
@@ -68,40 +69,75 @@ def same_name() -> Mapping[str, tuple[GpuSpec, ...]]:
     for name, spec in specs.items():
         found[normalised(name)][name] = spec
     for row in name_rows():
-        found[normalised(row.alias)][row.gpu] = specs[row.gpu]
+        if row.kind != "unclear":
+            found[normalised(row.alias)][row.gpu] = specs[row.gpu]
     return {key: tuple(bearers.values()) for key, bearers in found.items()}
 
 
-def find(name: str) -> GpuSpec:
+def plain(name: str) -> GpuSpec:
     """The accelerator of that name or alias, whatever its case and punctuation; never a near match.
 
-    A name that several cards share means the first of them in assets/gpu_names.csv: "H100" is the
-    SXM5 80 GB card. Raises HardwareError with the closest names.
+    Raises HardwareError with the choices, or the closest names.
     """
     specs = same_name().get(normalised(name)) or same_name().get(normalised(_bare(name)))
-    if specs:
-        return specs[0]
-    return _of_memory(name) or _one_of(name)
+    return specs[0] if specs else _one_of(name)
+
+
+def known(name: str) -> bool:
+    """Whether some card bears that very name, case and punctuation aside."""
+    return normalised(name) in same_name()
+
+
+@cache
+def _several(kind: str) -> Mapping[str, tuple[str, ...]]:
+    """Normalised names that do not say which of several cards -> those."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for row in name_rows():
+        if row.kind == kind:
+            found[normalised(row.alias)].append(row.gpu)
+    return {key: tuple(cards) for key, cards in found.items()}
+
+
+def unclear(name: str) -> tuple[str, ...]:
+    """The editions a name may mean of which the first is taken; none where it means one card."""
+    return _several("assumed").get(normalised(_bare(name)), ())
 
 
 def _bare(name: str) -> str:
-    """A name without what is not part of it: "8x H100 SXM GPUs" -> "H100 SXM"."""
-    return _ADDED.sub(" ", _COUNT.sub("", name[:80].replace("_", " ")))
+    """A name without what is not part of it: "H100 SXM GPU" -> "H100 SXM"."""
+    return _ADDED.sub(" ", name[:80].replace("_", " "))
 
 
-def _of_memory(name: str) -> GpuSpec | None:
-    """The card whose name goes on with its memory: "RTX 4090 24GB". Raises HardwareError when it has another."""
-    said = _MEMORY.search(_bare(name))
+def of_memory(name: str) -> GpuSpec | None:
+    """The card whose name goes on with its memory: "RTX 4090 24GB", "M4 Pro 24GB", "A100-80G"; None without one.
+
+    Raises HardwareError when the card has another.
+    """
+    bare = _bare(name)
+    if normalised(name) in same_name() or normalised(bare) in same_name():
+        return None
+    said = _MEMORY.search(bare)
     if said is None:
         return None
-    base = (_bare(name)[: said.start()] + _bare(name)[said.end() :]).strip(" -()")
+    base = (bare[: said.start()] + bare[said.end() :]).strip(" -()")
     bearers = same_name().get(normalised(base))
     if not bearers:
         return None
-    if right := [spec for spec in bearers if spec.nominal_memory_gib == int(said[1])]:
+    gib = int(said[1])
+    if right := [spec for spec in bearers if spec.nominal_memory_gib == gib]:
         return right[0]
+    rows = {row.name: row for row in gpu_rows()}
+    if sold := [spec for spec in bearers if gib in rows[spec.name].memory_options]:
+        return _with_memory(sold[0], rows[sold[0].name], gib)
     near = _listed([spec.name for spec in search(base)][:3] or [spec.name for spec in bearers], "or")
     raise HardwareError(f"No {base} of {said[1]} GB is known: pick {near}, or type its figures in.")
+
+
+def _with_memory(spec: GpuSpec, row: GpuRow, gib: int) -> GpuSpec:
+    """The same chip with another of the memory sizes it is sold with."""
+    mib, basis = engine_memory_mib(row.vendor, row.memory, gib, None, None)
+    return replace(spec, name=f"{spec.name} {gib}GB", row=spec.name, memory_bytes=int(mib * MIB), memory_basis=basis,
+                   nominal_memory_gib=float(gib))
 
 
 def _one_of(name: str) -> GpuSpec:
@@ -110,14 +146,27 @@ def _one_of(name: str) -> GpuSpec:
     known = [specs[0].name for part in parts if (specs := same_name().get(normalised(part)))]
     choices = list(dict.fromkeys(known))
     if len(choices) == 1 and len(known) == len(parts):
-        return find(choices[0])
+        return plain(choices[0])
     if len(choices) > 1:
         raise HardwareError(f"'{name[:80]}' names {_listed(choices, 'and')}: pick one.")
-    near = [spec.name for spec in search(name[:80])] if name.strip() else []
-    close = difflib.get_close_matches(normalised(name[:80]), same_name(), n=6, cutoff=0.5)
-    names = list(dict.fromkeys(near[:3] + [same_name()[key][0].name for key in close]))[:3]
+    if cards := _several("unclear").get(normalised(_bare(name))):
+        raise HardwareError(f"'{name.strip()[:80]}' may be {_listed(cards, 'or')}: say which.")
+    names = closest(name)
     advice = f"Did you mean {_listed(names, 'or')}?" if names else "See the catalogue for the names."
     raise HardwareError(f"No figures for a GPU named '{name[:80]}'. {advice} Or type its figures in.")
+
+
+def closest(name: str) -> tuple[str, ...]:
+    """The cards a name leaves open, else at most three whose names are most like it; none where none is alike."""
+    asked = name.strip()[:80]
+    if not asked:
+        return ()
+    if cards := _several("unclear").get(normalised(_bare(asked))):
+        return cards
+    bare = _bare(asked)
+    near = [spec.name for spec in search(_MEMORY.sub(" ", bare).strip() or bare)]
+    alike = difflib.get_close_matches(normalised(asked), same_name(), n=6, cutoff=0.5)
+    return tuple(dict.fromkeys(near[:3] + [same_name()[key][0].name for key in alike]))[:3]
 
 
 def _listed(names: Sequence[str], last: str) -> str:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Final
 
+from core.basics.units import GIB
 from core.products.gpus.nvml import Reading
 from core.products.gpus.spec import PCIE_GT_PER_S, GpuSpec, pcie_bytes_per_s
 
@@ -10,6 +11,9 @@ from core.products.gpus.spec import PCIE_GT_PER_S, GpuSpec, pcie_bytes_per_s
 POWER_UNCHANGED: Final = 0.97
 MIG_MEMORY_SLICES: Final = 8    # NVIDIA MIG user guide: memory comes in eighths, compute in sevenths
 MIG_COMPUTE_SLICES: Final = 7
+MIG_CAPABILITIES: Final = frozenset({"8.0", "9.0", "10.0", "10.3"})
+# Share of its memory that a slice of so many eighths shows: 1g.10gb has 9.5, 2g.20gb 19.5, 3g.40gb 39.25 GiB.
+MIG_MEMORY_LEFT: Final = {1: 0.95, 2: 0.975, 4: 0.981, 8: 0.984}
 
 Adjusted = tuple[GpuSpec, tuple[str, ...]]      # the card as it is, and a sentence on each difference
 
@@ -49,17 +53,29 @@ def linked(spec: GpuSpec, reading: Reading) -> Adjusted:
 
 
 def sliced(spec: GpuSpec, reading: Reading) -> Adjusted:
-    """A MIG slice: compute by its SMs, bandwidth and L2 by its eighths of the memory, nothing shared."""
+    """A MIG slice as its driver describes it: compute by its SMs, memory as read."""
     if reading.mig is None:
         return spec, ()
-    slices = _memory_slices(reading)
-    sevenths = _compute_sevenths(reading.mig.profile)
     sms = reading.mig.multiprocessors
-    share = sms / spec.sm_count if sms and spec.sm_count else sevenths / MIG_COMPUTE_SLICES
-    memory_share = slices / MIG_MEMORY_SLICES
-    part = replace(
+    part = slice_of(spec, reading.mig.profile, _memory_slices(reading), sms)
+    part_as_read = replace(part, memory_bytes=spec.memory_bytes, memory_basis=spec.memory_basis, notes=spec.notes)
+    return part_as_read, (part.notes,)
+
+
+def slice_of(spec: GpuSpec, profile: str, memory_slices: int, sms: int | None = None) -> GpuSpec:
+    """A MIG slice of a card: compute by its SMs or sevenths, bandwidth and L2 by its eighths of the memory.
+
+    `notes` says what share it is. Source: NVIDIA MIG user guide, profiles of the A100 and the H100.
+    """
+    share = sms / spec.sm_count if sms and spec.sm_count else _compute_sevenths(profile) / MIG_COMPUTE_SLICES
+    memory_share = memory_slices / MIG_MEMORY_SLICES
+    nominal_gib = (spec.nominal_memory_gib or 0.0) * memory_share
+    return replace(
         spec,
-        name=f"{spec.name} MIG {reading.mig.profile}",
+        name=f"{spec.name} MIG {profile}",
+        memory_bytes=int(nominal_gib * GIB * MIG_MEMORY_LEFT.get(memory_slices, MIG_MEMORY_LEFT[4])),
+        memory_basis="estimated",
+        nominal_memory_gib=nominal_gib,
         flops={dtype: peak * share for dtype, peak in spec.flops.items()},
         flops_range={dtype: (low * share, high * share) for dtype, (low, high) in spec.flops_range.items()},
         bandwidth_bytes_per_s=spec.bandwidth_bytes_per_s * memory_share,
@@ -69,9 +85,9 @@ def sliced(spec: GpuSpec, reading: Reading) -> Adjusted:
         price_usd_per_hour=None,
         price_source="",
         basis="estimated",
+        notes=f"MIG slice: {share:.0%} of the compute and {memory_slices} of {MIG_MEMORY_SLICES} memory slices of"
+              " the card.",
     )
-    note = f"MIG slice: {share:.0%} of the compute and {slices} of {MIG_MEMORY_SLICES} memory slices of the card."
-    return part, (note,)
 
 
 def _memory_slices(reading: Reading) -> int:

@@ -49,6 +49,15 @@ def _pcie(cell: str) -> PcieLink | None:
 
 Peak: TypeAlias = Annotated[Span | None, Reads(_peak, "TFLOPS as 989.4, a range as 62..119, or empty")]
 Pcie: TypeAlias = Annotated[PcieLink | None, Reads(_pcie, "a generation and lanes as 4.0 x16, or empty")]
+def _sizes(cell: str) -> tuple[int, ...]:
+    """ "24 48 64"; none for an empty cell."""
+    sizes = tuple(int(word) for word in cell.split())
+    if not all(1 <= size <= 4096 for size in sizes):
+        raise ValueError(cell)
+    return sizes
+
+
+Sizes: TypeAlias = Annotated[tuple[int, ...], Reads(_sizes, "sizes in GiB as 24 48 64, or empty")]
 Gib: TypeAlias = Annotated[float, Within(1, 4096)]
 Mib: TypeAlias = Annotated[float, Within(1024, 4_194_304)]
 
@@ -63,6 +72,7 @@ class GpuRow:
     capability: Note                 # compute capability, gfx name; empty: none is published
     memory: Note                     # kind: HBM3, GDDR6, ...
     memory_gib: Gib                  # as sold
+    memory_options: Sizes            # every size it is sold with, where there are several [GiB]
     driver_mib: Mib | None           # as nvidia-smi totals it
     engine_mib: Mib | None           # as CUDA shows it
     bandwidth_gb_s: Annotated[float, Within(10, 100_000)]
@@ -94,7 +104,7 @@ class NameRow:
 
     alias: str
     gpu: str
-    kind: Literal["driver", "short"]
+    kind: Literal["driver", "short", "assumed", "unclear"]  # assumed: the first of several; unclear: say which
     source: str
 
 

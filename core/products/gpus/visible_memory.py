@@ -15,6 +15,9 @@ DRIVER_SHARE: Final = {
     "Apple unified": 0.75,      # Metal's working-set limit: 96 of 128 GiB in public llama.cpp logs
     "Ryzen unified": 0.75,      # up to 96 of 128 GB can be set aside for graphics
 }
+# Metal leaves small machines less: 10,923 of 16,384 and 21,845 of 32,768 MiB in public llama.cpp logs.
+APPLE_SMALL_GIB: Final = 32
+APPLE_SMALL_SHARE: Final = 2 / 3
 # nvidia-smi total minus CUDA total: median of the 20 cards where both were read, 420 to 882 MiB.
 CUDA_RESERVE_MIB: Final = 551.0
 
@@ -29,13 +32,15 @@ def engine_memory_mib(
     """
     if engine_mib is not None:
         return engine_mib, "measured"
-    reported = driver_mib if driver_mib is not None else nominal_gib * 1024 * driver_share(vendor, kind)
+    reported = driver_mib if driver_mib is not None else nominal_gib * 1024 * driver_share(vendor, kind, nominal_gib)
     reserve = CUDA_RESERVE_MIB if vendor == "NVIDIA" and "shared" not in kind else 0.0
     return reported - reserve, "estimated"
 
 
-def driver_share(vendor: str, kind: str) -> float:
+def driver_share(vendor: str, kind: str, nominal_gib: float) -> float:
     """Share of the sold memory that the driver reports; others than NVIDIA show all of their own memory."""
+    if vendor == "Apple" and nominal_gib <= APPLE_SMALL_GIB:
+        return APPLE_SMALL_SHARE
     if vendor != "NVIDIA" and "unified" not in kind:
         return 1.0      # MI300X 196592 of 196608 MiB, RX 7900 XTX 24560 of 24576 MiB in public logs
     return DRIVER_SHARE.get(kind, 1.0)
