@@ -164,6 +164,7 @@ class Workload:
         "loss", PERCENT, Bounds(0, 1), 0.5, "Quality loss accepted",
         "Relative increase of perplexity over the 16-bit model that you accept.", is_target=True, slides_to=0.2,
     ))
+    prefix_hit_rate: float = 0.0
     mode: Mode = Mode.SERVING
 
     @classmethod
@@ -176,6 +177,11 @@ class Workload:
     def context_tokens(self) -> int:
         """Tokens of one request when it ends: prompt and answer."""
         return self.input_tokens + self.output_tokens
+
+    @property
+    def shared_tokens(self) -> int:
+        """Tokens of a prompt that are found in the prefix cache; at least one is always computed."""
+        return min(int(self.input_tokens * self.prefix_hit_rate), self.input_tokens - 1)
 
     def check(self) -> None:
         """Raises InputError naming the first input outside its range."""

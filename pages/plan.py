@@ -12,6 +12,7 @@ from core.delivery.export import report
 from core.delivery.export.order import order
 from core.products.engines import launched
 from core.products.formats import FORMATS
+from core.terms import Workload
 from pages.shared import arithmetic, delivery, figures, inputs, keeping, parts
 
 TRAFFIC_PAGE = ROOT / "pages" / "traffic" / "traffic.py"
@@ -33,7 +34,7 @@ TTFT_TEACHES = (
 KINDS = ("fp8", "w8a8-int8", "awq-int4", "nvfp4", "int8", "gguf-Q8_0", "gguf-Q4_K_M")
 
 
-def five_figures(choice: Choice, context_tokens: int, *, fits: bool) -> None:
+def five_figures(choice: Choice, load: Workload, *, fits: bool) -> None:
     """The figures people compare, each with range and provenance; speeds fade when the plan does not fit."""
     with st.grid(5, min_column_width=150, gap="small"):
         parts.metric(
@@ -48,7 +49,7 @@ def five_figures(choice: Choice, context_tokens: int, *, fits: bool) -> None:
             "Output", choice.output_tokens_per_s, figures.rate, faded=not fits,
             help="Tokens per second that all users together receive from the whole deployment.",
         )
-        parts.memory_metric(choice.footprint, choice.concurrency / choice.deployment.dp, context_tokens)
+        parts.memory_metric(choice.footprint, choice.concurrency / choice.deployment.dp, load)
         parts.metric(
             "Cost", choice.cost_usd_per_million_output_tokens, figures.dollars, faded=not fits,
             help="US dollars per million output tokens with this load, at the price of the GPUs.",
@@ -59,8 +60,8 @@ def memory(choice: Choice, plan: Plan) -> None:
     """What fills one GPU, against what it has."""
     footprint, workload = choice.footprint, plan.workload
     per_replica = choice.concurrency / choice.deployment.dp
-    segments = charts.footprint_segments(footprint, per_replica, workload.context_tokens)
-    most = footprint.max_concurrency(workload.context_tokens) * choice.deployment.dp
+    segments = charts.footprint_segments(footprint, per_replica, workload)
+    most = footprint.max_concurrency(workload.context_tokens, workload.shared_tokens) * choice.deployment.dp
     with st.container(border=True, gap="small"):
         parts.section(
             "What fills the memory of each GPU",
@@ -172,7 +173,7 @@ def quality(choice: Choice, plan: Plan) -> None:
 def _needed_gib(choice: Choice, plan: Plan) -> float:
     """What the load needs of each GPU in a format."""
     requests = choice.concurrency / choice.deployment.dp
-    return choice.footprint.taken_bytes(requests, plan.workload.context_tokens) / GIB
+    return choice.footprint.taken_bytes(requests, plan.workload.context_tokens, plan.workload.shared_tokens) / GIB
 
 
 @st.fragment
@@ -319,7 +320,7 @@ plan = parts.current_plan()
 shown = plan.shown
 parts.verdict(plan)
 if shown is not None:
-    five_figures(shown, plan.workload.context_tokens, fits=plan.best is not None)
+    five_figures(shown, plan.workload, fits=plan.best is not None)
     memory(shown, plan)
 if plan.best is not None:
     fitting(plan.best, plan)

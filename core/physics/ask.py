@@ -37,12 +37,14 @@ class Load:
     concurrency: Column                 # requests in flight over the whole deployment; NaN: maximum load
     input_tokens: Column
     output_tokens: Column               # 1: prefill only
+    prefix_hit_rate: Column = 0.0       # share of a prompt found in the prefix cache
 
     @classmethod
     def of(cls, workload: Workload, concurrency: Column | None = None) -> "Load":
         """A workload, at other numbers of requests in flight where they are named."""
         asked = workload.concurrency if concurrency is None else concurrency
-        return cls(workload.mode is Mode.STATIC, asked, workload.input_tokens, workload.output_tokens)
+        return cls(workload.mode is Mode.STATIC, asked, workload.input_tokens, workload.output_tokens,
+                   workload.prefix_hit_rate)
 
 
 @dataclass(frozen=True)
@@ -64,12 +66,15 @@ class Desk:
         """Memory of one GPU of every pair."""
         return tuple(self.by_part[i] for i in self.part.tolist())
 
-    def capacity(self, contexts: Column) -> Floats:
-        """Whole requests of each length that all replicas of a pair hold, [pairs, contexts]; 0 when over its memory."""
+    def capacity(self, contexts: Column, shared: Column = 0.0) -> Floats:
+        """Whole requests of each length that all replicas of a pair hold, [pairs, contexts]; 0 when over its memory.
+
+        `shared` tokens of them are in common.
+        """
         lengths = np.atleast_1d(np.asarray(contexts, float))
         held = np.zeros((len(self.parts), len(lengths)))
         for i, ((_, deployment), footprint) in enumerate(zip(self.parts, self.by_part, strict=True)):
-            held[i] = np.floor(footprint.max_concurrency(lengths)) * deployment.dp
+            held[i] = np.floor(footprint.max_concurrency(lengths, shared)) * deployment.dp
         return np.asarray(held[self.part] * self.copies[:, None])
 
     def cases(self, load: Load, pairs: Rows | None = None, *, endless: NDArray[np.bool_] | bool = False) -> Cases:
@@ -85,20 +90,21 @@ class Desk:
 
         static = np.array(np.broadcast_to(load.static, which.shape), bool)
         inputs, outputs = column(load.input_tokens), column(load.output_tokens)
+        found = np.minimum(np.floor(inputs * column(load.prefix_hit_rate)), inputs - 1)
         length = inputs + np.where(static, outputs, outputs / 2)
         return Cases(
             pairs=self.parts, which=which, static=static, concurrency=column(load.concurrency) / self.copies[pairs],
-            input_tokens=inputs, output_tokens=outputs,
-            held=np.where(endless, np.inf, self._held(which, length)),
+            input_tokens=inputs, output_tokens=outputs, found_tokens=found,
+            held=np.where(endless, np.inf, self._held(which, length, found)),
         )
 
-    def _held(self, which: Rows, length: Floats) -> Floats:
+    def _held(self, which: Rows, length: Floats, shared: Floats) -> Floats:
         """Requests of each row's length that one replica holds [rows]."""
         held = np.empty(len(which))
         order = np.argsort(which, kind="stable")
         for rows in np.split(order, np.flatnonzero(np.diff(which[order])) + 1):
             if len(rows):
-                held[rows] = requests_held(self.by_part[which[rows[0]]], length[rows])
+                held[rows] = requests_held(self.by_part[which[rows[0]]], length[rows], shared[rows])
         return held
 
     def predict(
@@ -138,11 +144,11 @@ def _independent(spec: ModelSpec, deployment: Deployment) -> Deployment:
     return deployment if deployment.dp == 1 or joined else replace(deployment, dp=1)
 
 
-def requests_held(footprint: Footprint, context: Floats) -> Floats:
+def requests_held(footprint: Footprint, context: Floats, shared: Floats | float = 0.0) -> Floats:
     """Requests of `context` tokens that one replica's cache holds, parts of one too; inf without any cache.
 
-    What is over its memory is given `SPARE_POOL`.
+    They have `shared` tokens in common. What is over its memory is given `SPARE_POOL`.
     """
     if footprint.fits:
-        return np.asarray(footprint.max_concurrency(context))
-    return np.asarray(footprint.cache.sequences(SPARE_POOL * footprint.reported_bytes, context))
+        return np.asarray(footprint.max_concurrency(context, shared))
+    return np.asarray(footprint.cache.sequences(SPARE_POOL * footprint.reported_bytes, context, shared))

@@ -46,6 +46,7 @@ class Engine:
     fp16_accumulation: bool            # multiplies with FP16 accumulators, twice as fast on GeForce
     writes_scores: bool                # prompt attention through memory
     native_fp8_cache: bool             # reads an FP8 cache on Hopper without widening it
+    shares_prefixes: bool              # holds the blocks of a prefix that requests have in common once
     windows_since_minor: Annotated[int, Within(0, 100)] | None    # 0.x releases before it read whole contexts
     unpacked_from: Json                # format -> rows from which a matmul unpacks its weights first
     formats: tuple[str, ...]           # of weights: names in core.products.formats, or prefixes; none: any

@@ -262,7 +262,7 @@ def _number(one: Input, place: DeltaGenerator) -> float:
     else:
         label = f"{one.label}, {one.unit.name}" if one.unit.on_pages != 1 else one.label
         shown = place.number_input(label, low, high, default, step=kind(one.step), key=one.key, bind="query-params",
-                                   help=one.help)
+                                   format=None if one.unit.whole else "%g", help=one.help)
     return one.of_page(shown)
 
 

@@ -255,9 +255,10 @@ def metric(
     )
 
 
-def memory_metric(footprint: Footprint, requests: float, context_tokens: int) -> None:
+def memory_metric(footprint: Footprint, requests: float, load: Workload) -> None:
     """What the load needs of one GPU, with its range and of what the GPU has; what is over when it does not fit."""
-    needed, over = footprint.taken_bytes(requests, context_tokens), footprint.overflow_bytes
+    needed = footprint.taken_bytes(requests, load.context_tokens, load.shared_tokens)
+    over = footprint.overflow_bytes
     low, high = (needed + sum(getattr(term, end) - term.bytes for term in footprint.terms) for end in ("low", "high"))
     of = f"of {figures.gib(footprint.reported_bytes)}"
     st.metric(

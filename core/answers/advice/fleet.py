@@ -114,7 +114,7 @@ def _measured(
 ) -> _Field:
     """Memory and speed of every layout at the concurrency asked."""
     asked = desk((spec, deployment) for deployment in deployments)
-    held = asked.capacity(float(workload.context_tokens))[:, 0]
+    held = asked.capacity(float(workload.context_tokens), float(workload.shared_tokens))[:, 0]
     return _Field(workload, tuple(deployments), tuple(losses), asked.footprints, held, asked.predict(Load.of(workload)))
 
 

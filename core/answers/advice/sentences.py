@@ -113,7 +113,7 @@ def verdict(
 def _memory(chosen: Choice, workload: Workload) -> str:
     """What the load needs of each GPU, of what it has."""
     footprint, requests_each = chosen.footprint, chosen.concurrency / chosen.deployment.dp
-    needed = footprint.taken_bytes(requests_each, workload.context_tokens)
+    needed = footprint.taken_bytes(requests_each, workload.context_tokens, workload.shared_tokens)
     each = "" if chosen.deployment.gpus == 1 else " of each GPU"
     return f"{needed / GIB:,.1f} of {footprint.reported_bytes / GIB:,.1f} GiB{each} needed"
 

@@ -125,6 +125,7 @@ def compare(layouts: Board, workload: Workload) -> Field:
     found, at = layouts.candidates, layouts.desk
     return Field(
         spec=layouts.spec, workload=workload, deployments=found.deployments, losses=found.losses,
-        footprints=at.footprints, capacity=at.capacity(float(workload.context_tokens))[:, 0],
+        footprints=at.footprints,
+        capacity=at.capacity(float(workload.context_tokens), float(workload.shared_tokens))[:, 0],
         prediction=at.predict(Load.of(workload)), without=found.without,
     )

@@ -186,10 +186,12 @@ def points(
             np.arange(shape[0], dtype=np.intp), np.asarray(contexts, float), np.asarray(batches, float), indexing="ij"
         )
     )
-    outputs = np.maximum(1.0, np.round(context * workload.output_tokens / workload.context_tokens))
-    inputs = np.maximum(1.0, context - outputs)
-    held = asked.capacity(np.asarray(contexts, float))
-    prediction = asked.predict(Load(workload.mode is Mode.STATIC, batch, inputs, outputs), layout)
+    inputs, outputs = _split(workload, context)
+    lengths = np.asarray(contexts, float)
+    held = asked.capacity(lengths, np.floor(_split(workload, lengths)[0] * workload.prefix_hit_rate))
+    prediction = asked.predict(
+        Load(workload.mode is Mode.STATIC, batch, inputs, outputs, workload.prefix_hit_rate), layout
+    )
     price = gpu.price_usd_per_hour
     rate = prediction.output_tokens_per_s_per_gpu.value
     return Sweep(
@@ -199,3 +201,9 @@ def points(
         capacity=np.repeat(held.ravel(), len(batches)), prediction=prediction,
         usd_per_million=np.full(len(layout), np.nan) if price is None else cost.usd_per_million(price, rate),
     )
+
+
+def _split(workload: Workload, context: Floats) -> tuple[Floats, Floats]:
+    """Prompt and answer of requests of `context` tokens, in the workload's proportion."""
+    outputs = np.maximum(1.0, np.round(context * workload.output_tokens / workload.context_tokens))
+    return np.maximum(1.0, context - outputs), outputs

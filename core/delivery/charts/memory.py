@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from core.basics.units import GIB
 from core.delivery.charts.style import BLUE, INK, ORANGE, Spec, colour, figure, one, rows, tooltip
 from core.physics.memory import Footprint
+from core.terms import Workload
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +78,12 @@ def _line(gib: float, label: str, scale: Spec, *, strong: bool) -> list[Spec]:
     return [rule, text] if strong else [rule]
 
 
-def footprint_segments(footprint: Footprint, requests: float, context_tokens: int) -> tuple[Segment, ...]:
-    """What fills one GPU at `requests` per replica, each at `context_tokens`: terms, cache in use, cache free.
+def footprint_segments(footprint: Footprint, requests: float, load: Workload) -> tuple[Segment, ...]:
+    """What fills one GPU at `requests` per replica, each at its full length: terms, cache in use, cache free.
 
     Cache that is needed and not there is drawn too: the bar then passes the memory line.
     """
-    used = footprint.taken_bytes(requests, context_tokens) - footprint.taken_bytes(0, context_tokens)
+    used = footprint.cache.load_bytes(requests, load.context_tokens, load.shared_tokens)
     weights = footprint.term("weights").bytes
     overheads = sorted((term for term in footprint.terms if term.name != "weights"), key=lambda term: -term.bytes)
     free = footprint.kv_cache_bytes - used

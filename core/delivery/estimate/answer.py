@@ -21,7 +21,7 @@ from core.physics.speed import Anchors, Cases, Prediction
 from core.products import formats, gpus
 from core.products.engines import GENERIC
 from core.products.engines import find as find_engine
-from core.terms import Deployment
+from core.terms import LOAD, Deployment
 
 Floats: TypeAlias = NDArray[np.float64]
 Resolve: TypeAlias = Callable[[str], ModelSpec]
@@ -74,7 +74,7 @@ def estimate(cases: Sequence[Row | str], resolve: Resolve, anchors: Anchors | No
     rows = tuple(None if isinstance(case, str) else case for case in cases)
     loaded = np.array([
         i for i, (one, case) in enumerate(zip(built, rows, strict=True))
-        if one and one.has_gpu and case and not math.isnan(case.input_tokens)
+        if one and one.has_gpu and case and not math.isnan(case.context_tokens)
     ], np.intp)
     if not len(loaded):
         return Estimates(tuple(built), tuple(errors), loaded, None, rows, None)
@@ -157,8 +157,8 @@ def _asked(built: Sequence[Built | None], rows: Sequence[Row | None], loaded: ND
         loads.append(case)
     at = desk((one.spec, one.deployment) for one in chosen)
     return at, at.cases(Load(
-        np.array([case.static for case in loads]), np.array([case.concurrency for case in loads]),
-        np.array([case.input_tokens for case in loads]), np.array([case.output_tokens for case in loads]),
+        np.array([case.static for case in loads]),
+        **{one.name: np.array([case.load[one.name] for case in loads], float) for one in LOAD},
     ), which)
 
 
@@ -188,8 +188,8 @@ def _memory_cells(one: Built, case: Row) -> dict[str, object]:
         "state_bytes_per_sequence": one.spec.state_bytes(2.0, d.tp),
     }
     if one.has_gpu:
-        load = _NO_TOKENS if math.isnan(case.input_tokens) else case.input_tokens + case.output_tokens
-        length = float(d.max_model_len or (load if not math.isnan(case.input_tokens) else one.spec.max_context or load))
+        unasked = one.spec.max_context or _NO_TOKENS
+        length = float(d.max_model_len or (unasked if math.isnan(case.context_tokens) else case.context_tokens))
         cells |= {
             "fits": footprint.fits,
             "kv_cache_tokens": footprint.kv_tokens,

@@ -8,21 +8,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from core.basics.bounds import Bounds
 from core.basics.errors import InputError
+from core.terms import LOAD
 
 COLUMNS: Final = (
     "case", "model", "gpu", "tp", "pp", "ep", "dp", "weights", "kv_cache", "engine", "engine_version", "mode",
-    "concurrency", "input_tokens", "output_tokens", "max_model_len", "gpu_memory_utilization",
+    *(one.column for one in LOAD), "max_model_len", "gpu_memory_utilization",
     "max_num_batched_tokens", "max_num_seqs",
 )
 LARGEST_FILE_BYTES: Final = 256 * 2**20
 MODES: Final = ("static", "serving")
 # Whole numbers a cell may hold: far beyond any deployment, near enough to catch a slip.
-_WHOLE: Final[Mapping[str, tuple[int, int]]] = {
-    "tp": (1, 1024), "pp": (1, 1024), "ep": (1, 4096), "dp": (1, 4096),
-    "concurrency": (1, 1_000_000), "input_tokens": (1, 100_000_000), "output_tokens": (1, 100_000_000),
-    "max_model_len": (1, 100_000_000), "max_num_batched_tokens": (1, 100_000_000), "max_num_seqs": (1, 1_000_000),
+_WHOLE: Final[Mapping[str, Bounds]] = {
+    name: Bounds(1, most, whole=True) for name, most in (
+        ("tp", 1024), ("pp", 1024), ("ep", 4096), ("dp", 4096), ("max_model_len", 100_000_000),
+        ("max_num_batched_tokens", 100_000_000), ("max_num_seqs", 1_000_000),
+    )
 }
+_FRACTION: Final = Bounds(0.01, 1.0)
+_REPORTED: Final = Bounds(0.5, 8192, "GiB")
+_LENGTHS: Final = ("input_tokens", "output_tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +59,12 @@ class Row:
 
     setup: Setup
     static: bool
-    concurrency: float                     # NaN: maximum load
-    input_tokens: float                    # NaN: no load is named, memory only
-    output_tokens: float
+    load: Mapping[str, float]              # by column; NaN: open, or of lengths that no load is named, memory only
+
+    @property
+    def context_tokens(self) -> float:
+        """Tokens of one request when it ends; NaN without a load."""
+        return self.load["input_tokens"] + self.load["output_tokens"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +121,7 @@ def row(cells: Mapping[str, str]) -> Row:
     mode = cells.get("mode", "").lower() or "serving"
     if mode not in MODES:
         raise InputError(f"mode is '{cells['mode'][:40]}': use static or serving.")
-    concurrency = _whole(cells, "concurrency")
-    inputs, outputs = _whole(cells, "input_tokens"), _whole(cells, "output_tokens")
-    utilisation = _number(cells, "gpu_memory_utilization", 0.01, 1.0)
+    load = _load(cells)
     setup = Setup(
         model=cells["model"],
         gpu=cells.get("gpu", ""),
@@ -127,19 +134,13 @@ def row(cells: Mapping[str, str]) -> Row:
         engine=cells.get("engine", "").lower(),
         engine_version=cells.get("engine_version", ""),
         max_model_len=_whole(cells, "max_model_len"),
-        memory_fraction=utilisation,
+        memory_fraction=_number(cells, "gpu_memory_utilization", _FRACTION),
         max_num_batched_tokens=_whole(cells, "max_num_batched_tokens"),
         max_num_seqs=_whole(cells, "max_num_seqs"),
-        reported_gib=_number(cells, "gpu_total_gib", 0.5, 8192),
-        has_load=inputs is not None or outputs is not None,
+        reported_gib=_number(cells, "gpu_total_gib", _REPORTED),
+        has_load=not math.isnan(load["input_tokens"]),
     )
-    return Row(
-        setup=setup,
-        static=mode == "static",
-        concurrency=math.nan if concurrency is None else float(concurrency),
-        input_tokens=math.nan if inputs is None and outputs is None else float(inputs or 1),
-        output_tokens=math.nan if inputs is None and outputs is None else float(outputs or 1),
-    )
+    return Row(setup, mode == "static", load)
 
 
 def _format(cells: Mapping[str, str], name: str) -> str:
@@ -148,23 +149,22 @@ def _format(cells: Mapping[str, str], name: str) -> str:
     return "" if said.lower() == "auto" else said
 
 
-def _number(cells: Mapping[str, str], name: str, low: float, high: float) -> float | None:
+def _load(cells: Mapping[str, str]) -> Mapping[str, float]:
+    """Every input of the load: an empty cell is open where it may be, else the default.
+
+    Of the two lengths one alone makes a load, with one token of the other; none of them names no load at all.
+    """
+    load = {one.name: one.read(cell) if (cell := cells.get(one.column, "")) else
+            math.nan if one.may_be_open else one.default for one in LOAD}
+    named = any(cells.get(name) for name in _LENGTHS)
+    return load | {name: 1.0 if named else math.nan for name in _LENGTHS if not cells.get(name)}
+
+
+def _number(cells: Mapping[str, str], name: str, bounds: Bounds) -> float | None:
     """A number within its range; None for an empty cell."""
-    text = cells.get(name, "")
-    if not text:
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not low <= value <= high:
-        raise InputError(f"{name} is '{text[:40]}': it must be a number from {low:,g} to {high:,g}.")
-    return value
+    return bounds.read(name, cells[name]) if cells.get(name) else None
 
 
 def _whole(cells: Mapping[str, str], name: str) -> int | None:
-    low, high = _WHOLE[name]
-    value = _number(cells, name, low, high)
-    if value is not None and value != int(value):
-        raise InputError(f"{name} is '{cells[name][:40]}': it must be a whole number from {low:,} to {high:,}.")
+    value = _number(cells, name, _WHOLE[name])
     return None if value is None else int(value)

@@ -14,7 +14,7 @@ from core.physics.ask import Load, desk
 from core.physics.speed import Range
 from core.physics.speed.anchors import Anchors
 from core.products.formats import find_kv
-from core.terms import Basis, Deployment, Estimate
+from core.terms import LOAD, Basis, Deployment, Estimate
 
 _SAME: Final = ("model", "gpu", "engine", "weights", "mode")     # what a benchmark must share with the plan
 _DEGREES: Final = ("tp", "pp", "ep", "dp")
@@ -47,7 +47,7 @@ def anchored(ordered: Order, cells: tuple[Mapping[str, Any], ...]) -> Choice:
     """The choice with its times and rate estimated anew, given the benchmarks."""
     choice, load = ordered.choice, Load.of(ordered.workload, ordered.choice.concurrency)
     theirs = desk((ordered.spec, _deployment(ordered.deployment, cell)) for cell in cells)
-    loads = Load(load.static, *(_column(cells, name) for name in ("concurrency", "input_tokens", "output_tokens")))
+    loads = Load(load.static, **{one.name: _column(cells, one.column, one.default) for one in LOAD})
     prediction = desk([(ordered.spec, ordered.deployment)]).predict(load, anchors=Anchors(
         theirs.cases(loads),
         _column(cells, "measured_ttft_ms") / MS_PER_S,
@@ -66,9 +66,9 @@ def _deployment(mine: Deployment, cells: Mapping[str, Any]) -> Deployment:
     return replace(mine, tp=tp, pp=pp, ep=ep, dp=dp, kv_cache=find_kv(str(cells["kv_cache"])))
 
 
-def _column(cells: tuple[Mapping[str, Any], ...], name: str) -> np.ndarray:
-    """A figure of every benchmark; NaN where it has none."""
-    return np.array([float(cell.get(name, np.nan)) for cell in cells], float)
+def _column(cells: tuple[Mapping[str, Any], ...], name: str, default: float = np.nan) -> np.ndarray:
+    """A figure of every benchmark; the default where it has none."""
+    return np.array([float(cell.get(name, default)) for cell in cells], float)
 
 
 def _first(column: Range, times: float, source: str) -> Estimate:

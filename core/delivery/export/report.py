@@ -46,7 +46,7 @@ def _figures(choice: Choice) -> list[Figure]:
 def _charts(plan: Plan, choice: Choice) -> list[Picture]:
     footprint = choice.footprint
     segments = charts.footprint_segments(
-        footprint, choice.concurrency / choice.deployment.dp, plan.workload.context_tokens
+        footprint, choice.concurrency / choice.deployment.dp, plan.workload
     )
     bar = charts.memory_bar(
         segments, memory_gib=footprint.reported_bytes / GIB, usable_gib=footprint.usable_bytes / GIB

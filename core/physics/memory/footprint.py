@@ -45,8 +45,28 @@ class Cache:
         step = 0 if self.chosen.engine.cache == "exact" else 1
         return flat_sequence_bytes(self.layers, context, step)
 
-    def sequences(self, pool: float, context: Tokens) -> Tokens:
-        """Sequences of `context` tokens that a pool of that many bytes holds; inf without a cache."""
+    def sequences(self, pool: float, context: Tokens, shared: Tokens = 0.0) -> Tokens:
+        """Sequences of `context` tokens that a pool of that many bytes holds; inf without a cache.
+
+        The `shared` tokens at their start are held once for all of them where the engine shares blocks.
+        """
+        apart = self._apart(pool, context)
+        if not np.any(shared) or not self.chosen.engine.shares_prefixes:
+            return apart
+        rest = np.maximum(0.0, pool - np.asarray(self.sequence_bytes(shared)))
+        together = np.asarray(self._apart(rest, np.asarray(context) - shared))
+        held = np.where(np.asarray(shared) > 0, np.maximum(apart, together), apart)
+        return float(held) if held.ndim == 0 else held
+
+    def load_bytes(self, requests: float, context: float, shared: float = 0.0) -> float:
+        """Bytes that a load of full-length requests takes, what they share at their start once [B]."""
+        apart = requests * float(self.sequence_bytes(context))
+        if not shared or not self.chosen.engine.shares_prefixes:
+            return apart
+        return min(apart, float(self.sequence_bytes(shared)) + requests * float(self.sequence_bytes(context - shared)))
+
+    def _apart(self, pool: Tokens, context: Tokens) -> Tokens:
+        """Sequences that share nothing."""
         if self.chosen.engine.cache == "pools" and any(cache.row_bytes for cache in self.layers):
             return self._sglang_sequences(pool, context)
         need = np.asarray(self.sequence_bytes(context), dtype=np.float64)
@@ -62,7 +82,7 @@ class Cache:
         if self.layout is not None:
             return self._paged_tokens(self.layout, pool, length)
         if self.chosen.engine.cache == "pools":
-            return self._sglang_tokens(pool)
+            return float(self._sglang_tokens(pool))
         return pool / float(flat_sequence_bytes(self.layers, float(length))) * length
 
     def _paged_tokens(self, layout: Layout, pool: float, length: int) -> float:
@@ -74,18 +94,18 @@ class Cache:
         in_flight = self.chosen.max_num_batched_tokens
         return float(int(blocks / float(layout.blocks(float(length), in_flight)) * length))
 
-    def _sglang_tokens(self, pool: float) -> float:
+    def _sglang_tokens(self, pool: Tokens) -> Tokens:
         """SGLang: full rows, sliding rows for a fixed share of the tokens, a pool apart for states."""
         if any(cache.state_bytes for cache in self.layers):
-            pool *= 1 - _SGLANG_STATE_SHARE
+            pool = pool * (1 - _SGLANG_STATE_SHARE)
         hybrid = len({cache.window is None for cache in self.layers if cache.row_bytes}) > 1
         ratio = _SGLANG_WINDOW_RATIO if hybrid else 1.0
         row = sum(
             cache.layers * cache.row_bytes * (1.0 if cache.window is None else ratio) for cache in self.layers
         )
-        return float(pool // row)
+        return pool // row
 
-    def _sglang_sequences(self, pool: float, context: Tokens) -> Tokens:
+    def _sglang_sequences(self, pool: Tokens, context: Tokens) -> Tokens:
         """SGLang: the pool that is full first decides: full rows, sliding ones beside full ones, states."""
         tokens = self._sglang_tokens(pool)
         held: Tokens = tokens / context
@@ -120,17 +140,17 @@ class Footprint:
         """Everything on the GPU once the engine is up, the KV pool included."""
         return sum(term.bytes for term in self.terms) + self.kv_cache_bytes
 
-    def taken_bytes(self, requests: float, context_tokens: int) -> float:
+    def taken_bytes(self, requests: float, context_tokens: int, shared_tokens: int = 0) -> float:
         """What a load needs of one GPU [B]: every term, and the cache of that many full-length requests a replica."""
-        return sum(term.bytes for term in self.terms) + requests * float(self.cache.sequence_bytes(context_tokens))
+        return sum(term.bytes for term in self.terms) + self.cache.load_bytes(requests, context_tokens, shared_tokens)
 
     def term(self, name: str) -> Term:
         """The term of that name; KeyError if there is none."""
         return {term.name: term for term in self.terms}[name]
 
-    def max_concurrency(self, context: Tokens) -> Tokens:
-        """Sequences of `context` tokens that the KV pool of one replica holds."""
-        return self.cache.sequences(self.kv_cache_bytes, context)
+    def max_concurrency(self, context: Tokens, shared: Tokens = 0.0) -> Tokens:
+        """Sequences of `context` tokens, `shared` of them in common, that the KV pool of one replica holds."""
+        return self.cache.sequences(self.kv_cache_bytes, context, shared)
 
 
 def cache_of(spec: ModelSpec, deployment: Deployment, chosen: Settings | None = None) -> Cache:

@@ -23,6 +23,7 @@ class Cases:
     concurrency: Floats          # [rows] requests in flight over the pair's GPUs; NaN: maximum load
     input_tokens: Floats         # [rows]
     output_tokens: Floats        # [rows] 1: prefill only
+    found_tokens: Floats         # [rows] of the prompt, in the prefix cache: read, not computed
     held: Floats                 # [rows] requests one replica's cache holds, inf without one: at full length where
                                  # the batch starts together, at their mean length where batches are continuous
 

@@ -21,6 +21,12 @@ class Load:
     input_tokens: Floats
     output_tokens: Floats
     held: Floats                 # requests one replica's cache holds
+    found_tokens: Floats | float = 0.0   # of the prompt, in the prefix cache
+
+    @property
+    def new_tokens(self) -> Floats:
+        """Tokens of a prompt that have to be computed."""
+        return self.input_tokens - self.found_tokens
 
 
 def capacity(clock: Clock, load: Load) -> Floats:
@@ -37,7 +43,7 @@ def static(clock: Clock, load: Load) -> Times:
     fits = np.clip(load.held, 1.0, LARGEST_BATCH)
     asked = np.where(np.isnan(load.concurrency), fits * dp, load.concurrency)
     batch = np.maximum(1.0, asked / dp)
-    ttft = clock.prefill(load.pair, batch, load.input_tokens).seconds
+    ttft = clock.prefill(load.pair, batch, load.new_tokens, found=load.found_tokens).seconds
     tpot = clock.decode(load.pair, batch, load.input_tokens + load.output_tokens / 2).seconds
     whole = ttft + (load.output_tokens - 1) * tpot
     return Times(ttft, tpot, asked * load.output_tokens / whole, asked, batch / fits)
@@ -57,25 +63,25 @@ def steady(clock: Clock, load: Load) -> Times:
     dp, seats = w.dp[pair], capacity(clock, load)
     asked = np.where(np.isnan(load.concurrency), np.inf, np.maximum(1.0, load.concurrency / dp))
     seated = np.minimum(asked, seats)
-    answers = np.maximum(load.output_tokens, 1.0)
+    answers, new = np.maximum(load.output_tokens, 1.0), load.new_tokens
     context = load.input_tokens + load.output_tokens / 2
-    own = clock.prefill(pair, np.ones_like(seated), load.input_tokens).seconds
+    own = clock.prefill(pair, np.ones_like(seated), new, found=load.found_tokens).seconds
     alone = clock.decode(pair, np.ones_like(seated), context).seconds
     others = seated - 1
     ahead = np.minimum(r.synchronised_share[pair] * others + r.wave[pair] * np.log1p(others), others)
 
     def steps(prompts: Floats | float) -> Floats:
-        return np.maximum(1.0, prompts * load.input_tokens / w.chunk[pair])
+        return np.maximum(1.0, prompts * new / w.chunk[pair])
 
     decoding = seated
     for _ in range(ROUNDS):
         batch = np.maximum(1.0, decoding)
         step = clock.decode(pair, batch, context).seconds
-        packed = np.maximum(1.0, np.minimum(batch / answers, w.chunk[pair] / load.input_tokens))
+        packed = np.maximum(1.0, np.minimum(batch / answers, w.chunk[pair] / new))
         prefills = (others - ahead) / answers / packed
         riding = 1 / np.maximum(1.0, prefills * steps(packed))
-        beside = clock.prefill(pair, packed, load.input_tokens, batch).seconds
-        between = clock.prefill(pair, packed, load.input_tokens).seconds
+        beside = clock.prefill(pair, packed, new, batch, load.found_tokens).seconds
+        between = clock.prefill(pair, packed, new, found=load.found_tokens).seconds
         tpot = step + r.interference[pair] * prefills * (riding * beside + (1 - riding) * between)
         first = r.request_s[pair] + r.wait_steps[pair] * tpot + (1 + ahead) * own + steps(1.0) * (step - alone)
         decoding = seated * answers * tpot / (first + answers * tpot)

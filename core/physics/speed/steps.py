@@ -210,8 +210,12 @@ class Clock:
             host=np.where(w.eager[pair], self._host(pair) + overhead, 0.0),
         )
 
-    def prefill(self, pair: Rows, prompts: Floats, tokens: Floats, beside: Floats | None = None) -> Step:
+    def prefill(
+        self, pair: Rows, prompts: Floats, tokens: Floats, beside: Floats | None = None, found: Floats | float = 0.0
+    ) -> Step:
         """Prefill of `prompts` of `tokens` each on a replica, in chunks of the engine.
+
+        Each stands behind `found` tokens of its own whose keys and values are cached: attended to, not computed.
 
         With `beside` decoding sequences in the same steps it is what the prompts add to those steps:
         weights are streamed and kernels launched anyway.
@@ -229,7 +233,7 @@ class Clock:
             stack = np.exp(_between(self.tables.stack, pair, chunk + beside))
             stack = stack - np.exp(_between(self.tables.stack, pair, beside))
             launches, head = np.zeros_like(chunk), np.zeros_like(chunk)
-        attention = self.prompt_attention(pair, total, tokens)
+        attention = self.prompt_attention(pair, total, tokens, found)
         overhead = chunks * launches + r.sequence_s[pair] * prompts
         overlapped = 1 - (chunks + w.pp[pair] - 1) / (chunks * w.pp[pair])
         pipelined = 1 - r.pipeline_share[pair] * overlapped
@@ -241,10 +245,17 @@ class Clock:
             host=np.where(w.eager[pair], chunks * self._host(pair) + r.step_s[pair], 0.0),
         )
 
-    def prompt_attention(self, pair: Rows, total: Floats, tokens: Floats) -> Floats:
-        """Causal attention of prompts of `tokens`, `total` tokens together; some engines write the scores out."""
+    def prompt_attention(self, pair: Rows, total: Floats, tokens: Floats, found: Floats | float = 0.0) -> Floats:
+        """Causal attention of prompts of `tokens`, `total` tokens together; some engines write the scores out.
+
+        Behind `found` cached tokens it is that of the whole prompt without that of the cached part.
+        """
         w, r = self.work, self.rates
-        flops = total * at_context(w.prefill_flops, pair, tokens)
+        whole = tokens + found
+        flops = total * at_context(w.prefill_flops, pair, whole)
+        if np.any(found):
+            cached = np.asarray(found) * at_context(w.prefill_flops, pair, np.asarray(found, float))
+            flops = total / tokens * (whole * at_context(w.prefill_flops, pair, whole) - cached)
         scores = np.where(w.writes_scores[pair], flops * operators.SCORE_BYTES_PER_FLOP, 0.0)
         return join(flops / (r.attention_rate * w.peak_16bit)[pair], scores / (r.kv_bandwidth * w.bandwidth)[pair])
 
