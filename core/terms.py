@@ -152,6 +152,11 @@ class Workload:
         "users", REQUESTS, Bounds(1, 1_000_000, "requests", whole=True), 8, "Requests in flight",
         "Requests served at the same time over the whole deployment. The batch follows from it.", may_be_open=True,
     ))
+    prefix_hit_rate: float = _asks(0.0, Input(
+        "prefix", PERCENT, Bounds(0, 1), 5, "Prefix found",
+        "Share of each prompt whose keys and values are still in the cache from an earlier request, as of a system "
+        "prompt, a document or earlier turns are: not computed again, and held once for all requests that share them.",
+    ))
     ttft_slo_s: float = _asks(1.0, Input(
         "ttft", MS, Bounds(1e-6, 1e5, "ms"), 100, "TTFT target",
         "Time to first token: how long a user waits before the answer starts.", is_target=True,
@@ -164,7 +169,6 @@ class Workload:
         "loss", PERCENT, Bounds(0, 1), 0.5, "Quality loss accepted",
         "Relative increase of perplexity over the 16-bit model that you accept.", is_target=True, slides_to=0.2,
     ))
-    prefix_hit_rate: float = 0.0
     mode: Mode = Mode.SERVING
 
     @classmethod

@@ -6,7 +6,7 @@ from core.answers import traffic
 from core.answers.advice import Plan
 from core.answers.traffic import Options, Slo, Speculation, Trace
 from core.basics.errors import InputError
-from pages.shared import figures
+from pages.shared import figures, inputs
 
 POISSON, BURSTY, DAY, UPLOAD = "Poisson", "bursty", "day curve", "my trace"
 PATTERNS = {
@@ -45,7 +45,11 @@ def load(plan: Plan, remembered: Trace | None) -> Trace | None:
         )
         name = st.selectbox(
             "Lengths", [*LENGTHS, SIDEBAR_LENGTHS], key="lengths", bind="query-params",
-            help="\n\n".join(f"**{lengths.name}**: {lengths.source}" for lengths in traffic.PRESETS),
+            help="\n\n".join(
+                f"**{lengths.name}**: {lengths.source}"
+                + (f"; up to {lengths.prefix_reuse:.0%} of a prompt found in the cache" if lengths.prefix_reuse else "")
+                for lengths in traffic.PRESETS
+            ),
         )
         minutes = st.selectbox(
             "Minutes simulated", MINUTES, index=MINUTES.index(5), key="minutes", bind="query-params",
@@ -108,14 +112,9 @@ def _read(content: bytes) -> Trace:
 
 
 def options() -> Options:
-    """How the engine runs beyond the plan."""
+    """How the engine runs beyond the plan; the prefix found on the GPU is the load's own."""
+    reuse = inputs.asked().workload.prefix_hit_rate
     with st.grid(4, min_column_width=150, gap="small"):
-        reuse = st.number_input(
-            "Prefix found on the GPU, %", 0, 100, 0, step=5, key="prefix", bind="query-params",
-            help="Share of each prompt whose cache is still there from an earlier request: system prompts, turns. "
-            + "Published: " + "; ".join(
-                f"{x.name} up to {x.prefix_reuse:.0%}" for x in traffic.PRESETS if x.prefix_reuse) + ".",
-        )
         chunk = st.number_input(
             "Tokens of one step", 16, 131_072, None, step=256, key="chunk", bind="query-params",
             placeholder="engine's", help="max_num_batched_tokens: decodes and prompt chunks share it. Fewer: steadier "
@@ -135,7 +134,7 @@ def options() -> Options:
         )
         speculation = None if name == NO_DRAFT else _speculation(name)
     return Options(
-        chunk_tokens=chunk, prefix_reuse=reuse / 100, offload=offload, host_reuse=host / 100, speculation=speculation
+        chunk_tokens=chunk, prefix_reuse=reuse, offload=offload, host_reuse=host / 100, speculation=speculation
     )
 
 

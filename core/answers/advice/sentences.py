@@ -46,7 +46,8 @@ def requests(count: int) -> str:
 
 def came_in(load: Workload) -> str:
     """The requests of a load: "16 requests in flight of 1,024 + 256 tokens"."""
-    return f"{requests(load.concurrency)} in flight of {load.input_tokens:,} + {load.output_tokens:,} tokens"
+    found = f", {percent(load.prefix_hit_rate)} of each prompt found in the prefix cache" if load.shared_tokens else ""
+    return f"{requests(load.concurrency)} in flight of {load.input_tokens:,} + {load.output_tokens:,} tokens{found}"
 
 
 def asked(load: Workload) -> str:

@@ -70,7 +70,7 @@ def order(plan: Plan) -> Order:
     """What a plan recommends. Raises InputError when nothing is recommended."""
     if plan.best is None:
         raise InputError(f"There is nothing to launch: {plan.sentence}")
-    return Order(plan.spec, plan.workload, plan.best)
+    return Order(plan.spec, plan.workload, plan.best, Options(prefix_reuse=plan.workload.prefix_hit_rate))
 
 
 def longest_request(ordered: Order) -> int:
