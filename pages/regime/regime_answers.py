@@ -8,6 +8,7 @@ from core.answers import regime
 from core.answers.advice import Choice, Plan
 from core.answers.regime import CacheWeight, FormatRace, MemoryBound, Rival
 from core.basics.units import GB, KIB, US
+from core.basics.words import counted
 from core.calibration import track_record
 from core.models import ModelSpec
 from core.products.formats import FORMATS
@@ -126,7 +127,7 @@ def _turn(rival: Rival) -> str:
 def cache_outweighs(answer: CacheWeight, bound: MemoryBound) -> None:
     """From which context the KV cache outweighs the weights."""
     parts.section("From which context does the KV cache outweigh the weights?")
-    requests = f"{answer.requests:,.0f} request{'s' if answer.requests != 1 else ''}"
+    requests = counted(answer.requests, "request")
     if answer.context is None:
         answered("Never")
         lines = ["The cache stops growing with the context: windows or recurrent states alone."]

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import streamlit as st
 
 from core.basics.errors import SweetspotError
+from core.basics.words import counted
 from core.delivery.export import anchored, deliver, results, verify
 from core.delivery.export.manifests import Manifest
 from core.delivery.export.order import Order
@@ -135,7 +136,7 @@ def after(ordered: Order, key: str) -> None:
     if not kept:
         return
     now = anchored.anchored(ordered, anchored.speaking_for(ordered, [saved.body for saved in kept]))
-    count = f"{len(kept)} kept benchmark{'s' * (len(kept) > 1)}"
+    count = counted(len(kept), "kept benchmark")
     st.markdown(
         f"With {count} of this GPU, engine and format: TPOT {figures.ms(now.tpot.value)} "
         f"({figures.span(now.tpot, figures.ms)}), TTFT {figures.ms(now.ttft.value)} "

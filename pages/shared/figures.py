@@ -1,10 +1,13 @@
-"""Numbers and names as people read them; nothing here computes."""
+"""Numbers and names as people read them on pages; the words of numbers are core.basics.words'."""
 
 import math
 import re
 from collections.abc import Callable
 
-from core.basics.units import GIB
+from core.basics.words import dollars as dollars
+from core.basics.words import gib as gib
+from core.basics.words import ms as ms
+from core.basics.words import number as three
 from core.terms import Basis, Deployment, Estimate
 
 BADGES = {Basis.MEASURED: "green", Basis.PUBLISHED: "blue", Basis.ESTIMATED: "gray"}
@@ -22,31 +25,6 @@ def plain(text: object) -> str:
 def badge(basis: Basis) -> str:
     """Where a figure comes from, as an inline badge."""
     return f":{BADGES[basis]}-badge[{basis}]"
-
-
-def three(value: float) -> str:
-    """A number with three figures: 0.124, 7.41, 13.9, 148, 1,930."""
-    if not math.isfinite(value):
-        return "–"
-    if value == 0:
-        return "0"
-    digits = max(0, 2 - math.floor(math.log10(abs(value))))
-    return f"{value:,.{min(digits, 4)}f}"
-
-
-def ms(seconds: float) -> str:
-    """Seconds as ms, or as s from ten seconds on."""
-    return f"{three(seconds)} s" if seconds >= 10 else f"{three(seconds * 1000)} ms"
-
-
-def gib(size_bytes: float) -> str:
-    """Bytes as GiB with one decimal."""
-    return f"{size_bytes / GIB:,.1f} GiB"
-
-
-def dollars(amount: float) -> str:
-    """US dollars with as many decimals as the amount deserves."""
-    return f"${amount:,.2f}" if amount >= 0.1 else f"${amount:.3f}"
 
 
 def rate(tokens_per_s: float) -> str:

@@ -13,10 +13,10 @@ from dataclasses import replace
 import streamlit as st
 
 from core.answers import advice
-from core.answers.advice.sentences import percent
 from core.basics.errors import HardwareError, HubError, InputError, ModelError, ModelGated, SweetspotError
 from core.basics.places import ROOT
 from core.basics.units import GIB
+from core.basics.words import percent
 from core.delivery.charts import Spec
 from core.losses.measured import QualityMeasurement
 from core.models import ModelSpec

@@ -10,6 +10,7 @@ from core.answers.advice.row import choice_at
 from core.answers.advice.select import Question, is_allowed
 from core.answers.sweep import DEFAULT_ENGINE, DEFAULT_GPU_COUNTS, layouts, overflow_text
 from core.basics.errors import SweetspotError
+from core.basics.words import counted
 from core.losses import Losses
 from core.losses.measured import QualityMeasurement
 from core.models import ModelSpec
@@ -128,7 +129,7 @@ def _offer(gpu: GpuSpec, field: _Field, own: Sequence[int], reason: str) -> Offe
         last = min(own, key=lambda i: (field.footprints[i].overflow_bytes, -field.held[i]))
         why = overflow_text(field.footprints[last]) or f"the KV cache holds {field.held[last]:,.0f} requests"
         tried = field.deployments[last].gpus
-        return Offer(gpu, Standing.IMPOSSIBLE, None, f"on {tried} GPU{'s' * (tried > 1)}: {why}", tried=tried)
+        return Offer(gpu, Standing.IMPOSSIBLE, None, f"on {counted(tried, 'GPU')}: {why}", tried=tried)
     met = [i for i in fitting if _miss(field, i) <= 1]
     if met:
         rate = p.output_tokens_per_s_per_gpu.value

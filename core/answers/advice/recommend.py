@@ -22,6 +22,7 @@ from core.answers.advice.select import (
 from core.answers.sweep import DEFAULT_ENGINE, DEFAULT_GPU_COUNTS, overflow_text
 from core.basics.bounds import Bounds
 from core.basics.errors import InputError
+from core.basics.words import ms, percent, with_article
 from core.losses import Losses
 from core.losses.measured import QualityMeasurement
 from core.models import ModelSpec
@@ -122,7 +123,7 @@ def _target_beyond(workload: Workload, best: Choice) -> str:
     """The target nearer to being missed."""
     nearer_tpot = best.tpot.value / workload.tpot_slo_s >= best.ttft.value / workload.ttft_slo_s
     slo = workload.tpot_slo_s if nearer_tpot else workload.ttft_slo_s
-    return f"{'TPOT' if nearer_tpot else 'TTFT'} {sentences.ms(slo)}"
+    return f"{'TPOT' if nearer_tpot else 'TTFT'} {ms(slo)}"
 
 
 def _candidates(selection: Selection, shown: Choice | None) -> tuple[Candidate, ...]:
@@ -153,19 +154,19 @@ def _note(selection: Selection, made: Choice, allowed: bool, shown: Choice) -> s
         return "no published figure for its loss of quality"
     if made.quality is not None and not allowed and made.quality.value <= workload.quality_loss:
         cache = made.deployment.kv_cache.name.upper()
-        return f"an {cache} cache is published for other models only: measure or name it"
+        return f"{with_article(cache)} cache is published for other models only: measure or name it"
     if made.quality is not None and not allowed:
-        return f"{sentences.loss(made.quality)}, above the {sentences.percent(workload.quality_loss)} accepted"
+        return f"{sentences.loss(made.quality)}, above the {percent(workload.quality_loss)} accepted"
     if not made.footprint.fits:
         return overflow_text(made.footprint)
     if not made.fits:
         return f"the KV cache holds {sentences.requests(made.memory_concurrency)}"
     if not made.meets_slo:
-        return f"TPOT {sentences.ms(made.tpot.value)}, TTFT {sentences.ms(made.ttft.value)}: a target is missed"
+        return f"TPOT {ms(made.tpot.value)}, TTFT {ms(made.ttft.value)}: a target is missed"
     slower = 1 - made.output_tokens_per_s.value / shown.output_tokens_per_s.value
     if slower < _NO_SLOWER:
         return "within a few percent, at more loss"
-    return f"{sentences.percent(slower)} fewer tokens/s"
+    return f"{percent(slower)} fewer tokens/s"
 
 
 def _runner_up(selection: Selection, best: Choice | None) -> Choice | None:

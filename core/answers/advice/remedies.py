@@ -8,6 +8,7 @@ from core.answers.advice import sentences
 from core.answers.advice.fleet import best_over_gpus
 from core.answers.advice.plan import Choice, Plan, Remedy, Sensitivity, Standing
 from core.answers.advice.select import Question, Selection, choice, select
+from core.basics.words import dollars, ms, number, percent
 from core.products import gpus
 from core.products.engines import ENGINES
 from core.terms import Workload
@@ -35,8 +36,8 @@ def _says(selection: Selection) -> str:
     made = choice(selection, selection.layout, selection.batch)
     d = made.deployment
     return (f"{d.weights.label} weights, {d.kv_cache.name.upper()} KV cache on {sentences.hardware(d)} serve "
-            f"{sentences.requests(made.concurrency)} at TPOT {sentences.ms(made.tpot.value)}, "
-            f"TTFT {sentences.ms(made.ttft.value)}")
+            f"{sentences.requests(made.concurrency)} at TPOT {ms(made.tpot.value)}, "
+            f"TTFT {ms(made.ttft.value)}")
 
 
 def _met(question: Question) -> Selection | None:
@@ -72,7 +73,7 @@ def _looser_quality(question: Question, selection: Selection) -> Remedy | None:
         tolerance = round(loss + 0.0005, 3)
         workload = replace(question.workload, quality_loss=tolerance)
         if found := _met(replace(question, workload=workload)):
-            label = f"Accept {sentences.percent(tolerance)} loss of quality"
+            label = f"Accept {percent(tolerance)} loss of quality"
             return Remedy(label, f"{_says(found)}.", workload=workload)
     return None
 
@@ -120,7 +121,7 @@ def _replicas(question: Question, selection: Selection, shown: Choice | None) ->
     if selection.standing is not Standing.FEWER or shown is None or not shown.slo_concurrency:
         return None
     count = -(-question.workload.concurrency // shown.slo_concurrency)
-    cost = f" at {sentences.dollars(count * shown.usd_per_hour)} an hour" if shown.usd_per_hour is not None else ""
+    cost = f" at {dollars(count * shown.usd_per_hour)} an hour" if shown.usd_per_hour is not None else ""
     each = sentences.requests(shown.slo_concurrency)
     return Remedy(
         f"Run {count} replicas",
@@ -135,7 +136,7 @@ def _looser_slo(question: Question, shown: Choice | None) -> Remedy | None:
         return None
     asked = question.workload
     tpot, ttft = max(asked.tpot_slo_s, _rounded(shown.tpot.value)), max(asked.ttft_slo_s, _rounded(shown.ttft.value))
-    parts = [f"{name} of {sentences.ms(new)}" for name, new, old in
+    parts = [f"{name} of {ms(new)}" for name, new, old in
              (("TPOT", tpot, asked.tpot_slo_s), ("TTFT", ttft, asked.ttft_slo_s)) if new > old]
     if not parts:
         return None
@@ -167,11 +168,11 @@ def _another_gpu(question: Question) -> Remedy | None:
     if not offers or offers[0].standing is not Standing.MET or offers[0].choice is None:
         return None
     made = offers[0].choice
-    price = f" at {sentences.dollars(made.usd_per_hour)} an hour" if made.usd_per_hour is not None else ""
+    price = f" at {dollars(made.usd_per_hour)} an hour" if made.usd_per_hour is not None else ""
     return Remedy(
         f"Use {sentences.hardware(made.deployment)}",
-        f"{sentences.formats(made.deployment)}: TPOT {sentences.ms(made.tpot.value)}, TTFT "
-        f"{sentences.ms(made.ttft.value)}{price}.", gpu=made.deployment.gpu.name,
+        f"{sentences.formats(made.deployment)}: TPOT {ms(made.tpot.value)}, TTFT "
+        f"{ms(made.ttft.value)}{price}.", gpu=made.deployment.gpu.name,
     )
 
 
@@ -202,5 +203,5 @@ def _moved(question: Question, plan: Plan, what: str, workload: Workload) -> Sen
         ending = ", a target is missed"
     start = "the same deployment" if same else f"{sentences.formats(deployment)} on {sentences.hardware(deployment)}"
     made = choice(selection, selection.layout, selection.batch)
-    return Sensitivity(what, f"{start}: TPOT {sentences.ms(made.tpot.value)}, "
-                             f"{sentences.number(made.output_tokens_per_s.value)} tokens/s{ending}", changed)
+    return Sensitivity(what, f"{start}: TPOT {ms(made.tpot.value)}, "
+                             f"{number(made.output_tokens_per_s.value)} tokens/s{ending}", changed)

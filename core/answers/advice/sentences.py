@@ -3,7 +3,8 @@
 import math
 
 from core.answers.advice.plan import Choice, Standing
-from core.basics.units import GIB, MS_PER_S
+from core.basics.units import GIB
+from core.basics.words import counted, dollars, ms, number, percent, with_article
 from core.models import ModelSpec
 from core.terms import Basis, Bound, Deployment, Estimate, Workload
 
@@ -16,32 +17,9 @@ _BOUND_WORDS = {
 }
 
 
-def number(value: float) -> str:
-    """Three figures: 0.124, 7.41, 148, 1,930."""
-    if not math.isfinite(value) or value == 0:
-        return "0" if value == 0 else "–"
-    digits = max(0, 2 - math.floor(math.log10(abs(value))))
-    return f"{value:,.{min(digits, 4)}f}"
-
-
-def ms(seconds: float) -> str:
-    """Milliseconds, or seconds from ten on."""
-    return f"{number(seconds)} s" if seconds >= 10 else f"{number(seconds * MS_PER_S)} ms"
-
-
-def dollars(amount: float) -> str:
-    """Two decimals, three under ten cents: $2.49, $0.042."""
-    return f"${amount:,.2f}" if amount >= 0.1 else f"${amount:.3f}"
-
-
-def percent(share: float) -> str:
-    """A share in percent, with one decimal below ten: 1.3 %, 42 %."""
-    return f"{100 * share:.1f} %" if abs(share) < 0.0995 else f"{100 * share:.0f} %"
-
-
 def requests(count: int) -> str:
     """A number of requests in words: 1 request, 1,024 requests."""
-    return "1 request" if count == 1 else f"{count:,} requests"
+    return counted(count, "request")
 
 
 def came_in(load: Workload) -> str:
@@ -70,7 +48,7 @@ def hardware(deployment: Deployment) -> str:
 
 def formats(deployment: Deployment) -> str:
     """ "FP8 weights and a BF16 KV cache"."""
-    return f"{deployment.weights.label} weights and a {deployment.kv_cache.name.upper()} KV cache"
+    return f"{deployment.weights.label} weights and {with_article(f'{deployment.kv_cache.name.upper()} KV cache')}"
 
 
 def loss(quality: Estimate | None) -> str:

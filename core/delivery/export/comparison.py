@@ -7,9 +7,10 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from core.answers.advice.sentences import asked, dollars, ms, number
+from core.answers.advice.sentences import asked
 from core.answers.compare import Field, Picks
 from core.basics.units import GIB, MS_PER_S
+from core.basics.words import dollars, ms, number
 from core.delivery.charts import Spec
 from core.delivery.charts.pareto import Offer, pareto
 from core.delivery.export.page import WIDE_PX, Figure, Page, Picture, Table, render, svg

@@ -4,8 +4,9 @@ import json
 from typing import Any
 
 from core.answers.advice import Choice, Plan
-from core.answers.advice.sentences import dollars, formats, hardware, loss_text, ms, number
+from core.answers.advice.sentences import formats, hardware, loss_text
 from core.basics.units import GIB, MS_PER_S
+from core.basics.words import dollars, ms, number
 from core.delivery.export.launch import Launch
 from core.delivery.export.tables import finite, table
 from core.terms import Estimate

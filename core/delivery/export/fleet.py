@@ -9,9 +9,10 @@ from math import isnan
 from typing import Final
 
 from core.answers import cost
-from core.answers.advice.sentences import dollars, hardware, ms, number
+from core.answers.advice.sentences import hardware
 from core.answers.traffic import Bill, Effect, Fleet, Hour, Percentiles, Question, RatePoint, Service, Split, bill
 from core.basics.units import MS_PER_S
+from core.basics.words import dollars, ms, number
 from core.delivery import charts
 from core.delivery.export.launch import command
 from core.delivery.export.order import Order

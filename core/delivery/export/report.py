@@ -4,8 +4,9 @@ from collections.abc import Callable
 from typing import Final
 
 from core.answers.advice import Choice, Plan
-from core.answers.advice.sentences import asked, dollars, loss_text, ms, number
+from core.answers.advice.sentences import asked, loss_text
 from core.basics.units import GIB, MS_PER_S
+from core.basics.words import dollars, ms, number
 from core.delivery import charts
 from core.delivery.export.launch import command
 from core.delivery.export.order import order
