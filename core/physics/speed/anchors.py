@@ -59,7 +59,8 @@ def settings(cases: Cases) -> NDArray[np.str_]:
 def places(cases: Cases) -> Floats:
     """Where a load lies: logs of requests, prompt, answer and ranks, in units of their reach [rows, dimensions]."""
     requests = np.where(np.isnan(cases.concurrency), FULL, np.maximum(cases.concurrency, 1.0))
-    load = np.log(np.stack([requests, cases.input_tokens, np.maximum(cases.output_tokens, 1.0)], axis=1))
+    computed = cases.input_tokens - cases.found_tokens      # what a prompt costs goes by what was not in the cache
+    load = np.log(np.stack([requests, computed, np.maximum(cases.output_tokens, 1.0)], axis=1))
     ranks = np.log(np.array([[d.tp, d.pp, d.dp, d.ep] for _, d in cases.pairs], float))[cases.which]
     return np.asarray(np.column_stack([load, ranks]) / nearness.REACH)
 
