@@ -247,9 +247,12 @@ def custom_gpu() -> GpuSpec:
 
 
 def _workload() -> Workload:
-    """Every input of the load, in the order of its table, two side by side."""
-    columns = st.columns(2)
-    return Workload.of({one.name: _number(one, columns[n % 2]) for n, one in enumerate(INPUTS)})
+    """Every input of the load, in the order of its table: two side by side, one below the other on a phone."""
+    values: dict[str, float] = {}
+    for first in range(0, len(INPUTS), 2):
+        for one, place in zip(INPUTS[first:first + 2], st.columns(2), strict=False):
+            values[one.name] = _number(one, place)
+    return Workload.of(values)
 
 
 def _number(one: Input, place: DeltaGenerator) -> float:
