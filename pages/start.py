@@ -1,6 +1,6 @@
 """What happens around the first page: the server answers at once, and warms up behind its first answer.
 
-Nothing here imports a page or the core at the top: a server that is asked for its health shall not wait.
+Nothing here imports a page or the core at the top: a health check must not have to wait.
 """
 
 import os

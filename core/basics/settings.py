@@ -21,7 +21,7 @@ def switch(name: str) -> bool | None:
 
 
 def data_folder() -> Path:
-    """Where everything kept lives: SWEETSPOT_DATA, else `data/` beside the app."""
+    """The folder of everything saved: SWEETSPOT_DATA, else `data/` next to the app."""
     return Path(setting("data") or ROOT / "data")
 
 

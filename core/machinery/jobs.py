@@ -61,14 +61,14 @@ class Job:
         return self.state in {State.DONE, State.FAILED, State.CANCELLED}
 
     def report(self, fraction: float, note: str = "", part: Any = None) -> None:
-        """Tells how far the work is; raises Cancelled when it shall stop."""
+        """Reports how far the work has come; raises Cancelled when it should stop."""
         self.fraction, self.note = min(max(fraction, 0.0), 1.0), note
         if part is not None:
             self.parts.append(part)
         self.check()
 
     def check(self) -> None:
-        """Raises Cancelled when the work shall stop."""
+        """Raises Cancelled when the work should stop."""
         if self._stop.is_set():
             raise Cancelled("Cancelled.")
 

@@ -1,4 +1,4 @@
-"""A process of its own for what may crash, run out of memory or hang.
+"""A separate process for what may crash, run out of memory or hang.
 
 It gets its order as one JSON line, answers in JSON lines, is killed with all it started when the block is
 left, and ends with its parent: its standard input closes.

@@ -31,7 +31,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Something beside the text decoder: a vision tower, an MTP head, an encoder."""
+    """Something besides the text decoder: a vision tower, an MTP head, an encoder."""
 
     name: str
     params: int

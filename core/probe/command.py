@@ -20,7 +20,7 @@ from core.products import gpus
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """What `probe` can be told beside the model."""
+    """The options of `probe` besides the model."""
     parser.add_argument("--device", default=None, help="cuda:0, cuda:1, ... or cpu (the first GPU, else the processor)")
     parser.add_argument("--seconds", type=float, default=DEFAULT_S, help=f"{MIN_S:.0f} to {MAX_S:.0f} (%(default)s)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the measurement, for the Probe page to import")

@@ -115,7 +115,7 @@ def _doubts(found: Ceilings, gpu: GpuSpec, measurement: Measurement) -> dict[str
 
 
 def differences(spec: ModelSpec, gpu: GpuSpec, measurement: Measurement) -> tuple[Difference, ...]:
-    """Every ceiling measured beside what is estimated for a generic engine without the probe.
+    """Every measured ceiling next to what is estimated for a generic engine without the probe.
 
     Estimates are of a GPU without measured values; none for a kernel that is a fallback.
     """
@@ -168,7 +168,7 @@ class StepDifference:
 
 
 def step_differences(spec: ModelSpec, gpu: GpuSpec, measurement: Measurement) -> tuple[StepDifference, ...]:
-    """Every decode step measured beside the estimate for a generic engine, less its scheduling, which no probe has."""
+    """Every measured decode step next to the estimate for a generic engine, less its scheduling, which no probe has."""
     plain = replace(gpu, measured={})
     out = []
     for step in decode_steps(measurement, spec.n_layers):

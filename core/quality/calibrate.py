@@ -34,7 +34,7 @@ class Texts:
 
 
 def tokenised(loaded: Loaded, prompts: Sequence[str], *, hold_out: bool) -> Texts:
-    """The prompts as tokens, some of them held out where the model shall continue them.
+    """The prompts as tokens, some of them held out where the model is to continue them.
 
     Raises InputError where one is longer than the model reads, or none has a second token.
     """

@@ -17,7 +17,7 @@ from core.quality.variants import DEFAULT, VARIANTS, chosen
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """What `quality` can be told beside the model."""
+    """The options of `quality` besides the model."""
     parser.add_argument("--prompts", type=Path, required=True, metavar="FILE",
                         help="text (prompts between lines of ---), .jsonl, .csv or a chat export (.json)")
     parser.add_argument("--formats", default=",".join(DEFAULT), metavar="A,B",

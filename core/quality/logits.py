@@ -60,7 +60,7 @@ def reference(model: PreTrainedModel, prompts: Sequence[Ids], file: Path, report
 
 
 def held_against(model: PreTrainedModel, known: Reference, report: Report) -> Tokens:
-    """The model at every token, beside the reference."""
+    """The model at every token, alongside the reference."""
     import torch
 
     losses, firsts, divergences = [], [], []

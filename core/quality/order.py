@@ -1,4 +1,4 @@
-"""What a quality check is told to do. Plain data without torch: the page makes it, the worker reads it."""
+"""What a quality check is asked to do: plain data without torch, made by the page and read by the worker."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field

@@ -44,7 +44,7 @@ class Variant:
 
     @property
     def packages(self) -> tuple[str, ...]:
-        """What has to be installed beside the loaders."""
+        """What has to be installed besides the loaders."""
         return {Maker.COMPRESSOR: (COMPRESSOR,), Maker.BITSANDBYTES: (BITSANDBYTES,)}.get(self.maker, ())
 
     @property

@@ -139,7 +139,7 @@ def _score(
     order: Order, variant: Variant, loaded: Loaded, texts: Texts, known: Reference,
     means: Means, tell: Callable[[float, str], None],
 ) -> Score:
-    """One variant, made on a copy of the model and held against the reference."""
+    """One variant, made on a copy of the model and compared with the reference."""
     from core.quality.logits import held_against
 
     began = time.monotonic()

@@ -1,4 +1,4 @@
-"""Compare: one workload over every GPU, format, split and engine; the front that nobody beats and what it costs."""
+"""Compare: one workload over every GPU, format, split and engine; the Pareto front and what it costs."""
 
 import math
 from functools import partial

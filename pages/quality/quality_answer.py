@@ -71,7 +71,7 @@ def result(check: QualityMeasurement, spec: ModelSpec) -> None:
 
 
 def _headline(check: QualityMeasurement) -> str:
-    """What strays least beside the floor."""
+    """What strays least, apart from the floor."""
     others = [score for score in check.scores if score.variant != FLOOR.name]
     if not others:
         return "Only the noise floor could be measured"
@@ -81,7 +81,7 @@ def _headline(check: QualityMeasurement) -> str:
 
 
 def scores(found: Sequence[Score], spec: ModelSpec, *, key: str) -> None:
-    """The variants as a table, the noise floor first, what was published beside them."""
+    """The variants as a table, the noise floor first, next to what was published."""
     number = st.column_config.NumberColumn
     st.dataframe(
         [_row(score, spec) for score in found], hide_index=True, key=key, placeholder="–",

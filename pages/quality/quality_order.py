@@ -67,7 +67,7 @@ def ask(spec: ModelSpec) -> Asked | None:
 
 
 def _variants() -> tuple[Variant, ...]:
-    """The variants to try beside the noise floor, and what each stands for."""
+    """The variants to try besides the noise floor, and what each stands for."""
     offered = [name for name in VARIANTS if name != FLOOR.name]
     here = [name for name in DEFAULT if not missing((VARIANTS[name],))]
     names = st.multiselect(

@@ -1,4 +1,4 @@
-"""Which layouts nobody beats, and the three that people ask for."""
+"""Which layouts nothing beats, and the three that people ask for."""
 
 from dataclasses import dataclass
 

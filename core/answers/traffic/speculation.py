@@ -59,7 +59,7 @@ ACCEPTANCES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Speculation:
-    """A draft of `draft_tokens` tokens a step, each accepted with probability `acceptance`.
+    """A draft of `draft_tokens` tokens per step, each accepted with probability `acceptance`.
 
     `draft_cost` is one step of the draft over one step of the model; Leviathan et al. saw less than 0.05.
     Raises InputError outside of the ranges.
@@ -86,7 +86,7 @@ class Speculation:
 def speculative(table: StepTable, speculation: Speculation) -> StepTable:
     """The table per token gained: a step checks g drafted tokens of every sequence beside its own.
 
-    Time = (step + what g more tokens a sequence add to it + g steps of the draft) / tokens per check.
+    Time = (step + what g more tokens per sequence add to it + g steps of the draft) / tokens per check.
     """
     drafted, gained = speculation.draft_tokens, speculation.tokens_per_step
     draft = 1 + drafted * speculation.draft_cost

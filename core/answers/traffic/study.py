@@ -119,7 +119,7 @@ def _busiest(trace: Trace, requests: int) -> Trace:
 
 
 class _Watched:
-    """Step times that look, prompt by prompt, whether the work shall stop."""
+    """Step times that look, prompt by prompt, whether the work should stop."""
 
     def __init__(self, steps: StepTimes, look: Look) -> None:
         self.seconds = steps.seconds

@@ -1,4 +1,4 @@
-"""Speed for each user against tokens for each dollar: the front that nobody beats, the rest faint."""
+"""Speed per user against tokens per dollar: the Pareto front, with the rest faint."""
 
 import re
 from collections.abc import Sequence

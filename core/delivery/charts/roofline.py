@@ -179,7 +179,7 @@ def _operators(phase: str, costs: Sequence[OperatorCost], hue: str, frame: _Fram
 
 
 def _named(dots: Sequence[OperatorCost]) -> list[tuple[OperatorCost, str]]:
-    """The longest matrix and attention: the others lie beside the former."""
+    """The longest matrix and attention: the others lie next to the matrix."""
     matrices = [cost for cost in dots if cost.name != ATTENTION]
     longest = max(matrices, key=lambda cost: cost.seconds, default=None)
     named = [(longest, "experts" if "expert" in longest.name else "matrices")] if longest else []

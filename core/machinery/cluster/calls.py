@@ -70,5 +70,5 @@ def packed(what: object) -> str:
 
 
 def unpacked(text: str) -> Any:
-    """What was packed, by a process of ours alone: unpacking runs what it is told."""
+    """Unpacks what one of our own processes packed; never anything else, since unpacking can run code."""
     return pickle.loads(base64.b64decode(text))

@@ -15,7 +15,7 @@ BUSY_TIMEOUT_S: Final = 5           # a second writer waits this long before it 
 CONNECT_TIMEOUT_S: Final = 3        # libpq's parameter: whole seconds, at least 2
 FILE: Final = "sweetspot.sqlite3"
 
-# What a driver says -> what a person is told. Checked against sqlite3 3.40 and psycopg 3 messages.
+# A driver's message -> the sentence a person reads. Checked against sqlite3 3.40 and psycopg 3 messages.
 _CAUSES: Final = (
     ("disk is full", "The disk is full: nothing was saved. Free some space and save again."),
     ("no space left", "The disk is full: nothing was saved. Free some space and save again."),

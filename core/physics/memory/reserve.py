@@ -67,7 +67,7 @@ def sampler_bytes(vocab: int, seqs: int, value_bytes: float, minor: float) -> fl
 
 
 def vllm_activation_bytes(key: SpecKey, deployment: Deployment, chosen: Settings) -> float:
-    """Peak of vLLM's profile run beside the weights [B].
+    """Peak of vLLM's profile run besides the weights [B].
 
     The larger of the sampler's peak and the widest layer's, for one full step. Fitted on 28 start-up logs of
     vLLM 0.19: leaving out one family at a time, KV tokens are 0.1 % off in the median and 1.7 % at worst.

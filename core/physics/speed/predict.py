@@ -40,7 +40,7 @@ def predict(cases: Cases, *, anchors: Anchors | None = None, known: Timed | None
     """TTFT, TPOT, throughput and bounds of every row. Shapes: see `Cases` and `Prediction`.
 
     `anchors` are measurements: estimates of the same model, GPU, engine and format move towards them.
-    `known` is `timed(cases.pairs)`, for who asks about the same pairs again.
+    `known` is `timed(cases.pairs)`, for callers that ask about the same pairs again.
     """
     if not cases.pairs:
         return _nothing()

@@ -32,7 +32,7 @@ class LocalGpu:
 
 @dataclass(frozen=True, slots=True)
 class LocalGpus:
-    """What was found. `reason` is empty, or says why there is nothing or not everything."""
+    """What was found. `reason` is empty, or says why some or all are missing."""
 
     gpus: tuple[LocalGpu, ...]
     reason: str

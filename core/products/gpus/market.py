@@ -13,7 +13,7 @@ _MEMORY_APART = 0.05        # providers round the memory of a card
 def todays_quotes(gpu: GpuSpec) -> tuple[Quote, ...]:
     """The lowest price of each provider, on demand and spot, cheapest first [USD per GPU hour].
 
-    Providers name a card without its form, so a card is told by its name's beginning and its memory.
+    Providers name a card without its form, so a card is recognised by the beginning of its name and its memory.
     Raises HardwareError where gpuhunt is missing or its catalogue cannot be fetched.
     """
     try:

@@ -116,7 +116,7 @@ class Rule:
 
     @property
     def questions(self) -> int:
-        """Expressions a module is held against."""
+        """The patterns a module's name is matched against."""
         return 1 + len(self._kept.patterns) + len(self._kept.prefixes) // 64
 
     def holds(self, module: str) -> bool:

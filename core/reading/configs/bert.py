@@ -35,7 +35,7 @@ class BertTraits:
     transform: str | None = ""      # key of the width of the head's dense layer and norm; None: no such layer
     pooler: bool = False
     crosses: bool = False           # attends to an image in every layer
-    more: Callable[[Keys, int], int] = _none            # beside the embeddings
+    more: Callable[[Keys, int], int] = _none            # besides the embeddings
     more_in_layer: Callable[[Keys, int], int] = _none
 
 

@@ -58,7 +58,7 @@ def _stack(
     head_inputs: int | None = None,
     windows: Sequence[int | None] | None = None,
 ) -> ModelSpec:
-    """Layers of full attention, or with a window each, `small` parameters beside their matrices, `other` outside."""
+    """Layers of full attention, or each with a window; `small` parameters besides matrices, `other` outside."""
     layers = [
         Layer(1, (Attention(shape.heads, shape.kv_heads, shape.dim, shape.dim, window),), linears, small)
         for window in windows or [None] * shape.n

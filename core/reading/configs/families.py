@@ -143,7 +143,7 @@ FAMILIES: Final[Mapping[str, Traits]] = {
     "orion": Traits(norms=4, final_norms=2),
     "minicpm": Traits(moe=True, expert_inner=_EXPERT_WIDTH),
     "solar": _LLAMA,
-    "arctic": Traits(norms=3, moe=True, expert_inner=_EXPERT_WIDTH, shared="hidden"),  # a dense MLP beside the experts
+    "arctic": Traits(norms=3, moe=True, expert_inner=_EXPERT_WIDTH, shared="hidden"),  # a dense MLP besides the experts
     "grok": Traits(norms=4, moe=True, shared="size"),
     "bailing_moe": Traits("use_qkv_bias", "use_bias", moe=True, shared="count"),
     "bailing_moe_v2": Traits("use_qkv_bias", "use_bias", qk_norm="head", moe=True, shared="count", router_params=1),

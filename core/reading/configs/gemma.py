@@ -68,7 +68,7 @@ def _gemma4_attention(keys: Keys, hidden: int, sliding: bool, owns: bool) -> tup
 
 
 def _gemma4_experts(keys: Keys, hidden: int) -> tuple[tuple[Linear, ...], int]:
-    """Experts beside the dense MLP: three norms, a scale on the router's input and one an expert."""
+    """Experts alongside the dense MLP: three norms, a scale on the router's input and one per expert."""
     if not keys.flag("enable_moe_block"):
         return (), 0
     n, inner = keys.size("num_experts", high=MAX_COUNT), keys.size("moe_intermediate_size")

@@ -261,7 +261,7 @@ def _within(top: Keys) -> Keys:
 
 
 def _tower(top: Keys, hidden: int) -> tuple[Part, ...]:
-    """The towers beside the text model, in full and resident; what speaks (Omni) is not served."""
+    """The towers besides the text model, in full and as loaded; speech output (Omni) is not served."""
     parts: list[Part] = []
     build, within = TOWERS.get(top.family), _within(top)
     if build is not None and (top.family not in OPTIONAL_TOWERS or "vision_config" in within):

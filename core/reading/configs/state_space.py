@@ -196,7 +196,7 @@ def read_zamba2(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelS
 
 
 def _zamba2_layer(keys: Keys, hidden: int, state: Block, *, reused: bool) -> Layer:
-    """A Mamba-2 layer fed by a shared block that sees the stream beside the embeddings (2h wide)."""
+    """A Mamba-2 layer fed by a shared block that sees the stream alongside the embeddings (2h wide)."""
     heads = keys.size("num_attention_heads", high=2**16)
     kv_heads = keys.count(heads, "num_key_value_heads") or heads
     dim = keys.size_or(2 * hidden // heads, "attention_head_dim")
