@@ -67,6 +67,26 @@ def test_a_value_of_one_family_that_cannot_be_is_named(model: str, key: str, val
         read_config(config, name="x")
 
 
+@pytest.mark.parametrize("key", ["num_experts_per_tok", "moe_intermediate_size", "num_key_value_heads"])
+@pytest.mark.parametrize("value", [0, -1])
+def test_a_size_of_zero_or_less_is_refused(key: str, value: int) -> None:
+    """A mixture that sends a token nowhere divided by zero further on."""
+    config = {**LLAMA, "model_type": "qwen3_moe", "num_experts": 128, "num_experts_per_tok": 8,
+              "moe_intermediate_size": 768, key: value}
+    with pytest.raises(ConfigInvalid, match=key):
+        read_config(config, name="x")
+
+
+@pytest.mark.parametrize("key, value", [
+    ("num_loops", 2), ("kv_latent_dim", 512), ("conv_kernel_size", 4), ("num_attention_heads_per_layer", [32, 64]),
+    ("router_hidden_size", 256), ("per_layer_config", {"0": {"head_dim": 64}}),
+])
+def test_an_unknown_family_is_not_read_as_llama_past_what_llama_has(key: str, value: object) -> None:
+    with pytest.raises(ArchitectureUnknown, match=key):
+        read_config({**LLAMA, "model_type": "brand_new", key: value}, name="x")
+    assert read_config({**LLAMA, "model_type": "brand_new", key: None}, name="x").best_effort
+
+
 @pytest.mark.parametrize("key", ["hidden_size", "model_type"])
 def test_missing_keys_are_named(key: str) -> None:
     config = {k: v for k, v in LLAMA.items() if k != key}

@@ -9,6 +9,7 @@ from typing import Final
 from core.models import Attention, Layer, Linear, ModelSpec, Part, Role
 from core.reading.configs import blocks
 from core.reading.configs.keys import Keys
+from core.reading.configs.patterns import SLIDING, layer_types
 from core.reading.configs.stack import assemble
 
 Parts = tuple[Part, ...]
@@ -140,6 +141,33 @@ def read_git(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpec
     )
 
 
+def read_modernbert(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpec:
+    """ModernBERT as a decoder: gated MLPs, no first norm of the first layer, BERT's head over a tied embedding."""
+    h, heads, n = keys.size("hidden_size"), keys.size("num_attention_heads", high=2**16), keys.layers()
+    if heads > h:
+        raise keys.fail("num_attention_heads", heads, f"no more than hidden_size ({h})")
+    norm, bias = h * (1 + keys.flag("norm_bias")), keys.flag("attention_bias")
+    more, dim = keys.flag("mlp_bias"), h // heads
+    linears = (
+        *blocks.qkv_o(h, heads, heads, dim, dim, bias=bias, o_bias=bias),
+        *blocks.glu(h, keys.size("intermediate_size"), bias=more),
+    )
+    types, window = layer_types(keys, n), keys.optional("sliding_window", "local_attention")
+    every = keys.size_or(3, "global_attn_every_n_layers", low=1)
+    slides = [kind in SLIDING for kind in types] if types else [i % every != 0 for i in range(n)]
+    order = [
+        Layer(1, (Attention(heads, heads, dim, dim, window if slide else None),), linears, norm * (1 + (i > 0)))
+        for i, slide in enumerate(slides)
+    ]
+    vocab, tied = keys.size("vocab_size"), keys.flag("tie_word_embeddings", default=True)
+    said = keys.flag("decoder_bias", default=True)
+    head = h * h + h * keys.flag("classifier_bias") + norm
+    return assemble(
+        name, keys, order, hidden=h, parts=parts, tied=tied, head_bias=said and not tied,
+        other=2 * norm + head + vocab * (said and tied),
+    )
+
+
 READERS: Final[Mapping[str, Callable[[str, Keys, Keys | None, Parts], ModelSpec]]] = {
     "openai-gpt": read_gpt1,
     "ctrl": read_ctrl,
@@ -150,4 +178,5 @@ READERS: Final[Mapping[str, Callable[[str, Keys, Keys | None, Parts], ModelSpec]
     "gpt_neox_japanese": read_neox_japanese,
     "cpmant": read_cpmant,
     "git": read_git,
+    "modernbert-decoder": read_modernbert,
 }

@@ -71,6 +71,9 @@ FAMILIES: Final[Mapping[str, Traits]] = {
     "bitnet": Traits("attention_bias", "attention_bias", extra=(("hidden", 1), ("inner", 1))),
     "glm": Traits("attention_bias"),
     "glm4": Traits("attention_bias", norms=4),
+    "aria_text": Traits(
+        "attention_bias", "attention_bias", "mlp_bias", moe=True, expert_inner=_EXPERT_WIDTH, shared="count"
+    ),
     "hy_v3": Traits("attention_bias", "attention_bias", "mlp_bias", qk_norm="head", moe=True, shared="count"),
     "hyperclovax": Traits("attention_bias", "attention_bias", "mlp_bias", norms_key="use_post_norm"),
     "sarvam_moe": Traits("attention_bias", qk_norm="head", qk_norm_key="use_qk_norm", moe=True, shared="count"),

@@ -150,10 +150,10 @@ class Keys:
                 raise self.fail(names[0], item, f"a list of {what}")
         return value
 
-    def whole_numbers(self, *names: str, high: int = MAX_SIZE) -> list[int] | None:
+    def whole_numbers(self, *names: str, low: int = -1, high: int = MAX_SIZE) -> list[int] | None:
         """A list of whole numbers or None."""
         value = self._list(names, int, "whole numbers")
-        return None if value is None else [self._whole(names[0], item, -1, high) for item in value]
+        return None if value is None else [self._whole(names[0], item, low, high) for item in value]
 
     def texts(self, *names: str) -> list[str] | None:
         """A list of strings or None."""

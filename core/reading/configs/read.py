@@ -22,6 +22,7 @@ from core.reading.configs import (
     pure,
     seq2seq,
     sparse,
+    speech,
     state_space,
     towers,
 )
@@ -118,6 +119,7 @@ READERS: Final[Mapping[str, Reader]] = {
     "recurrent_gemma": pure.read_recurrent_gemma,
     **classic.READERS,
     **early.READERS,
+    **speech.READERS,
     "gemma3n": gemma.read_gemma3n,
     "gemma4": gemma.read_gemma4,
     "whisper": seq2seq.read_whisper,
@@ -145,7 +147,8 @@ READERS: Final[Mapping[str, Reader]] = {
     "ernie4_5_vl_moe_text": sparse.read_ernie_vl,
     "bailing_hybrid": kimi.read_bailing_hybrid,
     "hy_v4": latent.read_hy_v4,
-    "hy_v4_text": latent.read_hy_v4,
+    "hy_v4_vl_text": latent.read_hy_v4,
+    "inkling_text": sparse.read_inkling,
     "kimi_linear": kimi.read_kimi_linear,
     "glm5_next_text": kimi.read_glm5_next,
     "zamba2": state_space.read_zamba2,
@@ -176,8 +179,16 @@ def _text(name: str, keys: Keys, top: Keys | None, parts: tuple[Part, ...]) -> M
     return spec if parts == spec.parts[: len(parts)] else replace(spec, parts=(*parts, *spec.parts))
 
 
+BY_LAYER: Final = frozenset({*FAMILIES, "gemma4", "step3p5"})   # whose readers ask each layer's own keys
+
+
 def _decoder(name: str, keys: Keys, top: Keys | None, parts: tuple[Part, ...]) -> ModelSpec:
     family = SAME_AS.get(keys.family, keys.family)
+    if keys.values.get("per_layer_config") and family not in BY_LAYER:
+        raise ArchitectureUnknown(
+            f"{name} says in 'per_layer_config' that its layers differ, which is not understood of the family "
+            f"'{_said(keys)}'; pick a model of the catalogue with the same shapes."
+        )
     if (reader := READERS.get(family)) is not None:
         return reader(name, keys, top, parts)
     if (traits := FAMILIES.get(family)) is not None:
@@ -251,7 +262,7 @@ def _mtp(spec: ModelSpec, keys: Keys) -> ModelSpec:
 MAX_PARAMS: Final = 10**15
 REQUIRED: Final = ("hidden_size",)  # what no class default may fill in
 ALIASES: Final[Mapping[str, tuple[str, ...]]] = {
-    "hidden_size": ("n_embd", "d_model", "embedding_dim", "emb_dim", "encoder", "decoder")
+    "hidden_size": ("n_embd", "d_model", "embedding_dim", "emb_dim", "encoder", "decoder", "decoder_config")
 }
 
 
@@ -318,12 +329,21 @@ def _uncounted(spec: ModelSpec, top: Keys) -> ModelSpec:
         counted |= {"audio_config", "encoder_config"}
     within = _within(top)
     left = [key for key, value in within.values.items() if _describes(key, value) and key not in counted]
-    if counted or spec.parts:       # what its reader knows, it counts in full
+    text = _nested(top)
+    if counted or spec.parts or (text is None and not spec.best_effort):    # what its reader knows, it counts in full
         left = [key for key in left if key in ("vision_config", "audio_config")]
     notes = [f"The {_called(key)} of this family is not counted: weights are larger by it." for key in left]
+    if text is not None and not (counted or notes or spec.best_effort or _alike(top, text)):
+        notes.append(f"'{_said(top)}' is not a known family: its text model is read, what else it has is not counted.")
     if any(key in top for key in SPEAKS):
         notes.append("What speaks (talker and waveform) is not counted: this plans the text it writes.")
     return replace(spec, notes=(*spec.notes, *notes))
+
+
+def _alike(top: Keys, text: Keys) -> bool:
+    """Whether file and text model are of one family, so that the text model's reader knows all of it."""
+    own, inner = (SAME_AS.get(keys.family, keys.family).removesuffix("_text") for keys in (top, text))
+    return own == inner or inner.startswith(own)
 
 
 def _describes(key: str, value: object) -> bool:

@@ -12,6 +12,7 @@ from core.models import (
     Linear,
     ModelSpec,
     Part,
+    Recurrence,
     Role,
     Shard,
 )
@@ -255,6 +256,41 @@ def read_laguna(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelS
     kinds = list(zip(heads[: s.layers], windows(keys, s.layers), moe_layers(keys, s.layers), strict=True))
     made = {kind: build(*kind) for kind in set(kinds)}
     return assemble(name, keys, [made[kind] for kind in kinds], hidden=s.hidden, top=top, parts=parts, other=s.hidden)
+
+
+def read_inkling(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpec:
+    """Inkling: relative positions from the stream, short convolutions on keys, values and every block's output."""
+    hidden, n, kernel = keys.size("hidden_size"), keys.layers(), keys.size("conv_kernel_size", high=4096)
+    experts, shared = keys.size(*EXPERT_COUNT, high=MAX_COUNT), keys.count(0, "n_shared_experts")
+    inner, rel = keys.size("moe_intermediate_size"), keys.size("d_rel")
+    routed = (
+        blocks.router(hidden, experts + shared), *blocks.experts(hidden, inner, experts, top_k(keys)),
+        *blocks.shared_expert(hidden, inner * shared),
+    )
+    dense, window = blocks.glu(hidden, keys.size("intermediate_size")), keys.size("sliding_window_size", high=2**31)
+
+    def build(slides: bool, moe: bool) -> Layer:
+        prefix = "swa_" if slides else ""
+        heads = keys.size(f"{prefix}num_attention_heads", high=2**16)
+        kv_heads, dim = keys.size(f"{prefix}num_key_value_heads", high=2**16), keys.size(f"{prefix}head_dim")
+        extent = window if slides else keys.size("rel_extent")
+        positions = Linear("r_proj", hidden, heads * rel, Role.ATTENTION)
+        attention = (*blocks.qkv_o(hidden, heads, kv_heads, dim, dim), positions)
+        channels = 2 * kv_heads * dim + 2 * hidden
+        mixers = (
+            Attention(heads, kv_heads, dim, dim, window if slides else None),
+            Recurrence("short conv", channels, kernel, 0),
+        )
+        small = channels * kernel + 2 * dim + rel * extent + 2 * hidden + moe
+        return Layer(1, mixers, attention + (routed if moe else dense), small)
+
+    types = layer_types(keys, n) or []
+    if not types:
+        raise keys.fail("layer_types", None, f"a list of {n} entries, one a layer")
+    kinds = list(zip([kind.endswith("sliding") for kind in types], moe_layers(keys, n), strict=True))
+    made = {kind: build(*kind) for kind in set(kinds)}
+    order = [made[kind] for kind in kinds]
+    return assemble(name, keys, order, hidden=hidden, top=top, parts=parts, other=2 * hidden)
 
 
 def read_ernie_vl(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpec:

@@ -348,5 +348,6 @@ TOWERS: Final[Mapping[str, Tower]] = {
     "blip": blip,
     "qianfan_ocr": internvl,
     "llava_onevision": llava,
+    "llava_next_video": llava,
     "shieldgemma2": gemma3,
 }

@@ -7,7 +7,7 @@ Source: the towers' code in transformers 5.23.0.
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from core.reading.configs.keys import Keys
+from core.reading.configs.keys import MAX_LAYERS, Keys
 
 Tower = Callable[[Keys, Keys, int], int]
 
@@ -95,10 +95,12 @@ def encoder(vision: Keys) -> int:
 
 def llava(vision: Keys, top: Keys, text: int) -> int:
     """Tower and a two-matrix projector."""
-    h, bias = vision.size("hidden_size"), top.flag("multimodal_projector_bias")
-    taken = len(top.whole_numbers("vision_feature_layer") or [0]) if top.is_list("vision_feature_layer") else 1
+    h, vip = vision.size("hidden_size"), top.family == "vipllava"      # which norms the layers it takes
+    bias = top.flag("multimodal_projector_bias", default=vip)
+    said = "vision_feature_layers" if vip else "vision_feature_layer"   # counted from the last, so below zero
+    taken = len(top.whole_numbers(said, low=-MAX_LAYERS) or [0]) if top.is_list(said) else 1
     newline = text if top.family in ("llava_next", "llava_next_video", "llava_onevision") else 0
-    return encoder(vision) + linear(h * taken, text, bias) + linear(text, text, bias) + newline
+    return encoder(vision) + 2 * h * taken * vip + linear(h * taken, text, bias) + linear(text, text, bias) + newline
 
 
 def gemma3(vision: Keys, top: Keys, text: int) -> int:
