@@ -136,6 +136,21 @@ def granite_speech(audio: Keys, top: Keys, text: int) -> int:
     return conformer(audio) + learnt + qformer(queries, reads_text=False) + linear(h, text)
 
 
+def muse_spark(audio: Keys, top: Keys, text: int) -> int:
+    """A ConvNeXt over the spectrum: each stage patches, then convolves a channel at a time beside an MLP."""
+    widths, patches = audio.whole_numbers("hidden_sizes") or [], audio.whole_numbers("patch_sizes") or []
+    depths = audio.whole_numbers("depths", high=4096) or []
+    if not widths or not len(widths) == len(patches) == len(depths) or min(*widths, *patches, *depths) < 1:
+        raise audio.fail("hidden_sizes", widths, "a list of whole numbers from 1, as long as patch_sizes and depths")
+    kernel, ratio = audio.size("conv_kernel_size", high=4096), audio.number(4, "mlp_ratio", high=64)
+    total = 0
+    for before, h, patch, depth in zip([1, *widths], widths, patches, depths, strict=False):
+        inner = int(h * ratio)
+        total += linear(before * patch, h) + h + depth * (linear(kernel, h) + h + linear(h, inner) + linear(inner, h))
+    out = audio.size_or(text, "out_hidden_size")
+    return total + widths[-1] + linear(widths[-1], out) + out
+
+
 AUDIO_TOWERS: Final[Mapping[str, Tower]] = {
     **EARLIER,
     "qwen2_5_omni_thinker": EARLIER["qwen2_5_omni"],
@@ -150,6 +165,7 @@ AUDIO_TOWERS: Final[Mapping[str, Tower]] = {
     "voxtral_realtime": voxtral_realtime,
     "fun_asr_nano": fun_asr_nano,
     "omniasr": omni_asr,
+    "muse_spark": muse_spark,
     "granite_speech": granite_speech,
     "granite_speech_plus": granite_speech,
 }

@@ -148,6 +148,7 @@ READERS: Final[Mapping[str, Reader]] = {
     "bailing_hybrid": kimi.read_bailing_hybrid,
     "hy_v4": latent.read_hy_v4,
     "hy_v4_vl_text": latent.read_hy_v4,
+    "muse_spark_text": sparse.read_muse_spark,
     "inkling_text": sparse.read_inkling,
     "kimi_linear": kimi.read_kimi_linear,
     "glm5_next_text": kimi.read_glm5_next,
@@ -207,7 +208,7 @@ BEYOND: Final = re.compile(
     r"mamba|ssm|state_size|linear_(attn|num|key|value|conv|head)|lora_rank|lru|rwkv|conv|kernel|laten(t|cy)_|compress"
     r"|recurren|loop|cycle|_per_stack|n_streams|hc_|hyper|altup|laurel|per_layer|cross_attn|cross_attention_layers"
     r"|index_(head|n_heads|topk)|zero_expert|router_hidden|kv_channels|norm_rank|low_rank|rank$|embedding_size"
-    r"|num_codebooks|memory_size|memory_layers|gating|gated_attention|attn_output_gate|_blocks$|value_residual"
+    r"|num_codebooks|memory_size|memory_layers|gating|moe_hidden|aligner|resampler|perceiver|cross_layer|gated_attention|attn_output_gate|_blocks$|value_residual"
 )
 
 

@@ -17,7 +17,7 @@ from core.models import (
     Shard,
 )
 from core.reading.configs import blocks, latent
-from core.reading.configs.decoder import EXPERT_COUNT, Traits, mixture, shape, top_k
+from core.reading.configs.decoder import EXPERT_COUNT, Traits, attention_linears, mixture, shape, top_k
 from core.reading.configs.keys import MAX_COUNT, Keys
 from core.reading.configs.patterns import layer_types, moe_layers, windows
 from core.reading.configs.stack import assemble
@@ -291,6 +291,28 @@ def read_inkling(name: str, keys: Keys, top: Keys | None, parts: Parts) -> Model
     made = {kind: build(*kind) for kind in set(kinds)}
     order = [made[kind] for kind in kinds]
     return assemble(name, keys, order, hidden=hidden, top=top, parts=parts, other=2 * hidden)
+
+
+def read_muse_spark(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpec:
+    """Muse Spark: gated attention, learnt gates on the stream, experts in a narrower space between two projections."""
+    s, narrow = shape(keys), keys.size("moe_hidden_size")
+    n, inner = keys.size(*EXPERT_COUNT, high=MAX_COUNT), keys.size("moe_intermediate_size")
+    routed = (
+        blocks.router(s.hidden, n),
+        Linear("pre_expert_proj", s.hidden, narrow, Role.MLP, Shard.REPLICATED),
+        *blocks.experts(narrow, inner, n, top_k(keys)),
+        Linear("post_expert_proj", narrow, s.hidden, Role.MLP, Shard.REPLICATED),
+    )
+    dense, traits = blocks.glu(s.hidden, s.inner), Traits("attention_bias", "attention_bias", gate_proj=True)
+    attention = attention_linears(keys, traits, s)
+
+    def build(window: int | None, moe: bool) -> Layer:
+        mixer = Attention(s.heads, s.kv_heads, s.head_dim, s.head_dim, window)
+        return Layer(1, (mixer,), attention + (routed if moe else dense), 5 * s.hidden + 2 * narrow * moe)
+
+    kinds = list(zip(windows(keys, s.layers), moe_layers(keys, s.layers), strict=True))
+    made = {kind: build(*kind) for kind in set(kinds)}
+    return assemble(name, keys, [made[kind] for kind in kinds], hidden=s.hidden, top=top, parts=parts, other=s.hidden)
 
 
 def read_ernie_vl(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelSpec:

@@ -319,6 +319,7 @@ TOWERS: Final[Mapping[str, Tower]] = {
     "cohere2_vision": cohere2_vision,
     "granite_docling": granite_docling,
     "muse_glimmer": muse_glimmer,
+    "muse_spark": muse_glimmer,
     "nemotron_h_omni": nemotron_omni,
     "unlimited_ocr": unlimited_ocr,
     "lfm3_vl": lfm3_vl,
