@@ -29,13 +29,12 @@ class Verdict:
 @cache
 def generations() -> tuple[Generation, ...]:
     """The generations of the catalogue in its order; announced ones, whose kernels nobody has seen, left out."""
-    found: dict[tuple[str, str, str], Generation] = {}
+    found: dict[tuple[str, str], Generation] = {}
     for gpu in catalogue():
-        key = (gpu.vendor, gpu.architecture, gpu.compute_capability)
-        if gpu.announced or key in found:
-            continue
         capability = f" {gpu.compute_capability}" if gpu.vendor == "NVIDIA" else ""
-        found[key] = Generation(gpu.architecture + capability, gpu.vendor, gpu)
+        name = gpu.architecture + capability
+        if not gpu.announced:
+            found.setdefault((gpu.vendor, name), Generation(name, gpu.vendor, gpu))
     return tuple(found.values())
 
 
