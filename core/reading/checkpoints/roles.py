@@ -32,7 +32,7 @@ _LARGEST: Final = {    # asked about where no shapes are known
 }
 _USUAL_INPUTS: Final = 4096
 _LAYERS: Final = range(2, 40, 3)   # asked about then: dense first layers and long stacks do not decide alone
-_MOST_QUESTIONS: Final = 200_000   # expressions times matrices; a longer declaration is asked about every nth layer
+_MOST_QUESTIONS: Final = 20_000   # expressions times matrices; a longer declaration is asked about every nth layer
 _NAMED: Final = (   # role of a module in a per-layer map, first match wins
     (Role.SHARED_EXPERT, r"shared_experts?\b"),
     (Role.EXPERT, r"\bexperts\b"),

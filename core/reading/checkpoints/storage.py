@@ -1,7 +1,7 @@
 """How the matrices of a checkpoint are stored, and which of them."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
 from functools import cached_property
@@ -54,11 +54,16 @@ class Kept:
     prefixes: tuple[str, ...]           # globs with nothing but a star at the end
     patterns: tuple[re.Pattern[str], ...]
 
+    @cached_property
+    def lengths(self) -> frozenset[int]:
+        """Components of the names."""
+        return frozenset(name.count(".") + 1 for name in self.names)
+
     def holds(self, module: str) -> bool:
         """Whether the module, or something it lies in, is named."""
         return (
             module.startswith(self.prefixes)
-            or any(part in self.names for part in _paths(module))
+            or not self.names.isdisjoint(_paths(module, self.lengths))
             or any(pattern.match(module) for pattern in self.patterns)
         )
 
@@ -90,12 +95,12 @@ def _compiled(text: str) -> re.Pattern[str] | None:
         return None
 
 
-def _paths(module: str) -> Iterator[str]:
-    """Every run of components of a dotted name."""
+def _paths(module: str, lengths: Iterable[int]) -> Iterator[str]:
+    """Every run of so many components of a dotted name."""
     parts = module.split(".")
-    for begin in range(len(parts)):
-        for end in range(begin + 1, len(parts) + 1):
-            yield ".".join(parts[begin:end])
+    for length in lengths:
+        for begin in range(len(parts) - length + 1):
+            yield ".".join(parts[begin : begin + length])
 
 
 @dataclass(frozen=True)
