@@ -4,6 +4,7 @@ Source: DeepSeek-V2, arXiv 2405.04434; DeepSeek-V3.2 (indexer); the families' co
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 from core.models import Indexer, LatentAttention, Layer, Linear, ModelSpec, Part, Role, Shard
 from core.reading.configs import blocks
@@ -155,6 +156,9 @@ def read_hy_v4(name: str, keys: Keys, top: Keys | None = None, parts: tuple[Part
     return assemble(name, keys, order, hidden=w.hidden, top=top, parts=parts, other=w.hidden + head)
 
 
+IDLE: Final = "Its experts that do nothing have no weights in the checkpoint: transformers allocates them, we do not."
+
+
 def read_longcat(name: str, keys: Keys, top: Keys | None = None, parts: tuple[Part, ...] = ()) -> ModelSpec:
     """LongCat-Flash: two attentions and two dense MLPs a layer beside one mixture with experts that do nothing."""
     w = widths(keys)
@@ -178,4 +182,5 @@ def read_longcat(name: str, keys: Keys, top: Keys | None = None, parts: tuple[Pa
         top=top,
         parts=parts,
         other=w.hidden,
+        notes=(IDLE,) if idle else (),
     )
