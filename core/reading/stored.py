@@ -1,11 +1,13 @@
 """What the words at the end of a repository's, a file's or a tag's name say of how its weights are stored."""
 
+import contextlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from core.products.formats import FORMATS
+from core.basics.errors import InputError
+from core.products.formats import find
 
 PLAIN: Final = frozenset({"bf16", "fp16", "f16", "f32", "fp32"})     # what a model has before anybody quantises it
 GGUF: Final = "gguf"
@@ -76,9 +78,11 @@ def _without_publisher(model: str, publisher: str) -> str:
 
 
 def format_of(word: str) -> str | None:
-    """The name in `FORMATS` (or in `PLAIN`) of a word in a name; None where it is not known."""
-    known = {name.lower(): name for name in FORMATS}
+    """The weight format a word in a name means, or one of `PLAIN`; None where it is not known."""
     plain = word.lower()
     if plain in PLAIN:
         return "bf16" if plain in ("bf16", "f16", "fp16") else "fp32"
-    return known.get(f"{GGUF_PREFIX}{plain}") or known.get(plain)
+    for name in (f"{GGUF_PREFIX}{word}", word):
+        with contextlib.suppress(InputError):
+            return find(name).name
+    return None
