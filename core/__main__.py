@@ -190,7 +190,7 @@ def _estimate(asked: argparse.Namespace) -> None:
     if asked.json:
         print(json.dumps({"rows": rows, "answered": rows - failed, "failed": failed, "out": str(asked.out)}))
     else:
-        print(f"{rows:,} rows, {failed:,} of them not answered; see the column error of {asked.out}.")
+        print(f"{rows:,} rows, {failed:,} of them refused or not answered; see the column error of {asked.out}.")
 
 
 def _probe(asked: argparse.Namespace) -> None:

@@ -110,13 +110,15 @@ def _shares(spec: ModelSpec, d: _Split) -> Iterator[_Share]:
 def _grouped(spec: ModelSpec, d: _Split) -> Iterator[Linear]:
     """Matrices whose inputs are split and stored in groups, which 4-bit and 8-bit kernels need whole on each rank.
 
-    vLLM 0.33 `verify_marlin_supports_shape`; known from Qwen2.5-72B GPTQ, whose 29,568 = 231 x 128 do not split.
-    Inputs that are no whole number of groups to begin with are kept in 16 bits or padded by the quantiser.
+    vLLM 0.33 `verify_marlin_supports_shape`. Left out are inputs that quantisers pad, since no split suits them: no
+    whole number of groups, or an odd one (Qwen2.5-72B-Instruct-AWQ stores 29,696 inputs where the model has 29,568);
+    and MXFP4 experts, which the engines pad while loading.
     """
     group = d.weights.group_size or 1
+    if d.weights.experts_only:
+        return
     for linear, _ in spec.linears():
-        stored = bool(linear.experts) or not d.weights.experts_only
-        if stored and linear.shard is Shard.ROW and linear.inputs % group == 0:
+        if linear.shard is Shard.ROW and linear.inputs % (2 * group) == 0:
             yield linear
 
 

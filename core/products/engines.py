@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Annotated, Final, Literal
 
+from core.basics.errors import InputError
 from core.basics.tables import Json, Note, Table, Within
 
 DEFAULT: Final = "vllm"
@@ -88,6 +89,14 @@ def _by_name() -> Mapping[str, Engine]:
 def find(name: str) -> Engine:
     """The engine of that name or alias; anything unknown behaves as the generic one."""
     return _by_name().get(name.strip().lower(), ENGINES[GENERIC])
+
+
+def known(name: str) -> str:
+    """The engine's own name, whatever it was called. Raises InputError for one that nobody here knows."""
+    found = _by_name().get(name.strip().lower())
+    if found is None:
+        raise InputError(f"'{name[:40]}' is no engine known here: use one of {', '.join(ENGINES)}.")
+    return found.name
 
 
 @cache

@@ -17,7 +17,7 @@ from core.terms import Deployment
 COLUMNS = ("case,error,fits,weights_gib_per_gpu,kv_bytes_per_token_per_gpu,kv_cache_tokens,max_concurrency,"
            "activations_gib,overhead_gib,ttft_ms,ttft_low_ms,ttft_high_ms,tpot_ms,tpot_low_ms,tpot_high_ms,"
            "output_tokens_per_s_per_gpu,prefill_bound,decode_bound,total_params,active_params,"
-           "state_bytes_per_sequence")
+           "state_bytes_per_sequence,refused_by")
 LLAMA = "meta-llama/Llama-3.1-8B"
 
 
@@ -195,3 +195,23 @@ def test_a_measurement_pulls_its_neighbours_and_narrows_their_range(tmp_path):
     assert 1.2 < near <= 1.3 and 1.0 < far < near and other == 1.0
     width = [line[0]["tpot_high_ms"] / line[0]["tpot_low_ms"] for line in (tpot(known), plain)]
     assert width[0] < width[1]
+
+
+@pytest.mark.parametrize(("cells", "by", "says"), [
+    ({"tp": "3"}, "structure", "32 attention heads do not divide by 3."),
+    ({"model": "Qwen/Qwen3-30B-A3B-FP8", "tp": "4"}, "structure", "expert parallelism or tp 2 works"),
+    ({"engine": "llamacpp", "weights": "gguf-Q4_K_M", "max_num_seqs": "300"}, "structure", "at most 256 sequences"),
+    ({"weights": "w8a8-int8", "gpu": "GeForce RTX 5090"}, "kernels", "no INT8 W8A8 kernels for Blackwell"),
+    ({"model": "meta-llama/Llama-3.1-70B"}, "memory", "over the memory by"),
+    ({"gpu": "L4", "max_model_len": "131072"}, "memory", "no room for one request of 131,072 tokens"),
+    ({"max_model_len": "200000"}, "context", "the model ends at 131,072 tokens"),
+    ({"input_tokens": "20000000"}, "context", "the model ends at 131,072"),
+    ({"engine": "wllm"}, "", "'wllm' is no engine known here: use one of vllm, "),
+    ({"weights": "fp9"}, "", "fp9"),
+])
+def test_what_the_engine_refuses_is_refused_with_its_reason(answers, cells, by, says):
+    cells = {"model": LLAMA, "gpu": "H100", "engine": "vllm", "concurrency": "8", "input_tokens": "1024",
+             "output_tokens": "128"} | cells
+    (line,) = answers(f"{','.join(cells)}\n{','.join(cells.values())}\n")
+    assert line["refused_by"] == by and says in line["error"]
+    assert line["fits"] in ("", "False") and (line["tpot_ms"] == "") == (by in ("", "structure"))

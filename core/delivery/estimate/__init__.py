@@ -19,12 +19,15 @@ OUTPUT: Final = (
     "case", "error", "fits", "weights_gib_per_gpu", "kv_bytes_per_token_per_gpu", "kv_cache_tokens",
     "max_concurrency", "activations_gib", "overhead_gib", "ttft_ms", "ttft_low_ms", "ttft_high_ms", "tpot_ms",
     "tpot_low_ms", "tpot_high_ms", "output_tokens_per_s_per_gpu", "prefill_bound", "decode_bound", "total_params",
-    "active_params", "state_bytes_per_sequence",
+    "active_params", "state_bytes_per_sequence", "refused_by",
 )
 
 
 def answer_file(cases: Path, out: Path, resolve: Resolve, *, measurements: Path | None = None) -> tuple[int, int]:
-    """Reads cases, writes estimates; the number of rows and of those that could not be answered.
+    """Reads cases, writes estimates; the number of rows and of those with an error.
+
+    A case that its engine would refuse has the reason in `error` and its kind in `refused_by` (structure, kernels,
+    memory, context); its figures are then those of a deployment that ran all the same, none where the shapes forbid it.
 
     `measurements` is a table with the same columns and what was measured; estimates nearby follow it.
 
@@ -37,9 +40,9 @@ def answer_file(cases: Path, out: Path, resolve: Resolve, *, measurements: Path 
     if measurements is not None:
         measured = read(measurements)
         known = anchors(estimate([checked(cells) for cells in measured.rows], resolve), measured)
-    estimates = estimate([checked(cells) for cells in table.rows], resolve, known)
-    write(out, columns(estimates, names))
-    return len(names), sum(1 for error in estimates.errors if error)
+    answers = columns(estimate([checked(cells) for cells in table.rows], resolve, known), names)
+    write(out, answers)
+    return len(names), sum(1 for cells in answers if cells["error"])
 
 
 def case_names(table: Table) -> list[str]:

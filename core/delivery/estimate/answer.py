@@ -17,10 +17,12 @@ from core.models import ModelSpec
 from core.physics import memory
 from core.physics.ask import Desk, Load, desk
 from core.physics.memory import Footprint
+from core.physics.shapes import misfit
 from core.physics.speed import Anchors, Cases, Prediction
 from core.products import formats, gpus
-from core.products.engines import GENERIC
+from core.products.engines import GENERIC, known
 from core.products.engines import find as find_engine
+from core.products.kernels import kv_unsupported, unsupported
 from core.terms import LOAD, Deployment
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -28,6 +30,15 @@ Resolve: TypeAlias = Callable[[str], ModelSpec]
 
 log = logging.getLogger("sweetspot")
 _NO_TOKENS: Final = 1024.0
+STRUCTURE: Final = "structure"
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Why the engine would not run a case, first things first."""
+
+    by: str                    # structure kernels memory context
+    reason: str                # one sentence, the plan's
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +49,13 @@ class Built:
     deployment: Deployment
     footprint: Footprint
     has_gpu: bool              # False: only what needs no GPU can be said
+    refused: Refused | None    # by the shapes, or for the GPU: where it is over its memory, as if it fitted
+
+
+    @property
+    def is_impossible(self) -> bool:
+        """Whether no figure would mean anything: the shapes cannot be split so."""
+        return self.refused is not None and self.refused.by == STRUCTURE
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +92,7 @@ def estimate(cases: Sequence[Row | str], resolve: Resolve, anchors: Anchors | No
     rows = tuple(None if isinstance(case, str) else case for case in cases)
     loaded = np.array([
         i for i, (one, case) in enumerate(zip(built, rows, strict=True))
-        if one and one.has_gpu and case and not math.isnan(case.context_tokens)
+        if one and one.has_gpu and case and not math.isnan(case.context_tokens) and not one.is_impossible
     ], np.intp)
     if not len(loaded):
         return Estimates(tuple(built), tuple(errors), loaded, None, rows, None)
@@ -92,12 +110,46 @@ def _build(setup: Setup, models: dict[str, ModelSpec | str], resolve: Resolve) -
             return spec
         deployment, has_gpu = _deployment(setup, spec)
         footprint = memory.footprint(spec, deployment)
+        refused = _refused(spec, deployment, footprint, has_gpu)
     except SweetspotError as error:
         return str(error)
     except Exception:        # one odd row must not take the others' answers along
         log.exception("case of %s on %s", setup.model, setup.gpu)
         return f"Internal error on {setup.model}: please report this row."
-    return Built(spec, deployment, footprint, has_gpu)
+    return Built(spec, deployment, footprint, has_gpu, refused)
+
+
+def _refused(spec: ModelSpec, d: Deployment, footprint: Footprint, has_gpu: bool) -> Refused | None:
+    """The first rule that the set-up breaks, in the order engines meet them; None when it starts."""
+    if reason := misfit(spec, d):
+        return Refused(STRUCTURE, _sentence(reason))
+    most = find_engine(d.engine).most_seqs
+    if most and d.max_num_seqs and d.max_num_seqs > most:
+        return Refused(STRUCTURE, f"{find_engine(d.engine).label} serves at most {most:,} sequences at once.")
+    if has_gpu and (reason := unsupported(d.weights, d.gpu, d.engine) or kv_unsupported(d.kv_cache, d.gpu, d.engine)):
+        return Refused("kernels", _sentence(reason))
+    if has_gpu and not footprint.fits:
+        over = footprint.overflow_bytes / GIB
+        return Refused("memory", f"Weights and overheads are over the memory by {over:,.1f} GiB per GPU.")
+    if d.max_model_len and spec.max_context and d.max_model_len > spec.max_context:
+        return Refused("context",
+                       f"max_model_len is {d.max_model_len:,}: the model ends at {spec.max_context:,} tokens.")
+    if has_gpu and d.max_model_len and float(footprint.max_concurrency(float(d.max_model_len))) < 1:
+        return Refused("memory", f"The KV cache has no room for one request of {d.max_model_len:,} tokens.")
+    return None
+
+
+def _sentence(reason: str) -> str:
+    return reason[:1].upper() + reason[1:]
+
+
+def _too_long(one: Built, case: Row) -> Refused | None:
+    """Whether the load itself is longer than the model, or than what the set-up allows."""
+    length, most = case.context_tokens, one.deployment.max_model_len or one.spec.max_context
+    if not most or math.isnan(length) or length <= most:
+        return None
+    limit = "max_model_len allows" if one.deployment.max_model_len else "the model ends at"
+    return Refused("context", f"{length:,.0f} tokens are asked for: {limit} {most:,}.")
 
 
 def _resolved(name: str, resolve: Resolve) -> ModelSpec | str:
@@ -112,7 +164,7 @@ def _deployment(setup: Setup, spec: ModelSpec) -> tuple[Deployment, bool]:
     gpu = gpus.find(setup.gpu or gpus.DEFAULT_GPU)
     if setup.reported_gib is not None:
         gpu = replace(gpu, memory_bytes=int(setup.reported_gib * GIB))
-    engine = setup.engine or GENERIC
+    engine = known(setup.engine or GENERIC)
     weights = formats.find(setup.weights or (spec.shipped.format if spec.shipped else "bf16"))
     kv_cache = formats.find_kv(setup.kv_cache or _kv_format(setup, spec, weights.name, engine))
     ranks = setup.tp * setup.dp
@@ -170,7 +222,14 @@ def columns(estimates: Estimates, names: Sequence[str]) -> list[Mapping[str, obj
         cells: dict[str, object] = {"case": name, "error": estimates.errors[index]}
         one, case = estimates.built[index], estimates.rows[index]
         if one is not None and case is not None:
+            refused = one.refused or _too_long(one, case)
+            if refused:
+                cells |= {"error": refused.reason, "refused_by": refused.by}
+            if one.is_impossible:
+                out.append(cells)
+                continue
             cells |= _memory_cells(one, case)
+            cells["fits"] = cells.get("fits") and refused is None
             if index in place and estimates.prediction is not None:
                 cells |= _speed_cells(estimates.prediction, place[index])
         out.append(cells)
