@@ -82,7 +82,7 @@ def format_of(word: str) -> str | None:
     plain = word.lower()
     if plain in PLAIN:
         return "bf16" if plain in ("bf16", "f16", "fp16") else "fp32"
-    for name in (f"{GGUF_PREFIX}{word}", word):
+    for name in (word, f"{GGUF_PREFIX}{word}"):
         with contextlib.suppress(InputError):
             return find(name).name
     return None

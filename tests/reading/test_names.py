@@ -91,6 +91,8 @@ def test_a_tag_stored_in_an_unknown_way_is_refused_with_those_it_resembles() -> 
     ("bartowski/Qwen_Qwen3-32B-GGUF:Q5_K_M", "Qwen/Qwen3-32B", "gguf-Q5_K_M"),
     ("somebody/Qwen3-8B-GGUF/Qwen3-8B-Q6_K.gguf", "Qwen/Qwen3-8B", "gguf-Q6_K"),
     ("unsloth/Qwen3-8B-unsloth-bnb-4bit", "Qwen/Qwen3-8B", "bnb-nf4-dq"),
+    ("unsloth/Qwen3-30B-A3B-GGUF:UD-Q4_K_XL", "Qwen/Qwen3-30B-A3B", "gguf-UD-Q4_K_XL"),
+    ("somebody/Qwen3-8B-MXFP4", "Qwen/Qwen3-8B", "mxfp4"),
     ("QuantTrio/GLM-4.6-AWQ", "zai-org/GLM-4.6", "awq-int4"),
     ("mlx-community/Llama-3.3-70B-Instruct-8bit", "meta-llama/Llama-3.3-70B-Instruct", "int8"),
 ])
