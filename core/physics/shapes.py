@@ -115,7 +115,7 @@ def _grouped(spec: ModelSpec, d: _Split) -> Iterator[Linear]:
     and MXFP4 experts, which the engines pad while loading.
     """
     group = d.weights.group_size or 1
-    if d.weights.experts_only:
+    if d.weights.scope == "experts":
         return
     for linear, _ in spec.linears():
         if linear.shard is Shard.ROW and linear.inputs % (2 * group) == 0:

@@ -61,7 +61,7 @@ class Engine:
     declared_cache: bool               # applies the cache scales a checkpoint declares
     launcher: Note                     # what starts it: a rule of core.delivery.export.launch; empty: no command
     around: tuple[str, ...]            # what else starts it: ray-serve llm-d modelfile
-    quantiser: Note                    # what makes its checkpoints: a rule of core.delivery.export.checkpoint, or none
+    quantisers: tuple[str, ...]        # what makes its checkpoints, the first choice first: core.delivery.export.order
     publisher: Note                    # who publishes quantised checkpoints for it
     benchmark: Note                    # its own: a rule of core.delivery.export.verify
     source: str

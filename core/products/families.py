@@ -23,6 +23,9 @@ _FORKS: Final = (0.97, 1.08)              # mixtures of ik_llama.cpp: attention 
 
 Compute: TypeAlias = Literal["fp32", "fp16", "bf16", "fp8", "int8", "fp4"]
 Scope: TypeAlias = Literal["all", "linears", "experts", "file"]
+# Where kernels exist: the rules of core.products.kernels.
+Kernels: TypeAlias = Literal["any", "bf16", "fp8", "mxfp8", "w8a8", "w4a8", "nvfp4", "mxfp4", "bitsandbytes", "packed",
+                             "cuda", "awq", "gptq"]
 
 
 class Member(NamedTuple):
@@ -34,8 +37,8 @@ class Member(NamedTuple):
     compute: Compute
     weight_only: bool
     group_size: int | None
-    experts_only: bool
     source: str
+    kernels: Kernels
     scope: Scope
     runtime: str             # what alone runs it; empty: the engines that list its name
     lightest: float
@@ -57,6 +60,7 @@ class Family:
     runtime: Note
     lightest: Annotated[float, Within(0.5, 2)]
     heaviest: Annotated[float, Within(1, 2)]
+    kernels: Kernels
     source: str
 
 
@@ -114,8 +118,8 @@ def _of(row: Family, *said: str | None) -> Member | None:
         name=row.name.replace("{b}", f"{bits:g}") + apart,
         label=row.label.replace("{b}", f"{bits:g}") + apart.replace("-", " "),
         bits_per_weight=stored_bits(row.bits, bits) + (scale_bits(row.per_group, bits) / group if group else 0.0),
-        compute=row.compute, weight_only=row.weight_only, group_size=group or None, experts_only=False,
-        source=row.source, scope=row.scope, runtime=row.runtime, lightest=row.lightest, heaviest=row.heaviest,
+        compute=row.compute, weight_only=row.weight_only, group_size=group or None, source=row.source,
+        kernels=row.kernels, scope=row.scope, runtime=row.runtime, lightest=row.lightest, heaviest=row.heaviest,
     )
 
 
@@ -146,5 +150,5 @@ def _gguf(name: str) -> Member | None:
         spread = _DYNAMIC if kind.bits >= 4 else _DYNAMIC_BELOW_4_BITS
     source = "llama.cpp ggml-common.h block layouts; mixture by llama-quant.cpp llama_tensor_get_type"
     return Member(f"gguf-{dynamic}{mixture}", f"GGUF {dynamic}{mixture}", kind.bits, "fp16", True, kind.block_weights,
-                  False, source if not dynamic else f"{source}; types vary by tensor, read the file to be exact",
-                  "file", "", *spread)
+                  source if not dynamic else f"{source}; types vary by tensor, read the file to be exact",
+                  "packed", "file", "", *spread)

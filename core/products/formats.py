@@ -20,17 +20,23 @@ class Format:
     compute: Literal["fp32", "fp16", "bf16", "fp8", "int8", "fp4"]     # dtype the tensor cores multiply in
     weight_only: bool          # dequantised in the kernel, multiplied in 16 bits
     group_size: Annotated[int, Within(1, 65_536)] | None     # weights that share a scale
-    experts_only: bool         # quantises the routed experts and nothing else (MXFP4 of gpt-oss)
     source: str
-    scope: Literal["all", "linears", "experts", "file"] = "linears"     # what it stores; file: embeddings too, as GGUF
+    kernels: families.Kernels  # where it runs: a rule of core.products.kernels
+    # What it stores. experts: those of a mixture alone (MXFP4 of gpt-oss); file: embeddings too, as GGUF.
+    scope: Literal["all", "linears", "experts", "file"] = "linears"
     runtime: Note = ""         # what alone runs it (MLX, ExLlamaV2, ...); empty: the engines that list its name
     lightest: Annotated[float, Within(0.5, 2)] = 0.99   # what a checkpoint may weigh, of what it is computed to
     heaviest: Annotated[float, Within(1, 2)] = 1.02
+    recipes: tuple[str, ...] = ()        # what makes it, and how it says so: modelopt=int4_awq
 
     @property
     def bytes_per_weight(self) -> float:
         """Size of one weight, scales and zero points included [B]."""
         return self.bits_per_weight / 8
+
+    def recipe(self, quantiser: str) -> str | None:
+        """How a quantiser is told to make it; None where it cannot."""
+        return next((how for tool, _, how in (said.partition("=") for said in self.recipes) if tool == quantiser), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,16 @@
 The answer is for recommending: a slow emulation counts as missing, and the sentence says so.
 """
 
-from typing import Final, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple, TypeAlias
 
 from core.products.engines import Engine, loads
 from core.products.engines import find as find_engine
+from core.products.families import Kernels
 from core.products.formats import Format, KvFormat
 from core.products.gpus import GpuSpec
 
+_Capability: TypeAlias = tuple[int, int]
 _TURING: Final = (7, 5)
 _AMPERE: Final = (8, 0)
 _ADA: Final = (8, 9)
@@ -22,20 +25,28 @@ _ACCELERATORS: Final = ("Google", "AWS", "Huawei")
 
 
 class _Card(NamedTuple):
-    """An NVIDIA GPU under one engine."""
+    """A GPU under one engine, asked about a format."""
 
-    capability: tuple[int, int]
+    capability: _Capability      # CUDA compute capability; of other makers' none: (0, 0)
     gpu: GpuSpec
     engine: Engine
+    fmt: Format
 
-    def within(self, what: str, least: tuple[int, int], most: tuple[int, int] = _ANY) -> bool:
-        """Whether the engine's kernels run here: between these capabilities, or those its row gives instead."""
-        own = self.engine.capabilities.get(what)
-        low, high = (divmod(round(10 * end), 10) for end in own) if own else (least, most)
-        return low <= self.capability <= high
+    def within(self, what: str, least: _Capability, most: _Capability = _ANY) -> bool:
+        """Whether the engine's kernels run here."""
+        return _within(self.engine, self.capability, what, least, most)
 
 
-def _capability(gpu: GpuSpec) -> tuple[int, int] | None:
+def _within(
+    engine: Engine, capability: _Capability, what: str, least: _Capability, most: _Capability = _ANY
+) -> bool:
+    """Whether an engine's kernels run between these capabilities, or those its row gives instead."""
+    own = engine.capabilities.get(what)
+    low, high = (divmod(round(10 * end), 10) for end in own) if own else (least, most)
+    return low <= capability <= high
+
+
+def _capability(gpu: GpuSpec) -> _Capability | None:
     """CUDA compute capability; None for other vendors or when the figure is unreadable."""
     major, _, minor = gpu.compute_capability.partition(".")
     return (int(major), int(minor or 0)) if major.isdigit() and (minor or "0").isdigit() else None
@@ -48,29 +59,19 @@ def unsupported(fmt: Format, gpu: GpuSpec, engine: str) -> str | None:
         return f"{serving.label} does not run on {gpu.vendor} GPUs."
     if not loads(serving.formats, fmt.name):
         return f"{serving.label} does not load {fmt.label} weights."
-    if fmt.name.startswith("gguf-") and "gguf" not in serving.containers:
+    if fmt.scope == "file" and "gguf" not in serving.containers:
         return "GGUF files are served by llama.cpp; choose that engine."
     if serving.has_own_kernels(gpu.vendor):
         return None                      # llama.cpp's run from Maxwell on
     if fmt.runtime and not serving.formats:
         return f"{fmt.label} weights are run by {fmt.runtime} alone."
+    rule, capability = _RULES[fmt.kernels], _capability(gpu)
+    card = _Card(capability or (0, 0), gpu, serving, fmt)
     if gpu.vendor == "NVIDIA":
-        return _nvidia(fmt, gpu, serving)
+        return rule.nvidia(card) if capability else None
     if gpu.vendor == "AMD":
-        return _amd(fmt, gpu)
-    return _others(fmt, gpu, serving)
-
-
-def _nvidia(fmt: Format, gpu: GpuSpec, engine: Engine) -> str | None:
-    capability = _capability(gpu)
-    if capability is None:
-        return None
-    by_family = {
-        "bf16": _bf16, "fp8": _fp8, "mxfp8": _mxfp8, "w8a8-int8": _w8a8, "w4a8": _w4a8, "nvfp4": _nvfp4,
-        "mxfp4": _mxfp4, "bnb-int8": _bitsandbytes, "bnb-nf4": _bitsandbytes, "bnb-nf4-dq": _bitsandbytes,
-    }
-    rule = by_family.get(fmt.name, _packed if fmt.weight_only else None)
-    return rule(_Card(capability, gpu, engine)) if rule else None
+        return rule.amd(card)
+    return None if rule.elsewhere(card) else _not_here(card)
 
 
 def _bf16(card: _Card) -> str | None:
@@ -142,40 +143,83 @@ def _bitsandbytes(card: _Card) -> str | None:
 def _packed(card: _Card) -> str | None:
     """INT4 and INT8 weight-only: Marlin from 8.0 (vLLM 0.33: 7.5), AWQ GEMM from 7.5, ExLlama from 6.0."""
     if card.capability < _TURING:
-        return f"{card.gpu.architecture} has no kernels for packed INT4 and INT8 weights; use GGUF."
+        return f"{card.gpu.architecture} has no kernels for packed weights; use GGUF."
     return None
 
 
-def _amd(fmt: Format, gpu: GpuSpec) -> str | None:
-    """vLLM 0.33 'Supported hardware' table for quantisation; AMD CDNA 3, CDNA 4 and RDNA 4 ISA guides."""
-    if fmt.scope == "all":
-        return None
-    if fmt.name == "mxfp8" or fmt.name == "nvfp4":
-        return f"{fmt.label} has no kernels on AMD GPUs; use FP8."
-    if fmt.name == "fp8" and not gpu.flops.get("fp8"):
-        return f"{gpu.architecture} has no FP8 matrix cores; use FP16."
-    if fmt.name in ("int4", "int4-g64", "int4-g32", "awq-int4", "int8"):
-        return (f"{fmt.label} rests on Marlin, which is CUDA only; on ROCm the engine falls back to a slow "
-                "kernel. Use GPTQ INT4 or FP8.")
-    if fmt.name == "w4a8":
-        return "W4A8 has no kernels on AMD GPUs; use FP8."
-    if fmt.name == "mxfp4" and not gpu.architecture.startswith("CDNA"):
-        return "The MXFP4 expert kernels on ROCm are for Instinct GPUs; use GGUF."
-    return None
+def _anywhere(_: _Card) -> None:
+    """No GPU of the maker lacks them."""
 
 
-def _others(fmt: Format, gpu: GpuSpec, engine: Engine) -> str | None:
-    """Apple, Intel, TPU, Trainium and Ascend: 16-bit everywhere, packed formats through llama.cpp."""
-    if fmt.scope == "all":
+# On AMD: vLLM 0.33 'Supported hardware' table for quantisation; CDNA 3, CDNA 4 and RDNA 4 ISA guides.
+def _not_on_amd(card: _Card) -> str:
+    return f"{card.fmt.label} has no kernels on AMD GPUs; use FP8."
+
+
+def _fp8_on_amd(card: _Card) -> str | None:
+    return None if card.gpu.flops.get("fp8") else f"{card.gpu.architecture} has no FP8 matrix cores; use FP16."
+
+
+def _cuda_only(card: _Card) -> str:
+    return (f"{card.fmt.label} rests on kernels that are CUDA only (Marlin, Humming); on ROCm the engine falls back to "
+            "a slow one. Use GPTQ INT4 or FP8.")
+
+
+def _mxfp4_on_amd(card: _Card) -> str | None:
+    if card.gpu.architecture.startswith("CDNA"):
         return None
-    if fmt.name in ("fp8", "w8a8-int8") and gpu.flops.get(fmt.compute):
-        return None
-    if gpu.vendor == "Intel" and fmt.name in ("awq-int4", "gptq-int4"):
-        return None                      # vLLM 0.33 supported hardware: AWQ and GPTQ on Intel GPU
-    label = engine.label
-    if gpu.vendor in _ACCELERATORS:
-        return f"{label} has no {fmt.label} kernels for {gpu.vendor} accelerators; use BF16."
-    return f"{label} has no {fmt.label} kernels for {gpu.vendor} GPUs; use GGUF with llama.cpp."
+    return "The MXFP4 expert kernels on ROCm are for Instinct GPUs; use GGUF."
+
+
+# On Apple, Intel, TPU, Trainium and Ascend: 16 bits everywhere, packed formats through llama.cpp.
+def _always(_: _Card) -> bool:
+    return True
+
+
+def _never(_: _Card) -> bool:
+    return False
+
+
+def _multiplied(card: _Card) -> bool:
+    return bool(card.gpu.flops.get(card.fmt.compute))
+
+
+def _on_intel(card: _Card) -> bool:
+    """vLLM 0.33 supported hardware: AWQ and GPTQ of 4 bits on Intel GPUs."""
+    return card.gpu.vendor == "Intel" and 4 <= card.fmt.bits_per_weight < 5
+
+
+def _not_here(card: _Card) -> str:
+    missing = f"{card.engine.label} has no {card.fmt.label} kernels for {card.gpu.vendor}"
+    if card.gpu.vendor in _ACCELERATORS:
+        return f"{missing} accelerators; use BF16."
+    return f"{missing} GPUs; use GGUF with llama.cpp."
+
+
+class _Rule(NamedTuple):
+    """Where kernels exist: the reason against an NVIDIA and an AMD GPU, and whether they exist on others."""
+
+    nvidia: Callable[[_Card], str | None]
+    amd: Callable[[_Card], str | None] = _anywhere
+    elsewhere: Callable[[_Card], bool] = _never
+
+
+# By the kernels that a format's row names.
+_RULES: Final[Mapping[Kernels, _Rule]] = {
+    "any": _Rule(_anywhere, elsewhere=_always),
+    "bf16": _Rule(_bf16, elsewhere=_always),
+    "fp8": _Rule(_fp8, _fp8_on_amd, _multiplied),
+    "mxfp8": _Rule(_mxfp8, _not_on_amd),
+    "w8a8": _Rule(_w8a8, elsewhere=_multiplied),
+    "w4a8": _Rule(_w4a8, _not_on_amd),
+    "nvfp4": _Rule(_nvfp4, _not_on_amd),
+    "mxfp4": _Rule(_mxfp4, _mxfp4_on_amd),
+    "bitsandbytes": _Rule(_bitsandbytes),
+    "packed": _Rule(_packed),
+    "cuda": _Rule(_packed, _cuda_only),
+    "awq": _Rule(_packed, _cuda_only, _on_intel),
+    "gptq": _Rule(_packed, elsewhere=_on_intel),
+}
 
 
 def kv_unsupported(kv: KvFormat, gpu: GpuSpec, engine: str) -> str | None:
@@ -188,7 +232,7 @@ def kv_unsupported(kv: KvFormat, gpu: GpuSpec, engine: str) -> str | None:
         return f"{gpu.architecture} has no BF16; cache in FP16."
     if kv.name == "fp8":
         # vLLM 0.33 FlashInfer and Triton read FP8 pages from 8.0 (e5m2 below 8.9); TensorRT-LLM from 8.9.
-        if capability and not _Card(capability, gpu, serving).within("fp8 cache", _AMPERE):
+        if capability and not _within(serving, capability, "fp8 cache", _AMPERE):
             since = "Ada" if serving.capabilities.get("fp8 cache") else "Ampere"
             return f"{serving.label} reads an FP8 KV cache on {since} GPUs and later."
         if gpu.vendor != "NVIDIA" and not gpu.flops.get("fp8"):

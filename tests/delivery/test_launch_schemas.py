@@ -15,13 +15,15 @@ from core.answers.traffic import Options, Speculation, replica
 from core.basics.errors import InputError
 from core.basics.places import ROOT
 from core.delivery.export import deliver
+from core.delivery.export.checkpoint import is_needed
 from core.delivery.export.kubernetes import deployment, kserve, llm_d
 from core.delivery.export.launch import TRTLLM_CONFIG, command
 from core.delivery.export.options import image, names
 from core.delivery.export.order import Order, as_launched, batch_limit, order
 from core.delivery.export.ray import ray_serve
 from core.products import gpus
-from core.products.engines import launched
+from core.products.engines import ENGINES, launched, loads
+from core.products.formats import FORMATS, find
 from core.reading import catalogue
 from core.terms import Workload
 
@@ -52,6 +54,7 @@ def orders():
     made = {
         "plain": planned(formats=["fp8"]), "sglang": planned("sglang"), "trtllm": planned("trtllm"),
         "llamacpp": planned("llamacpp", kv_formats=["bf16"]), "amd": planned(gpu="MI300X"),
+        "mlx": planned("mlx", gpu="Apple M3 Ultra"),
         "own checkpoint": planned(formats=["w8a8-int8"]),
         "experts": split("vllm", dp=2, ep=2),
     }
@@ -287,6 +290,26 @@ def test_ready_checkpoints_of_the_catalogue_are_named():
     nvidia = checkpoint(planned("trtllm", name="meta-llama/Llama-3.3-70B-Instruct", formats=["fp8"])).notes[0]
     assert nvidia.startswith("Ready ones: nvidia/Llama-3.3-70B-Instruct-FP8")
     assert not checkpoint(planned(formats=["w8a8-int8"])).notes, "Llama-3.1-8B-Instruct is another model"
+
+
+@pytest.mark.parametrize("engine", launched())
+def test_no_command_names_a_script_that_is_not_written(engine):
+    """Every format an engine loads, a family's members too: a script is named where one is made, and only there."""
+    base = planned(engine, gpu="H100 SXM5 80GB" if "NVIDIA" in ENGINES[engine].vendors else "Apple M3 Ultra")
+    members = ("int4-g64", "gptq-int3", "awq-int8", "autoround-int4", "w4afp8", "gguf-UD-Q4_K_XL", "gguf-IQ2_XXS",
+               "gguf-Q6_K_L", "mlx-4bit", "mlx-6bit")
+    loaded = [find(name) for name in (*FORMATS, *members) if loads(ENGINES[engine].formats, find(name).name)]
+    named = set()
+    for fmt in loaded:
+        ordered = replace(base, choice=replace(base.choice, deployment=replace(base.deployment, weights=fmt)))
+        made, why_not = deliver.manifests(ordered)
+        written = {one.file for one in made}
+        for one in made:
+            said = set(re.findall(r"quantize\.\w+", " ".join(one.notes)))
+            assert said <= written, (fmt.name, one.label)
+        named |= {fmt.name} if written & {"quantize.py", "quantize.sh"} else set()
+        assert ("Checkpoint" in why_not) == (is_needed(ordered) and fmt.name not in named)
+    assert named or engine == "mlx"
 
 
 @pytest.mark.parametrize(("engine", "formats", "words"), [

@@ -1,12 +1,16 @@
 """Formats: bits per weight against published layouts, and which kernels exist where."""
 
+from typing import get_args
+
 import pytest
 from gguf.constants import GGML_QUANT_SIZES
 
 from core.basics.errors import InputError
+from core.delivery.export.order import QUANTISERS
 from core.products import formats, ggml, gpus, kernels
 from core.products.engines import ENGINES, release
 from core.products.engines import find as find_engine
+from core.products.families import Kernels
 
 NAMES = [
     "fp32", "fp16", "bf16", "fp8", "int8", "w8a8-int8", "int4", "awq-int4", "gptq-int4", "nvfp4", "mxfp4", "w4a8",
@@ -88,7 +92,6 @@ def test_every_format_has_a_source_and_known_compute():
         assert fmt.source and fmt.label
         assert fmt.compute in {"fp32", "fp16", "bf16", "fp8", "int8", "fp4"}
         assert fmt.scope in {"all", "linears", "experts", "file"}
-        assert fmt.experts_only == (fmt.scope == "experts")
 
 
 def test_unknown_names_get_one_sentence_with_the_closest():
@@ -96,6 +99,14 @@ def test_unknown_names_get_one_sentence_with_the_closest():
         formats.find("awq4")
     with pytest.raises(InputError, match=r"KV cache format.*bf16, fp16, fp8"):
         formats.find_kv("q9")
+
+
+def test_every_row_names_kernels_and_recipes_that_exist():
+    """A rule nobody names would be one too many."""
+    rows = [*formats.FORMATS.values(), *(formats.find(name) for name in ("awq-int8", "w4afp8", "mlx-4bit"))]
+    assert {row.kernels for row in rows} == set(get_args(Kernels)) == set(kernels._RULES)
+    tools = {said.partition("=")[0] for row in rows for said in row.recipes}
+    assert tools <= {tool for engine in ENGINES.values() for tool in engine.quantisers} == set(QUANTISERS)
 
 
 def refusal(fmt, gpu, engine="vllm"):

@@ -99,7 +99,7 @@ def _formats(asked: Asked, names: Sequence[str], figure: str, left: list[Refusal
         if reason and name in INSTEAD:
             fmt, reason = FORMATS[INSTEAD[name]], unsupported(FORMATS[INSTEAD[name]], gpu, engine)
         smaller = fmt.bits_per_weight < own.bits_per_weight or (figure == "TTFT" and own.weight_only)
-        if not smaller or fmt == own or (fmt.experts_only and not asked.spec.is_moe):
+        if not smaller or fmt == own or (fmt.scope == "experts" and not asked.spec.is_moe):
             continue
         if not reason:
             yield asked.change(_named(fmt), figure, _quality(asked, fmt, asked.deployment.kv_cache), weights=fmt)

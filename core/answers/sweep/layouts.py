@@ -106,7 +106,7 @@ def weight_choices(
     plain = _sixteen_bit(spec, gpu, engine)
     return (plain, *(
         fmt for fmt in FORMATS.values()
-        if fmt.bits_per_weight < SIXTEEN_BIT and (not fmt.experts_only or spec.is_moe)
+        if fmt.bits_per_weight < SIXTEEN_BIT and (fmt.scope != "experts" or spec.is_moe)
     ))
 
 

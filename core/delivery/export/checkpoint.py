@@ -1,19 +1,28 @@
 """How to make the weights that a plan asks for and the model's repository does not hold."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from core.basics.errors import InputError
-from core.delivery.export.manifests import Maker, Manifest
-from core.delivery.export.order import Order, checkpoint_folder, gguf_file, is_gguf, own_checkpoint
+from core.delivery.export.manifests import Manifest
+from core.delivery.export.order import (
+    QUANTISERS,
+    Order,
+    checkpoint_folder,
+    gguf_file,
+    is_gguf,
+    own_checkpoint,
+    quantiser,
+)
 from core.delivery.export.ready import ready_made
 from core.products.engines import find as find_engine
 
 _COMPRESSOR: Final = "llmcompressor==0.14.0.1"
+_QUARK: Final = "amd-quark[cli]==0.13"
 _READY_SHOWN: Final = 3
-_WHOLE: Final = {"BF16": "bf16", "FP16": "f16", "FP32": "f32"}      # what llama.cpp's converter writes by itself
+_WHOLE: Final = ("bf16", "f16", "f32")      # what llama.cpp's converter writes by itself
 _SAMPLES, _SAMPLE_TOKENS = 512, 2048        # llm-compressor's own defaults for calibration
 
 
@@ -22,41 +31,27 @@ class _Recipe:
     """Modifiers of llm-compressor: what is imported, what is built, whether it needs text to calibrate on."""
 
     imports: tuple[str, ...]
-    modifiers: str
-    calibrated: bool
+    modifiers: str             # with {scheme} for the preset of compressed-tensors
+    calibrated: bool = True
 
 
 _IMPORT: Final = "from llmcompressor.modifiers"
-_ROUND: Final = (f"{_IMPORT}.quantization import QuantizationModifier",)
-_GPTQ: Final = (f"{_IMPORT}.gptq import GPTQModifier",)
-_REST: Final = 'targets="Linear", ignore=["lm_head", "re:.*mlp.gate$"]'
-
-
-def _gptq(scheme: str) -> _Recipe:
-    return _Recipe(_GPTQ, f'GPTQModifier(scheme="{scheme}", {_REST})', True)
-
-
-# llm-compressor 0.14 README and modifiers; the schemes are those of compressed-tensors 0.20, quant_scheme.py.
+_ROUND: Final = f"{_IMPORT}.quantization import QuantizationModifier"
+_GPTQ: Final = f"{_IMPORT}.gptq import GPTQModifier"
+_REST: Final = 'scheme="{scheme}", targets="Linear", ignore=["lm_head", "re:.*mlp.gate$"]'
+# By the rule that a format's row names before its scheme; README and modifiers of llm-compressor.
 _RECIPES: Final[Mapping[str, _Recipe]] = {
-    "fp8": _Recipe(_ROUND, f'QuantizationModifier(scheme="FP8_DYNAMIC", {_REST})', False),
-    "mxfp8": _Recipe(_ROUND, f'QuantizationModifier(scheme="MXFP8", {_REST})', False),
-    "nvfp4": _Recipe(_ROUND, f'QuantizationModifier(scheme="NVFP4", {_REST})', True),
-    "int8": _gptq("W8A16"),
-    "gptq-int8": _gptq("W8A16"),
-    "int4": _gptq("W4A16"),
-    "gptq-int4": _gptq("W4A16"),
-    "w8a8-int8": _Recipe(
-        (f"{_IMPORT}.transform import SmoothQuantModifier", *_GPTQ),
-        f'[\n    SmoothQuantModifier(smoothing_strength=0.8),\n    GPTQModifier(scheme="W8A8", {_REST}),\n]', True,
+    "round": _Recipe((_ROUND,), f"QuantizationModifier({_REST})", calibrated=False),
+    "scale": _Recipe((_ROUND,), f"QuantizationModifier({_REST})"),
+    "gptq": _Recipe((_GPTQ,), f"GPTQModifier({_REST})"),
+    "smooth": _Recipe(
+        (f"{_IMPORT}.transform import SmoothQuantModifier", _GPTQ),
+        f"[\n    SmoothQuantModifier(smoothing_strength=0.8),\n    GPTQModifier({_REST}),\n]",
     ),
-    "awq-int4": _Recipe(
-        (*_ROUND, f"{_IMPORT}.transform import AWQModifier"),
-        f'[\n    AWQModifier(),\n    QuantizationModifier(scheme="W4A16_ASYM", {_REST}),\n]', True,
+    "awq": _Recipe(
+        (_ROUND, f"{_IMPORT}.transform import AWQModifier"),
+        f"[\n    AWQModifier(),\n    QuantizationModifier({_REST}),\n]",
     ),
-}
-# NVIDIA/Model-Optimizer examples/hf_ptq/README.md: --qformat.
-_MODELOPT: Final[Mapping[str, str]] = {
-    "fp8": "fp8", "nvfp4": "nvfp4", "awq-int4": "int4_awq", "int4": "int4_awq", "w4a8": "w4a8_awq",
 }
 
 
@@ -67,11 +62,11 @@ def is_needed(ordered: Order) -> bool:
 
 def checkpoint(ordered: Order) -> Manifest:
     """A script that makes the weights. Raises InputError where no way is known."""
-    engine = find_engine(ordered.engine)
-    if engine.quantiser not in _QUANTISERS:
-        raise InputError(f"No way to make {ordered.deployment.weights.label} weights for {engine.label} is known here: "
+    fmt, tool = ordered.deployment.weights, quantiser(ordered)
+    if tool is None:
+        raise InputError(f"No way to make {fmt.label} weights for {find_engine(ordered.engine).label} is known here: "
                          "name an existing checkpoint.")
-    return _QUANTISERS[engine.quantiser](ordered)
+    return _MAKERS[tool](ordered, fmt.recipe(tool) or "")
 
 
 def _ready_note(ordered: Order) -> tuple[str, ...]:
@@ -79,66 +74,67 @@ def _ready_note(ordered: Order) -> tuple[str, ...]:
     return (f"Ready ones: {', '.join(known[:_READY_SHOWN])}. Name one in place of the folder.",) if known else ()
 
 
-def _by_compressor(ordered: Order) -> Manifest:
+def _by_compressor(ordered: Order, recipe: str) -> Manifest:
     """llm-compressor writes what vLLM and SGLang load without an option."""
-    fmt = ordered.deployment.weights
-    recipe = _RECIPES.get(fmt.name)
-    if recipe is None:
-        raise InputError(f"No recipe for {fmt.label} weights is known here: name an existing checkpoint.")
+    rule, _, scheme = recipe.partition(":")
+    made = _RECIPES[rule]
     text = f'    dataset="open_platypus", num_calibration_samples={_SAMPLES}, max_seq_length={_SAMPLE_TOKENS},'
     lines = [
-        f'"""Makes {fmt.label} weights: pip install {_COMPRESSOR}; takes a GPU, or patience."""',
+        f'"""Makes {ordered.deployment.weights.label} weights: pip install {_COMPRESSOR}; takes a GPU, or patience."""',
         "",
         "from llmcompressor import oneshot",
-        *recipe.imports,
+        *made.imports,
         "",
-        f"recipe = {recipe.modifiers}",
+        f"recipe = {made.modifiers.format(scheme=scheme)}",
         "oneshot(",
         f"    model={ordered.spec.name!r}, recipe=recipe,",
         f"    output_dir={checkpoint_folder(ordered)!r},",
-        *([text] if recipe.calibrated else []),
+        *([text] if made.calibrated else []),
         ")",
     ]
-    return Manifest("Checkpoint", "quantize.py", "python", "\n".join(lines) + "\n", "python quantize.py",
-                    _ready_note(ordered))
+    file = QUANTISERS["llm-compressor"].script
+    return Manifest("Checkpoint", file, "python", "\n".join(lines) + "\n", f"python {file}", _ready_note(ordered))
 
 
-def _by_modelopt(ordered: Order) -> Manifest:
-    """ModelOpt writes what TensorRT-LLM loads."""
-    fmt = ordered.deployment.weights
-    if fmt.name not in _MODELOPT:
-        raise InputError(f"ModelOpt makes no {fmt.label} weights for TensorRT-LLM's PyTorch backend: choose FP8, NVFP4 "
-                         "or AWQ.")
+def _by_modelopt(ordered: Order, recipe: str) -> Manifest:
+    """ModelOpt writes what TensorRT-LLM loads. NVIDIA/Model-Optimizer examples/hf_ptq/README.md: --qformat."""
     make = shlex.join((
         "python", "Model-Optimizer/examples/hf_ptq/hf_ptq.py", "--pyt_ckpt_path", ordered.spec.name,
-        "--qformat", _MODELOPT[fmt.name], "--export_path", checkpoint_folder(ordered),
+        "--qformat", recipe, "--export_path", checkpoint_folder(ordered),
     ))
-    return _shell(("git clone --depth 1 https://github.com/NVIDIA/Model-Optimizer", "pip install 'nvidia-modelopt[hf]'",
-                   make), _ready_note(ordered))
+    return _shell("modelopt", ordered, "git clone --depth 1 https://github.com/NVIDIA/Model-Optimizer",
+                  "pip install 'nvidia-modelopt[hf]'", make)
 
 
-def _converted(ordered: Order) -> Manifest:
-    """llama.cpp's own tools write GGUF files."""
+def _by_quark(ordered: Order, recipe: str) -> Manifest:
+    """AMD Quark writes what vLLM loads. amd-quark 0.13, quark/experimental/cli/torch_llm_ptq.py."""
+    # It changes its folder before it writes.
+    out = '"$PWD"/' + shlex.quote(checkpoint_folder(ordered).removeprefix("./"))
+    make = shlex.join(("quark-cli", "torch-llm-ptq", f"--model_dir={ordered.spec.name}", "--quant_scheme", recipe))
+    return _shell("quark", ordered, f"pip install {shlex.quote(_QUARK)}",
+                  f"{make} --skip_evaluation --output_dir {out}")
+
+
+def _by_llamacpp(ordered: Order, recipe: str) -> Manifest:
+    """llama.cpp's own tools write GGUF files: the converter itself what has 16 or 32 bits."""
     file = gguf_file(ordered)
-    kind = ordered.deployment.weights.name.removeprefix("gguf-").upper()
+    full = file if recipe in _WHOLE else "model.gguf"
     steps: list[tuple[str, ...]] = [("hf", "download", ordered.spec.name, "--local-dir", "model")]
-    whole = _WHOLE.get(kind)
-    full = file if whole else "model.gguf"
-    steps.append(
-        ("python", "llama.cpp/convert_hf_to_gguf.py", "model", "--outtype", whole or "bf16", "--outfile", full)
-    )
-    if not whole:
-        steps.append(("llama-quantize", full, file, kind))
-    return _shell(("git clone --depth 1 https://github.com/ggml-org/llama.cpp",
-                   "pip install -r llama.cpp/requirements.txt", *map(shlex.join, steps)), _ready_note(ordered))
+    steps.append(("python", "llama.cpp/convert_hf_to_gguf.py", "model",
+                  "--outtype", recipe if recipe in _WHOLE else "bf16", "--outfile", full))
+    if recipe not in _WHOLE:
+        steps.append(("llama-quantize", full, file, recipe))
+    return _shell("llama-quantize", ordered, "git clone --depth 1 https://github.com/ggml-org/llama.cpp",
+                  "pip install -r llama.cpp/requirements.txt", *map(shlex.join, steps))
 
 
-# By the quantiser that an engine's row names.
-_QUANTISERS: Final[Mapping[str, Maker]] = {
-    "llm-compressor": _by_compressor, "modelopt": _by_modelopt, "llama-quantize": _converted,
+# By the quantiser that an engine's row names, told how the format's row says.
+_MAKERS: Final[Mapping[str, Callable[[Order, str], Manifest]]] = {
+    "llm-compressor": _by_compressor, "modelopt": _by_modelopt, "quark": _by_quark, "llama-quantize": _by_llamacpp,
 }
 
 
-def _shell(lines: tuple[str, ...], notes: tuple[str, ...]) -> Manifest:
+def _shell(tool: str, ordered: Order, *lines: str) -> Manifest:
+    file = QUANTISERS[tool].script
     text = "\n".join(("#!/bin/sh", "set -eu", *lines)) + "\n"
-    return Manifest("Checkpoint", "quantize.sh", "bash", text, "sh quantize.sh", notes)
+    return Manifest("Checkpoint", file, "bash", text, f"sh {file}", _ready_note(ordered))

@@ -24,6 +24,7 @@ from core.delivery.export.order import (
     checkpoint_folder,
     gguf_file,
     host_cache_bytes,
+    how_to_make,
     is_as_shipped,
     is_gguf,
     longest_request,
@@ -47,7 +48,6 @@ _TRTLLM_DRAFTS: Final = {"eagle3": "Eagle", "draft_model": "DraftTarget", "mtp":
 _DTYPES: Final = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 _VLLM_DROPPED: Final = "bnb-"           # bitsandbytes is no quantization method of vLLM 0.33
 _TRTLLM_CACHES: Final = {"bf16": "auto", "fp16": "auto", "fp8": "fp8"}
-_MADE_WITH: Final = {"modelopt": "ModelOpt (quantize.sh)", "llm-compressor": "llm-compressor (quantize.py)"}
 TRTLLM_CONFIG: Final = "llm-api.yaml"
 _LLAMACPP_BATCH: Final = 2048           # its default logical batch, which the physical one cannot exceed
 
@@ -110,7 +110,7 @@ def _checkpoint(ordered: Order) -> tuple[str, tuple[str, ...]]:
     own = checkpoint_folder(ordered)
     known = ready_made(name, fmt.name, ordered.engine)
     advice = f"name a ready one such as {known[0]}" if known else "name an existing one"
-    tool = _MADE_WITH.get(find_engine(ordered.engine).quantiser)
+    tool = how_to_make(ordered)
     first = f"make it first with {tool}, or " if tool else ""
     return own, (f"{own} holds the model's {fmt.label} weights: {first}{advice}.",)
 
@@ -298,8 +298,9 @@ def gguf_notes(ordered: Order) -> tuple[str, ...]:
     """How to come by the GGUF file where it does not exist yet."""
     if is_gguf(ordered):
         return ()
-    return (f"{gguf_file(ordered)} holds the model's weights for llama.cpp: make it first with its own tools "
-            "(quantize.sh), or download it.",)
+    tool = how_to_make(ordered)
+    first = f"make it first with {tool}, or " if tool else ""
+    return (f"{gguf_file(ordered)} holds the model's {ordered.deployment.weights.label} weights: {first}download it.",)
 
 
 def _no_draft(ordered: Order) -> tuple[str, ...]:

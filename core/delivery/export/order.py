@@ -1,6 +1,7 @@
 """What is to be launched, and what its settings come to, whichever engine runs it."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
@@ -138,6 +139,34 @@ def own_checkpoint(ordered: Order) -> bool:
     fmt = ordered.deployment.weights
     online = find_engine(ordered.engine).online
     return not (is_as_shipped(ordered) or fmt.bits_per_weight >= 16 or fmt.name in online)
+
+
+@dataclass(frozen=True, slots=True)
+class Quantiser:
+    """What makes weights, and the script that says so."""
+
+    label: str
+    script: str
+
+
+QUANTISERS: Final[Mapping[str, Quantiser]] = {
+    "llm-compressor": Quantiser("llm-compressor", "quantize.py"),
+    "modelopt": Quantiser("ModelOpt", "quantize.sh"),
+    "quark": Quantiser("AMD Quark", "quantize.sh"),
+    "llama-quantize": Quantiser("llama.cpp's own tools", "quantize.sh"),
+}
+
+
+def quantiser(ordered: Order) -> str | None:
+    """What makes the weights: the engine's first quantiser that the format has a recipe for, or None."""
+    recipes = ordered.deployment.weights.recipe
+    return next((tool for tool in find_engine(ordered.engine).quantisers if recipes(tool)), None)
+
+
+def how_to_make(ordered: Order) -> str | None:
+    """The quantiser and its script, as a note names them."""
+    made_with = QUANTISERS.get(quantiser(ordered) or "")
+    return f"{made_with.label} ({made_with.script})" if made_with else None
 
 
 def checkpoint_folder(ordered: Order) -> str:

@@ -193,7 +193,7 @@ def _bits(fmt: Format, role: Role) -> float:
     kept = role is Role.ROUTER or (role is Role.HEAD and not fmt.name.startswith("gguf"))
     if fmt.bits_per_weight > HEAD_BITS:
         return fmt.bits_per_weight
-    if kept or (fmt.experts_only and role is not Role.EXPERT):
+    if kept or (fmt.scope == "experts" and role is not Role.EXPERT):
         return HEAD_BITS
     return fmt.bits_per_weight
 
