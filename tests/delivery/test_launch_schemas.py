@@ -313,7 +313,8 @@ def test_no_command_names_a_script_that_is_not_written(engine):
 
 
 @pytest.mark.parametrize(("engine", "formats", "words"), [
-    ("trtllm", ["fp8"], "--qformat fp8"), ("llamacpp", ["gguf-Q4_K_M"], "llama-quantize model.gguf"),
+    ("trtllm", ["fp8"], "--qformat fp8"), ("vllm", ["mxfp6"], "--quant_scheme mxfp6_e3m2"),
+    ("llamacpp", ["gguf-Q4_K_M"], "llama-quantize model.gguf"),
     ("llamacpp", ["fp16"], "--outtype f16"),
 ])
 def test_other_engines_have_their_own_tools(engine, formats, words):

@@ -30,6 +30,7 @@ def test_every_name_of_the_command_line_is_known(name):
     ("awq-int4", 4.15625, "Qwen/Qwen3-32B-AWQ headers: 4-bit zero and 16-bit scale per 128"),
     ("int4-g32", 4.5, "moonshotai/Kimi-K2.5 headers: 16-bit scale per 32"),
     ("mxfp4", 4.25, "openai/gpt-oss-20b headers: 8-bit scale per 32"),
+    ("mxfp6", 6 + 8 / 32, "OCP Microscaling v1.0: FP6 elements, E8M0 scale per 32"),
     ("nvfp4", 4.5, "NVIDIA ModelOpt: FP8 scale per 16"),
     ("bnb-nf4", 4.5, "arXiv 2305.14314: FP32 absmax per 64"),
     ("bnb-nf4-dq", 4 + 8 / 64 + 32 / (64 * 256), "arXiv 2305.14314: double quantisation, 4.127"),
@@ -106,7 +107,7 @@ def test_every_row_names_kernels_and_recipes_that_exist():
     rows = [*formats.FORMATS.values(), *(formats.find(name) for name in ("awq-int8", "w4afp8", "mlx-4bit"))]
     assert {row.kernels for row in rows} == set(get_args(Kernels)) == set(kernels._RULES)
     tools = {said.partition("=")[0] for row in rows for said in row.recipes}
-    assert tools <= {tool for engine in ENGINES.values() for tool in engine.quantisers} == set(QUANTISERS)
+    assert tools == {tool for engine in ENGINES.values() for tool in engine.quantisers} == set(QUANTISERS)
 
 
 def refusal(fmt, gpu, engine="vllm"):
@@ -131,7 +132,8 @@ def refusal(fmt, gpu, engine="vllm"):
     ("mxfp4", "A100 SXM4 80GB", "trtllm", "Hopper"),
     ("w4a8", "A100 SXM4 80GB", "vllm", "no W4A8"),
     ("gguf-Q4_K_M", "H100 SXM5 80GB", "vllm", "does not load"),
-    ("awq-int4", "MI300X", "vllm", "CUDA only"),
+    ("awq-int4", "MI300X", "vllm", "CUDA only"), ("mxfp6", "MI355X", "vllm", "CUDA only"),
+    ("mxfp6", "H100 SXM5 80GB", "sglang", "does not load"), ("mxfp6", "V100 SXM2 32GB", "vllm", "no kernels"),
     ("awq-int4", "Apple M2 Ultra", "vllm", "does not run on Apple"),
     ("bf16", "MI300X", "trtllm", "does not run on AMD"),
     ("awq-int4", "H100 SXM5 80GB", "llamacpp", "does not load"),
@@ -150,6 +152,7 @@ def test_refusals_say_why(fmt, gpu, engine, words):
     ("nvfp4", "B200 SXM 180GB", "trtllm"), ("w4a8", "L40S", "qserve"), ("w4a8", "H200 SXM 141GB", "trtllm"),
     ("gguf-Q4_K_M", "Apple M2 Ultra", "llamacpp"), ("gguf-Q4_K_M", "Tesla P40", "llamacpp"),
     ("bnb-nf4", "T4", "hf-eager"), ("fp16", "V100 SXM2 32GB", "vllm"), ("int4-g32", "L40S", "vllm"),
+    ("mxfp6", "H100 SXM5 80GB", "vllm"), ("mxfp6", "GeForce RTX 5090", "vllm"),
 ])
 def test_what_runs_is_not_refused(fmt, gpu, engine):
     assert refusal(fmt, gpu, engine) is None
