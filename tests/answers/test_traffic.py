@@ -24,7 +24,14 @@ from core.answers.traffic import (
 from core.basics.errors import InputError
 
 CHAT = PRESETS[0]
-ROOMY = Limits(kv_tokens=1e9, max_num_seqs=256, max_num_batched_tokens=8192)
+
+
+def holding(tokens):
+    """A cache of that many tokens, whatever their requests' lengths."""
+    return lambda lengths: tokens / lengths
+
+
+ROOMY = Limits(holding(1e9), max_num_seqs=256, max_num_batched_tokens=8192)
 
 
 class Steps:
@@ -61,7 +68,7 @@ def test_context_grows_token_by_token():
 
 def test_long_prompts_are_cut_into_chunks():
     steps = Steps()
-    limits = Limits(1e9, 256, 1024)
+    limits = Limits(holding(1e9), 256, 1024)
     outcome = simulate(trace([0.0], [4096], [1]), steps, limits)
     assert_allclose(outcome.ttft_s, 4 * 0.008 + 4096 * 2e-5)
 
@@ -72,7 +79,7 @@ def test_single_server_queue_waits_as_pollaczek_khinchine_says():
     n, rate = 60_000, 20.0
     prompts = np.maximum(1, rng.exponential(1500, n)).astype(np.int64)
     requests = trace(np.cumsum(rng.exponential(1 / rate, n)), prompts, np.ones(n))
-    outcome = simulate(requests, Steps(fixed=0.0), Limits(1e9, 1, 10**9))
+    outcome = simulate(requests, Steps(fixed=0.0), Limits(holding(1e9), 1, 10**9))
     service = prompts * 2e-5
     rho = rate * service.mean()
     wait = rate * (service**2).mean() / (2 * (1 - rho))
@@ -83,7 +90,7 @@ def test_single_server_queue_waits_as_pollaczek_khinchine_says():
 def test_even_arrivals_below_capacity_never_wait():
     """D/D/1 at 90 % load: latency is the service time."""
     requests = trace(np.arange(500) * 0.1, np.full(500, 4500), np.ones(500))
-    outcome = simulate(requests, Steps(fixed=0.0), Limits(1e9, 1, 10**9))
+    outcome = simulate(requests, Steps(fixed=0.0), Limits(holding(1e9), 1, 10**9))
     assert_allclose(outcome.latency_s, 0.09, rtol=1e-9)
 
 
@@ -91,7 +98,7 @@ def test_even_arrivals_below_capacity_never_wait():
 def test_little_s_law(kv_tokens):
     """Mean number in the system = rate x mean time in it, with and without preemption."""
     requests = generate(7, 1800, CHAT, max_context=32_768)
-    outcome = simulate(requests, Steps(), Limits(kv_tokens, 256, 8192, request_s=0.01, extra_steps=0.5))
+    outcome = simulate(requests, Steps(), Limits(holding(kv_tokens), 256, 8192, request_s=0.01, extra_steps=0.5))
     ended = ~outcome.refused
     rate = ended.sum() / (outcome.end_s - requests.arrival_s[0])
     assert outcome.in_system == pytest.approx(rate * outcome.latency_s[ended].mean(), rel=0.01)
@@ -109,8 +116,8 @@ def test_little_s_law(kv_tokens):
 def test_every_request_ends_or_is_refused(requests, kv_tokens, seats, budget, reuse):
     arrivals, inputs, outputs = zip(*sorted(requests), strict=True)
     requests = trace(arrivals, inputs, outputs)
-    outcome = simulate(requests, Steps(), Limits(kv_tokens, seats, budget, reuse))
-    too_long = requests.input_tokens + requests.output_tokens > kv_tokens
+    outcome = simulate(requests, Steps(), Limits(holding(kv_tokens), seats, budget, reuse))
+    too_long = -(-(requests.input_tokens + requests.output_tokens) // 16) * 16 > kv_tokens     # in whole blocks
     assert (outcome.refused == too_long).all()
     ended = ~outcome.refused
     assert (outcome.ttft_s[ended] > 0).all()
@@ -121,8 +128,8 @@ def test_every_request_ends_or_is_refused(requests, kv_tokens, seats, budget, re
 
 
 def test_a_full_cache_preempts_the_youngest_and_loses_no_token():
-    """Two sequences of 60 tokens in a cache of 100: the second must start again."""
-    outcome = simulate(trace([0, 0], [10, 10], [50, 50]), Steps(), Limits(100, 8, 64))
+    """Two sequences of 60 tokens in a cache of 112, seven blocks: the second must start again."""
+    outcome = simulate(trace([0, 0], [10, 10], [50, 50]), Steps(), Limits(holding(112), 8, 64))
     assert outcome.preemptions == 1
     assert outcome.latency_s[0] < outcome.latency_s[1]
     assert outcome.kv_peak <= 1.0
@@ -131,7 +138,7 @@ def test_a_full_cache_preempts_the_youngest_and_loses_no_token():
 def test_prefix_reuse_shortens_the_first_token():
     one = trace([0.0], [1000], [5])
     cold = simulate(one, Steps(), ROOMY).ttft_s[0]
-    warm = simulate(one, Steps(), Limits(1e9, 256, 8192, prefix_reuse=0.75)).ttft_s[0]
+    warm = simulate(one, Steps(), Limits(holding(1e9), 256, 8192, prefix_reuse=0.75)).ttft_s[0]
     assert cold - warm == pytest.approx(750 * 2e-5)
 
 
@@ -156,7 +163,7 @@ def test_a_day_swings_around_its_mean():
 
 def test_the_smallest_fleet_holds_and_one_less_does_not():
     requests = generate(30, 300, CHAT, max_context=32_768)
-    limits, slo = Limits(30_000, 256, 8192), Slo(1.0, 0.05, 0.95)
+    limits, slo = Limits(holding(30_000), 256, 8192), Slo(1.0, 0.05, 0.95)
     fleet = smallest_fleet(requests, Steps(), limits, slo)
     assert fleet.service.holds(slo)
     assert fleet.needed > 1
@@ -166,7 +173,7 @@ def test_the_smallest_fleet_holds_and_one_less_does_not():
 
 def test_autoscaling_follows_the_day_and_never_needs_more_than_the_peak():
     requests = generate(12, 2400, CHAT, day_swing=0.9, max_context=32_768)
-    limits, slo = Limits(30_000, 256, 8192), Slo(1.5, 0.05, 0.9)
+    limits, slo = Limits(holding(30_000), 256, 8192), Slo(1.5, 0.05, 0.9)
     hours = autoscale(requests, Steps(), limits, slo, windows=8)
     busiest = max(hours, key=lambda hour: hour.requests_per_s)
     assert busiest.replicas == max(hour.replicas for hour in hours) > hours[0].replicas
@@ -175,7 +182,7 @@ def test_autoscaling_follows_the_day_and_never_needs_more_than_the_peak():
 def test_a_windows_fleet_holds_its_load_for_as_long_as_it_comes():
     """Windows of 5 s end before a queue shows that one replica is too few: they are repeated to two minutes."""
     even = trace(np.arange(600) / 10, np.full(600, 512), np.full(600, 64))
-    limits, slo = Limits(2_900, 256, 8192), Slo(2.0, 0.05, 0.99)      # five requests at a time
+    limits, slo = Limits(holding(2_900), 256, 8192), Slo(2.0, 0.05, 0.99)      # five requests at a time
     fleet = smallest_fleet(even.repeated(2, 60.0), Steps(), limits, slo)
     hours = autoscale(even, Steps(), limits, slo, windows=12)
     assert fleet.needed > 1 and {hour.replicas for hour in hours} == {fleet.needed}
@@ -261,8 +268,8 @@ def test_an_slo_no_fleet_can_hold_says_so(slo, says):
 
 def test_requests_longer_than_any_cache_are_said_so():
     long = trace(np.arange(20), np.full(20, 50), np.where(np.arange(20) % 2, 50, 10_000))
-    with pytest.raises(InputError, match=r"50\.0% of requests are longer.*than the 1,000 tokens"):
-        smallest_fleet(long, Steps(), Limits(1_000, 64, 8192), Slo(5.0, 0.05))
+    with pytest.raises(InputError, match=r"50\.0% of requests are longer.*than the 1,008 tokens"):
+        smallest_fleet(long, Steps(), Limits(holding(1_008), 64, 8192), Slo(5.0, 0.05))
     longer = trace(np.arange(20), np.where(np.arange(20) % 2, 50, 5_000), np.full(20, 50))
     with pytest.raises(InputError, match="less than a prompt of 2,525"):
-        smallest_fleet(longer, Steps(), Limits(1_000, 64, 8192), Slo(5.0, 0.05, 0.4))
+        smallest_fleet(longer, Steps(), Limits(holding(1_008), 64, 8192), Slo(5.0, 0.05, 0.4))

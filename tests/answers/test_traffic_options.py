@@ -51,6 +51,11 @@ def deployment():
     return Deployment(gpus.find("H100 SXM5 80GB"), formats.find("fp8"), formats.find_kv("bf16"))
 
 
+def roomy(lengths):
+    """A cache of a million tokens."""
+    return 1e6 / lengths
+
+
 def one_request(prompt, answer):
     return Trace(np.zeros(1), np.array([prompt]), np.array([answer]))
 
@@ -99,8 +104,8 @@ def test_acceptances_are_published_and_possible():
 def test_offload_brings_a_preempted_cache_back_instead_of_computing_it():
     """Two sequences that do not fit together: the second comes back after its wait."""
     two = Trace(np.zeros(2), np.array([1000, 1000]), np.array([600, 600]))
-    computed = simulate(two, Steps(), Limits(2500, 8, 8192))
-    loaded = simulate(two, Steps(), Limits(2500, 8, 8192, host_s_per_token=2e-6))
+    computed = simulate(two, Steps(), Limits(lambda lengths: 2500 / lengths, 8, 8192))
+    loaded = simulate(two, Steps(), Limits(lambda lengths: 2500 / lengths, 8, 8192, host_s_per_token=2e-6))
     assert computed.preemptions == loaded.preemptions == 1
     again = computed.latency_s[1] - loaded.latency_s[1]
     held = 1000 + 250               # tokens when the cache of 2,500 was full
@@ -108,9 +113,9 @@ def test_offload_brings_a_preempted_cache_back_instead_of_computing_it():
 
 
 def test_a_prefix_on_the_host_costs_its_transfer():
-    here = simulate(one_request(1000, 2), Steps(), Limits(1e6, 8, 8192, prefix_reuse=0.5)).ttft_s[0]
+    here = simulate(one_request(1000, 2), Steps(), Limits(roomy, 8, 8192, prefix_reuse=0.5)).ttft_s[0]
     host = simulate(
-        one_request(1000, 2), Steps(), Limits(1e6, 8, 8192, host_reuse=0.5, host_s_per_token=1e-6)
+        one_request(1000, 2), Steps(), Limits(roomy, 8, 8192, host_reuse=0.5, host_s_per_token=1e-6)
     ).ttft_s[0]
     assert host - here == pytest.approx(500 * 1e-6)
 
@@ -165,7 +170,7 @@ def test_a_far_guess_finds_the_same_fleet(spec, deployment):
 
 def test_apart_no_prompt_delays_an_answer_and_none_is_lost():
     requests = Trace(np.arange(40) * 0.5, np.full(40, 2000), np.where(np.arange(40) % 4, 50, 1))
-    apart = serve_disaggregated(requests, Steps(), Limits(1e6, 64, 8192), 1, 1, 1e-7, Slo(1, 1))
+    apart = serve_disaggregated(requests, Steps(), Limits(roomy, 64, 8192), 1, 1, 1e-7, Slo(1, 1))
     assert (apart.requests, apart.refused) == (40, 0)
     assert apart.ttft.p50 == pytest.approx(0.01 + 2000 * 2e-5)
     assert apart.tpot.p50 == pytest.approx(0.01, rel=0.1)

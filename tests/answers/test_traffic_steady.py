@@ -51,8 +51,8 @@ def simulated(spec, deployment, kv_tokens, concurrency, prompt, answer):
     n = max(12 * concurrency, 200)
     lengths = [np.rint(rng.uniform(0.7 * mean, 1.3 * mean, n)).astype(np.int64) for mean in (prompt, answer)]
     steps = step_table(spec, deployment)
-    limits = Limits(kv_tokens, steps.max_num_seqs, steps.max_num_batched_tokens, request_s=steps.request_s,
-                    extra_steps=steps.extra_steps)
+    limits = Limits(lambda lengths: kv_tokens / lengths, steps.max_num_seqs, steps.max_num_batched_tokens,
+                    request_s=steps.request_s, extra_steps=steps.extra_steps)
     outcome = simulate_closed(Trace(np.zeros(n), *lengths), steps, limits, concurrency)
     middle = slice(2 * concurrency, n - 2 * concurrency)
     tpot = (outcome.latency_s - outcome.ttft_s)[middle].sum() / (outcome.output_tokens - 1)[middle].sum()

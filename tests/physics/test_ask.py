@@ -1,6 +1,7 @@
 """One desk for a load: plan, comparison, fleet, regime, estimate and the fit's table hear the same from it."""
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from core.answers import compare
 from core.answers.regime import advice
 from core.answers.sweep import points
+from core.answers.traffic import Options, Trace, replica, simulate
 from core.basics.places import ASSETS
 from core.calibration.published import published
 from core.delivery import estimate
@@ -110,3 +112,20 @@ def test_sglang_shares_its_pools_out_as_it_says():
     spec, d = catalogue.load("openai/gpt-oss-20b"), deployment("mxfp4", engine="sglang")
     footprint = memory.footprint(spec, d)
     assert footprint.max_concurrency(2048.0) * 2048 == pytest.approx(footprint.kv_tokens)
+
+
+@pytest.mark.parametrize("engine", ["vllm", "sglang"])
+@pytest.mark.parametrize(("model", "weights"), [
+    ("meta-llama/Llama-3.1-8B", "bf16"), ("google/gemma-3-27b-it", "bf16"), ("Qwen/Qwen3-Next-80B-A3B-Instruct", "fp8"),
+])
+def test_traffic_seats_as_many_requests_as_the_plan_says_a_cache_holds(model, weights, engine):
+    """All come at once, and a step may take them all: those of the first step are those that the cache holds."""
+    spec, d = catalogue.load(model), deployment(weights, tp=2, engine=engine)
+    one = replica(spec, d, Options())
+    unbound = replace(one.limits, max_num_seqs=10**6, max_num_batched_tokens=10**9)
+    for length in (1280, 32_768):
+        held = desk([(spec, d)]).capacity(float(length))[0, 0]
+        many = int(held) + 10
+        together = Trace(np.zeros(many), np.full(many, length - 1), np.ones(many, np.int64))
+        outcome = simulate(together, one.steps, unbound)
+        assert np.sum(outcome.ttft_s == outcome.ttft_s.min()) == held

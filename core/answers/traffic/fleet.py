@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.answers import cost
+from core.answers.traffic.cache import longest
 from core.answers.traffic.requests import Trace
 from core.answers.traffic.scheduler import Limits, Outcome, StepTimes, simulate
 from core.basics.errors import InputError
@@ -259,16 +260,17 @@ def alone(trace: Trace, steps: StepTimes, limits: Limits, slo: Slo) -> Alone:
         raise InputError("The trace holds no request: raise the rate or the duration.")
     prompt = int(np.quantile(trace.input_tokens, slo.share, method="lower"))
     typical = int(np.median(trace.input_tokens))
-    longest = max(prompt, typical)
-    if longest + 2 > limits.kv_tokens:
+    lengths, needed = trace.input_tokens + trace.output_tokens, max(prompt, typical)
+    held = longest(limits.holds, max(needed + 2, int(lengths.max())))
+    if needed + 2 > held:
         raise InputError(
-            f"A replica's cache holds {limits.kv_tokens:,.0f} tokens, less than a prompt of {longest:,}: use more GPUs "
+            f"A replica's cache holds {held:,} tokens, less than a prompt of {needed:,}: use more GPUs "
             "per replica, smaller weights or a smaller KV cache format."
         )
-    over = float(np.mean(trace.input_tokens + trace.output_tokens > limits.kv_tokens))
+    over = float(np.mean(lengths > held))
     if over > 1 - slo.share:
         raise InputError(
-            f"{over:.1%} of requests are longer, prompt and answer together, than the {limits.kv_tokens:,.0f} tokens "
+            f"{over:.1%} of requests are longer, prompt and answer together, than the {held:,} tokens "
             "of a replica's cache: use more GPUs per replica, smaller weights or a smaller KV cache format."
         )
     first, flow = (

@@ -69,7 +69,7 @@ def replica(spec: ModelSpec, deployment: Deployment, options: Options) -> Replic
     gpu = deployment.gpu
     host_s = footprint.kv_bytes_per_token / (gpu.pcie_bytes_per_s or HOST_LINK)
     limits = Limits(
-        kv_tokens=footprint.kv_tokens,
+        holds=footprint.max_concurrency,
         max_num_seqs=table.max_num_seqs,
         max_num_batched_tokens=table.max_num_batched_tokens,
         prefix_reuse=options.prefix_reuse,

@@ -3,12 +3,14 @@
 The scheduler of vLLM V1 (`vllm/v1/core/sched/scheduler.py`) and of SGLang in short: every step
 decodes one token of each running sequence and spends what is left of the token budget on prompts,
 first come first served; a sequence is admitted when its prompt fits in the KV cache; when the cache
-runs full the youngest is preempted and its tokens are computed again.
+runs full the youngest is preempted and its tokens are computed again. What a sequence takes of the cache
+follows its own length; while it decodes it grows evenly, up to where the rule bends (a full window).
 
 Between two events (an arrival, an end, a full cache) steps differ only by their growing context,
 so they are taken together at the context in their middle; step time is almost linear in it.
 """
 
+from bisect import bisect_right
 from collections import deque
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
@@ -17,6 +19,7 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from core.answers.traffic.cache import BLOCK_TOKENS, FULL, Holds, bends, shares, shares_by_block
 from core.answers.traffic.requests import Trace
 
 _MAX_STEPS_AT_ONCE: Final = 64      # keeps the midpoint rule within 0.1 % of single steps
@@ -38,7 +41,7 @@ class StepTimes(Protocol):
 class Limits:
     """What one replica admits."""
 
-    kv_tokens: float                    # capacity of its KV cache [tokens]
+    holds: Holds                        # requests of each length that its KV cache holds
     max_num_seqs: int
     max_num_batched_tokens: int
     prefix_reuse: float = 0.0           # share of a prompt found in the prefix cache, 0..1
@@ -87,12 +90,13 @@ class _Replica:
     clock: float = 0.0
     step: int = 0
     next_arrival: int = 0
-    kv_used: int = 0
+    kv_used: float = 0.0        # share of the cache
+    kv_growth: float = 0.0      # share that a step adds
     decoding: int = 0
     decoding_context: int = 0
     waiting: deque[int] = field(default_factory=deque)
     prefilling: deque[int] = field(default_factory=deque)
-    ends: list[tuple[int, int]] = field(default_factory=list)      # heap of (last step, request)
+    ends: list[tuple[int, int]] = field(default_factory=list)      # heap of (last step of a stretch, request)
     admitted: list[int] = field(default_factory=list)              # oldest first; may hold ended ones
 
 
@@ -103,6 +107,12 @@ class Simulation:
         """With `in_flight`, that many requests are kept in the system: one ends, the next arrives."""
         n = len(trace)
         self._r = _Replica(trace, steps, limits)
+        lengths = trace.input_tokens + trace.output_tokens
+        whole = shares(limits.holds, lengths)
+        self._whole: list[float] = whole.tolist()       # share of the cache at its end
+        self._by_block = shares_by_block(limits.holds, int(lengths.max(initial=0, where=whole <= FULL)))
+        self._bends = bends(self._by_block)
+        self._share = [0.0] * n         # of the cache, when it joined
         self._released = n if in_flight is None else min(in_flight, n)
         self._arrival: list[float] = (trace.arrival_s + limits.request_s).tolist()
         self._arrival[self._released:] = [float("inf")] * (n - self._released)
@@ -112,12 +122,14 @@ class Simulation:
         self._generated = [0] * n
         self._joined = [0] * n          # step at which it began to decode, -1 when it does not
         self._held = [0] * n            # KV tokens held when it joined
+        self._until = [0] * n           # last step of its stretch
+        self._growth = [0.0] * n        # share of the cache that each step of the stretch takes
         self._outside_s = [limits.request_s] * n        # of a request, before and after the engine has it
         self._ttft = [float("nan")] * n
         self._latency = [float("nan")] * n
         self._preemptions = 0
         self._busy_s = self._area = self._kv_area = self._load_s = 0.0
-        self._kv_peak = self._waiting_peak = 0
+        self._kv_peak, self._waiting_peak = 0.0, 0
 
     def run(self) -> Outcome:
         """Every request ends or is refused."""
@@ -140,7 +152,7 @@ class Simulation:
         while r.next_arrival < len(self._arrival) and self._arrival[r.next_arrival] <= r.clock:
             request = r.next_arrival
             r.next_arrival += 1
-            if self._input[request] + self._output[request] > r.limits.kv_tokens:
+            if self._whole[request] > FULL:
                 self._release(r.limits.request_s)
                 continue
             self._area += r.clock - self._arrival[request] + r.limits.request_s     # it came while a step ran
@@ -153,10 +165,12 @@ class Simulation:
         while r.waiting and r.decoding + len(r.prefilling) < r.limits.max_num_seqs:
             request = r.waiting[0]
             held = self._input[request] + self._generated[request] + 1
-            if r.kv_used + held > r.limits.kv_tokens:
+            taken = self._by_block[-(-held // BLOCK_TOKENS)]
+            if r.kv_used + taken > FULL:
                 return
             r.waiting.popleft()
-            r.kv_used += held
+            r.kv_used += taken
+            self._share[request] = taken
             self._to_prefill[request] = max(1, held - 1 - self._found(request, held - 1))
             self._held[request] = held
             self._joined[request] = -1
@@ -204,8 +218,8 @@ class Simulation:
         """Steps until something changes: an end, an arrival that could be admitted, a full cache."""
         r = self._r
         steps = min(r.ends[0][0] - r.step, _MAX_STEPS_AT_ONCE)
-        room = (r.limits.kv_tokens - r.kv_used) // r.decoding
-        steps = int(max(1, min(steps, room)))
+        if r.kv_used + steps * r.kv_growth > FULL:
+            steps = max(1, int((FULL - r.kv_used) / r.kv_growth))
         if steps > 1 and not r.waiting and r.next_arrival < self._released:
             step_s = r.steps.seconds(r.decoding, r.decoding_context, 0)
             until_arrival = (self._arrival[r.next_arrival] - r.clock) / step_s
@@ -215,17 +229,34 @@ class Simulation:
     def _make_room(self) -> None:
         """Preempts the youngest until one more token of every decoding sequence fits."""
         r = self._r
-        while r.kv_used + r.decoding > r.limits.kv_tokens and r.decoding + len(r.prefilling) > 1:
+        while r.kv_used + r.kv_growth > FULL and r.decoding + len(r.prefilling) > 1:
             request = r.admitted.pop()
             if self._latency[request] == self._latency[request]:        # has ended
                 continue
             if self._joined[request] < 0:
                 r.prefilling.remove(request)
-                r.kv_used -= self._held[request]
+                r.kv_used -= self._share[request]
             else:
                 self._leave(request)
             self._preemptions += 1
             r.waiting.appendleft(request)
+
+    def _join(self, request: int) -> None:
+        """Lets a sequence decode a stretch, up to its end or the next bend."""
+        r = self._r
+        held = self._held[request]
+        tokens, share = self._output[request] - self._generated[request], self._whole[request]
+        bend = bisect_right(self._bends, held)
+        if bend < len(self._bends) and self._bends[bend] < held + tokens:
+            tokens = self._bends[bend] - held
+            share = self._by_block[self._bends[bend] // BLOCK_TOKENS]
+        growth = (share - self._share[request]) / tokens
+        until = r.step + tokens
+        self._growth[request], self._joined[request], self._until[request] = growth, r.step, until
+        r.decoding += 1
+        r.decoding_context += held
+        r.kv_growth += growth
+        heappush(r.ends, (until, request))
 
     def _leave(self, request: int) -> None:
         """Takes a decoding sequence out and frees its cache; what it generated stays with it."""
@@ -236,7 +267,10 @@ class Simulation:
         self._joined[request] = -1
         r.decoding -= 1
         r.decoding_context -= held
-        r.kv_used -= held
+        growth = self._growth[request]
+        r.kv_growth -= growth
+        r.kv_used -= self._share[request] + made * growth
+        self._held[request] = held
 
     def _spend(self, steps: int, prompt_tokens: int, attention_s: float, prompts_done: int) -> None:
         """Lets `steps` equal steps pass."""
@@ -246,11 +280,11 @@ class Simulation:
         self._load_s = 0.0
         in_system = r.decoding + len(r.prefilling) + prompts_done + len(r.waiting)
         self._area += seconds * in_system
-        self._kv_area += seconds * (r.kv_used + r.decoding * steps / 2)
+        self._kv_area += seconds * (r.kv_used + r.kv_growth * steps / 2)
         self._busy_s += seconds
         r.clock += seconds
         r.step += steps
-        r.kv_used += r.decoding * steps
+        r.kv_used += r.kv_growth * steps
         r.decoding_context += r.decoding * steps
         self._kv_peak = max(self._kv_peak, r.kv_used)
 
@@ -258,13 +292,15 @@ class Simulation:
         r = self._r
         while r.ends and r.ends[0][0] <= r.step:
             end, request = heappop(r.ends)
-            if self._joined[request] < 0 or end != self._end_step(request):
+            if self._joined[request] < 0 or end != self._until[request]:
                 continue                                                # was preempted meanwhile
-            self._end(request)
             self._leave(request)
-
-    def _end_step(self, request: int) -> int:
-        return self._joined[request] + self._output[request] - self._generated[request]
+            if self._generated[request] >= self._output[request]:
+                self._end(request)
+                continue
+            self._share[request] = self._by_block[self._held[request] // BLOCK_TOKENS]
+            r.kv_used += self._share[request]
+            self._join(request)
 
     def _first_token(self, request: int) -> None:
         """The prompt is done: its last step gave a token; the rest is decoded from the next step on."""
@@ -278,12 +314,9 @@ class Simulation:
         self._generated[request] += 1
         if self._generated[request] >= self._output[request]:
             self._end(request)
-            r.kv_used -= self._held[request]
+            r.kv_used -= self._share[request]
             return
-        self._joined[request] = r.step
-        r.decoding += 1
-        r.decoding_context += self._held[request]
-        heappush(r.ends, (self._end_step(request), request))
+        self._join(request)
 
     def _end(self, request: int) -> None:
         self._latency[request] = self._r.clock - self._arrival[request] + self._outside_s[request]
@@ -309,8 +342,8 @@ class Simulation:
             busy_s=self._busy_s,
             end_s=r.clock,
             in_system=float(self._area / span),
-            kv_occupancy=float(self._kv_area / span / r.limits.kv_tokens),
-            kv_peak=self._kv_peak / r.limits.kv_tokens,
+            kv_occupancy=float(self._kv_area / span),
+            kv_peak=min(1.0, self._kv_peak),
             waiting_peak=self._waiting_peak,
         )
 
