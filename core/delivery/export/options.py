@@ -1,12 +1,13 @@
 """The engines' documented options and images: one table each, the only place their names stand."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Annotated
 
 from core.basics import tables
 from core.basics.tables import Within
+from core.products.versions import VERSIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +15,6 @@ class Option:
     """What an engine calls a setting of a plan: assets/engine_options.csv."""
 
     engine: str
-    version: str
     setting: str
     option: str
     source: str
@@ -26,7 +26,7 @@ class Image:
 
     engine: str
     vendor: str
-    image: str
+    image: str                 # with {version} for the engine's, assets/versions.csv
     entry_words: Annotated[int, Within(0, 4)]     # first words of the command that the image runs by itself
     source: str
 
@@ -78,7 +78,8 @@ def options(engine: str, values: Mapping[str, object]) -> tuple[str, ...]:
 
 def image(engine: str, vendor: str) -> Image | None:
     """The engine's published container for a maker's GPUs, or None."""
-    return next((row for row in images() if (row.engine, row.vendor) == (engine, vendor)), None)
+    found = next((row for row in images() if (row.engine, row.vendor) == (engine, vendor)), None)
+    return found and replace(found, image=found.image.format(version=VERSIONS[engine].version))
 
 
 def ray_accelerator(gpu: str) -> str | None:
