@@ -283,10 +283,10 @@ def test_a_larger_batch_stays_within_target_and_memory():
     assert any("The KV cache holds" in out.reason for out in larger)
 
 
-def test_grouped_weights_that_do_not_split_are_left_out():
-    """Qwen2.5-72B: 29,568 inputs of down_proj are 231 groups of 128, which 2 GPUs cannot share."""
-    _, decode = advised("Qwen/Qwen2.5-72B-Instruct", weights="gptq-int4")
-    assert any("groups" in out.reason for out in decode.left_out if "GPUs" in out.choice)
+def test_scales_that_cannot_be_split_are_left_out():
+    """EXAONE-4.0-32B-FP8: 27,392 rows over 4 GPUs are no whole number of 128, which one scale covers."""
+    _, decode = advised("LGAI-EXAONE/EXAONE-4.0-32B-FP8", weights="fp8")
+    assert any("27,392 / 4" in out.reason for out in decode.left_out if "4 GPUs" in out.choice)
 
 
 # -- pictures ---------------------------------------------------------------------------------------

@@ -56,7 +56,7 @@ def with_score(**changes):
     (with_score(worst=[{}] * 21), "more than 20 worst prompts"),
     (with_score(worst=[{"tokens": []}]), "index is missing"),
     (broken(perplexity=1e400).replace("Infinity", "1e400"), "not a number"),
-    (broken(perplexity=float("nan")), "not JSON"), ("[" * 100_000, "not JSON"),
+    (broken(perplexity=float("nan")), "no number"), ("[" * 100_000, "nested too deeply"),
 ])
 def test_what_is_no_check_is_one_sentence(text, says):
     with pytest.raises(InputError, match=says) as raised:

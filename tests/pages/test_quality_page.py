@@ -68,7 +68,7 @@ def test_on_a_public_host_it_is_off_and_says_how_to_go_on(app, monkeypatch):
     on_quality(app)
     assert not app.exception and not starts(app)
     assert "SWEETSPOT_QUALITY=1" in app.info[0].value
-    assert any("core quality --model Qwen/Qwen3-0.6B --prompts" in code.value for code in app.code)
+    assert any("sweetspot quality --model Qwen/Qwen3-0.6B --prompts" in code.value for code in app.code)
     upload(app, to_json(check()).encode())
     assert not app.error and any("Llama-3.1-8B, 12 prompts" in markdown.value for markdown in app.markdown)
 

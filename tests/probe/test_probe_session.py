@@ -178,7 +178,7 @@ def test_without_a_gpu_probing_is_off_unless_switched_on(monkeypatch, probing, p
 
 
 @pytest.mark.parametrize(("arguments", "says"), [
-    (["--seconds", "1"], "5 to 300 seconds"), (["--device", "cuda:9"], "no device 'cuda:9'"),
+    (["--seconds", "1"], "5 to 300 s"), (["--device", "cuda:9"], "no device 'cuda:9'"),
 ])
 def test_the_command_refuses_in_one_sentence(capsys, arguments, says):
     assert main(["probe", "--offline", *arguments]) == 2

@@ -239,7 +239,7 @@ def test_prompts_of_a_single_token_are_left_out(folder):
 
 
 @pytest.mark.parametrize(("changes", "says"), [
-    ({"prompts": ()}, "no prompts"), ({"seconds": 1.0}, "30 to 14,400 seconds"),
+    ({"prompts": ()}, "no prompts"), ({"seconds": 1.0}, "30 to 14,400 s"),
     ({"variants": ("int3",)}, "no variant"),
 ])
 def test_a_bad_order_is_refused_before_anything_runs(folder, changes, says):
