@@ -199,7 +199,7 @@ class Index:
         return tuple(map(_unversioned, self._known_words(tokens(name))))
 
     def closest(self, name: str, n: int) -> tuple[str, ...]:
-        """At most `n` names alike, the most alike first; one of those that differ in case or separators."""
+        """At most `n` names alike, those first that have every word asked; one of those that differ in separators."""
         wanted = _grams(name[:_LONGEST])
         shared: Counter[int] = Counter()
         effort = 0
@@ -208,7 +208,9 @@ class Index:
             if effort > _EFFORT:
                 break
             shared.update(places)
-        scores = ((2 * count / (len(wanted) + self.gram_counts[place]), -place) for place, count in shared.items())
+        whole = self._bearers(self.key(name[:_LONGEST]))
+        scores = ((2 * count / (len(wanted) + self.gram_counts[place]) + (place in whole), -place)
+                  for place, count in shared.items())
         found: dict[frozenset[str], str] = {}
         for score, place in sorted(scores, reverse=True)[: 10 * n]:
             if score >= _ALIKE and len(found) < n:

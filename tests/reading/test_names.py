@@ -106,3 +106,10 @@ def test_a_strangers_copy_keeps_its_name_and_is_marked_unchecked(name: str, copi
 @pytest.mark.parametrize("name", ["a/Qwen3-8B", "a/Qwen3-9B-AWQ", "a/Qwen3-8B-GGUF:Q99", "a/Qwen3-8B-uncensored-AWQ"])
 def test_what_is_no_copy_of_a_bundled_model_is_not_taken_for_one(name: str) -> None:
     assert meant.guess_copy(name) is None
+
+
+@pytest.mark.parametrize("asked", ["DeepSeek-V4", "deepseek-ai/DeepSeek-V4"])
+def test_a_name_that_leaves_open_which_of_two_sizes_asks(asked: str) -> None:
+    """DeepSeek-V4 is published as Pro (1,573B parameters) and as Flash (284B) only."""
+    with pytest.raises((ModelNotFound, HubUnreachable), match=r"DeepSeek-V4-Pro.*DeepSeek-V4-Flash"):
+        hub.resolve(asked, offline=True)

@@ -12,7 +12,7 @@ from core.basics.errors import HardwareError
 from core.basics.units import GB, MIB, TERA
 from core.products.gpus.prices import reference_price
 from core.products.gpus.spec import GpuSpec
-from core.products.gpus.tables import GpuRow, Span, gpu_rows, name_rows
+from core.products.gpus.tables import GpuRow, Span, cores_sold, gpu_rows, name_rows
 from core.products.gpus.visible_memory import engine_memory_mib
 
 DEFAULT_GPU: Final = "H100 SXM5 80GB"
@@ -25,9 +25,9 @@ _MAKERS: Final = frozenset({
     "nvidia", "tesla", "geforce", "amd", "instinct", "radeon", "intel", "apple", "aws", "google", "cloud", "huawei",
     "graphics", "generation", "r", "tm",
 })
-# What people add to a card's name: what kind of memory, that it is a GPU.
+# What people add to a card's name: what kind of memory, that it is a GPU, that its edition is not known.
 _ADDED: Final = re.compile(
-    r"\b(gpus?|cards?|accelerators?|superchip|oam|hbm\d[ae]?|gddr\dx?)\b", re.IGNORECASE
+    r"\b(gpus?|cards?|accelerators?|superchip|unstated|oam|hbm\d[ae]?|gddr\dx?)\b", re.IGNORECASE
 )
 _MEMORY: Final = re.compile(r"\b(\d{1,3}) ?gi?b?\b(?: (?:of )?(?:v?ram|memory|unified))?", re.IGNORECASE)
 
@@ -140,6 +140,32 @@ def _with_memory(spec: GpuSpec, row: GpuRow, gib: int) -> GpuSpec:
                    nominal_memory_gib=float(gib))
 
 
+def of_cores(name: str, cores: int) -> GpuSpec:
+    """The chip of a name with so many GPU cores: "M1 Pro", 14. Raises HardwareError where it is sold with others."""
+    said = _MEMORY.search(name)
+    base = (name[: said.start()] + name[said.end() :]).strip() if said else name
+    bearers = same_name().get(normalised(base), ())
+    sold = {spec.name: counts for spec in bearers if (counts := cores_sold().get(spec.name))}
+    row = next((row for row, counts in sold.items() if cores in counts), None)
+    if row is None:
+        known_cores = sorted({count for counts in sold.values() for count in counts})
+        if not known_cores:
+            return plain(name)
+        raise HardwareError(f"No {base} of {cores} GPU cores is known: it has {_listed(known_cores, 'or')}.")
+    memory = f" {said[1]}GB" if said else ""
+    spec = of_memory(re.sub(r"[()]", "", row) + memory) or plain(row)
+    return spec if cores == sold[row][-1] else _with_cores(spec, row, cores, cores / sold[row][-1])
+
+
+def _with_cores(spec: GpuSpec, row: str, cores: int, share: float) -> GpuSpec:
+    """The same chip with a part of its GPU cores: its peaks shrink with them, its bandwidth stays."""
+    return replace(
+        spec, name=f"{row} ({cores}-core){spec.name.removeprefix(row)}", row=row,
+        flops={dtype: peak * share for dtype, peak in spec.flops.items()},
+        flops_range={dtype: (low * share, high * share) for dtype, (low, high) in spec.flops_range.items()},
+    )
+
+
 def _one_of(name: str) -> GpuSpec:
     """The card that all names in "DGX Spark / GB10" mean. Raises HardwareError with the choices, or the closest."""
     parts = [part.strip() for part in re.split(r"[/,|]|\bor\b", name[:80]) if part.strip()]
@@ -169,9 +195,10 @@ def closest(name: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(near[:3] + [same_name()[key][0].name for key in alike]))[:3]
 
 
-def _listed(names: Sequence[str], last: str) -> str:
+def _listed(names: Sequence[object], last: str) -> str:
     """ "A, B or C"."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {last} {names[-1]}"
+    *others, final = map(str, names)
+    return f"{', '.join(others)} {last} {final}" if others else final
 
 
 def search(query: str) -> tuple[GpuSpec, ...]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from core.basics.errors import HardwareError
-from core.products.gpus.catalogue import known, of_memory, plain, search, unclear
+from core.products.gpus.catalogue import known, of_cores, of_memory, plain, search, unclear
 from core.products.gpus.condition import (
     MIG_CAPABILITIES,
     MIG_COMPUTE_SLICES,
@@ -28,6 +28,8 @@ _PLURAL: Final = re.compile(r"(?<=\d)s$|(?<=\d[a-z])s$", re.IGNORECASE)         
 _MIG: Final = re.compile(r"(?:nvidia\.com/)?\b(?:mig[- ]?)?(\d)g\.(\d{1,3})gb(?:\+[\w.]+)?(?:\s+mig)?\b", re.IGNORECASE)
 _MAC: Final = re.compile(r"\b(?:apple|mac ?book(?: pro| air)?|mac ?studio|mac ?mini|mac ?pro|i ?mac)\b", re.IGNORECASE)
 _CHIP: Final = re.compile(r"\bm\d(?: (?:pro|max|ultra))?\b", re.IGNORECASE)
+_CPU_CORES: Final = re.compile(r"\b\d{1,2}[- ]?cores? cpu\b|\b\d{1,2}p ?\+ ?\d{1,2}e\b", re.IGNORECASE)
+_GPU_CORES: Final = re.compile(r"\+? ?\b(\d{1,2})(?: ?gpu\b|(?:[- ]?cores?|c)\b(?: gpu\b)?)", re.IGNORECASE)
 _LAPTOP: Final = re.compile(r"\b(?:laptop(?: gpu)?|mobile|notebook|max-?q)\b", re.IGNORECASE)
 _GEFORCE: Final = re.compile(
     r"^\s*(?:nvidia\s+)?(?:geforce\s+)?(?:rtx\s*)?([2-5]0[5-9]0)\s*(ti)?\s*(m)?(?:\s+|$)", re.IGNORECASE
@@ -57,7 +59,7 @@ def meant(text: str) -> Meant:
     if sliced := _MIG.search(name):
         return replace(_slice(name, sliced), count=count)
     spec = _card(name)
-    said = f"{spec.nominal_memory_gib:g} GB of memory." if spec.name != _row(spec) else ""
+    said = f"Read as {spec.name}." if spec.name != _row(spec) else ""
     return Meant(spec, _row(spec), count, " ".join(part for part in (_assumed(name, spec), said) if part))
 
 
@@ -99,8 +101,17 @@ def _card(name: str) -> GpuSpec:
             written = f"GeForce RTX {geforce[1]}{' Ti' if geforce[2] else ''} Laptop {_LAPTOP.sub('', rest)}".strip()
     if _CHIP.search(_MAC.sub("", written)):
         chip = re.sub(r"[(),]|\d\d?(?:\.\d)?[- ]?(?:inch|\")|\b20\d\d\b", " ", _MAC.sub(" ", written))
-        written = re.sub(r"\s+", " ", chip).strip()
+        return _chip(re.sub(r"\s+", " ", chip).strip())
     return of_memory(written) or plain(written)
+
+
+def _chip(written: str) -> GpuSpec:
+    """Apple's chip with the GPU cores and memory it names: "M1 Pro 6P+2E+14GPU", "M4 Max 32-core 36GB"."""
+    text = _CPU_CORES.sub("", written)
+    cores = _GPU_CORES.search(text)
+    if cores is None:
+        return of_memory(text) or plain(text)
+    return of_cores(re.sub(r"\s+", " ", text[: cores.start()] + text[cores.end() :]).strip(" +"), int(cores[1]))
 
 
 def _row(spec: GpuSpec) -> str:

@@ -58,7 +58,7 @@ class GpuSpec:
     pcie_bytes_per_s: float | None = None   # one direction; None where the device has no PCIe link
     boost_mhz: float | None = None
     announced: bool = False                 # not shipping yet
-    row: str = ""                           # of the catalogue, where the name says which memory it has
+    row: str = ""                           # of the catalogue, where the name says which memory or how many cores
     measured: Mapping[str, float] = field(default_factory=dict, hash=False)  # by a probe; see efficiency.measured
 
     def peak(self, dtype: str) -> float | None:

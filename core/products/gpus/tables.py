@@ -1,5 +1,6 @@
 """Rows of the tables of GPUs: the units of assets/gpus.csv and assets/gpu_names.csv, column by column."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Final, Literal, NamedTuple, TypeAlias
@@ -47,8 +48,6 @@ def _pcie(cell: str) -> PcieLink | None:
     return PcieLink(cell, pcie_bytes_per_s(generation, lanes))
 
 
-Peak: TypeAlias = Annotated[Span | None, Reads(_peak, "TFLOPS as 989.4, a range as 62..119, or empty")]
-Pcie: TypeAlias = Annotated[PcieLink | None, Reads(_pcie, "a generation and lanes as 4.0 x16, or empty")]
 def _sizes(cell: str) -> tuple[int, ...]:
     """ "24 48 64"; none for an empty cell."""
     sizes = tuple(int(word) for word in cell.split())
@@ -57,6 +56,17 @@ def _sizes(cell: str) -> tuple[int, ...]:
     return sizes
 
 
+def _cores(cell: str) -> tuple[int, ...]:
+    """ "14 16", ascending."""
+    cores = tuple(int(word) for word in cell.split())
+    if not cores or not all(1 <= count <= 1000 for count in cores) or list(cores) != sorted(cores):
+        raise ValueError(cell)
+    return cores
+
+
+Peak: TypeAlias = Annotated[Span | None, Reads(_peak, "TFLOPS as 989.4, a range as 62..119, or empty")]
+Pcie: TypeAlias = Annotated[PcieLink | None, Reads(_pcie, "a generation and lanes as 4.0 x16, or empty")]
+Cores: TypeAlias = Annotated[tuple[int, ...], Reads(_cores, "numbers of cores as 14 16, the most last")]
 Sizes: TypeAlias = Annotated[tuple[int, ...], Reads(_sizes, "sizes in GiB as 24 48 64, or empty")]
 Gib: TypeAlias = Annotated[float, Within(1, 4096)]
 Mib: TypeAlias = Annotated[float, Within(1024, 4_194_304)]
@@ -108,6 +118,15 @@ class NameRow:
     source: str
 
 
+@dataclass(frozen=True, slots=True)
+class CoresRow:
+    """The numbers of GPU cores a chip is sold with: assets/gpu_cores.csv."""
+
+    gpu: str
+    cores: Cores                     # the last is that of the row in assets/gpus.csv
+    source: str
+
+
 @cache
 def gpu_rows() -> tuple[GpuRow, ...]:
     """assets/gpus.csv."""
@@ -118,3 +137,9 @@ def gpu_rows() -> tuple[GpuRow, ...]:
 def name_rows() -> tuple[NameRow, ...]:
     """assets/gpu_names.csv."""
     return tables.read("gpu_names.csv", NameRow, ("alias", "gpu"))
+
+
+@cache
+def cores_sold() -> Mapping[str, tuple[int, ...]]:
+    """Name of a chip -> the numbers of GPU cores it is sold with, the most last."""
+    return {row.gpu: row.cores for row in tables.read("gpu_cores.csv", CoresRow, ("gpu",))}
