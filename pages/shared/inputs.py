@@ -52,6 +52,7 @@ def asked() -> Asked:
 def ask() -> None:
     """Draws the shared inputs in the sidebar and remembers the answers for `asked()`."""
     _drop_infinities()
+    _take_engine_by_name()
     with st.sidebar, st.container(gap="small"):
         model = _model()
         gpu, counts = _gpu()
@@ -76,6 +77,14 @@ def _is_infinite(text: str) -> bool:
         return math.isinf(float(text))
     except ValueError:
         return False
+
+
+def _take_engine_by_name() -> None:
+    """A link may name the engine as commands and files do: Streamlit 1.67 knows an option by its label alone."""
+    name = st.query_params.get("engine", "")
+    if name in ENGINES and ENGINES[name].label != name:
+        st.query_params["engine"] = ENGINES[name].label
+        st.rerun()
 
 
 # -- where things may come from: the administrator's settings -------------------------------------

@@ -76,3 +76,24 @@ def test_a_plan_kept_before_is_imported_and_reopened():
     asked = app.session_state["asked"]
     assert (asked.workload.concurrency, asked.workload.input_tokens, asked.workload.quality_loss) == (40, 20_000, 0.05)
     assert (asked.gpu, asked.gpus, asked.formats) == ("A100 SXM4 80GB", (4,), ("fp8",))
+    assert asked.engine == item["body"]["engine"]
+
+
+@pytest.mark.parametrize("said", ["sglang", "SGLang"])
+def test_the_engine_of_a_link_is_kept_with_the_plan_and_reopened(said):
+    """By the name that commands and files know, and by the label that the app itself writes into links."""
+    app = opened(f"engine={said}")
+    assert app.session_state["asked"].engine == "sglang"
+    next(button for button in app.button if button.label == "Save this plan").click().run()
+    (item,) = keeping.all_of(Kind.PLAN)
+    assert item.body["inputs"]["engine"] == item.body["engine"] == "sglang"
+    app = opened("")
+    app.switch_page("saved.py").run()
+    next(button for button in app.button if button.label == "Reopen").click().run()
+    assert app.session_state["asked"].engine == "sglang"
+
+
+def test_an_engine_named_in_a_link_can_be_changed():
+    app = opened("engine=sglang")
+    next(box for box in app.selectbox if box.label == "Engine").select("llamacpp").run()
+    assert app.session_state["asked"].engine == "llamacpp"
