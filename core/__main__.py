@@ -34,6 +34,7 @@ from core.reading import catalogue, hub, resolved
 from core.terms import INPUTS, Mode, Workload
 
 FAILED = 2
+OPEN = "concurrency"             # left out, the plan says how many requests can be carried
 
 
 class _Parser(argparse.ArgumentParser):
@@ -106,8 +107,9 @@ def _plan_arguments(plan: argparse.ArgumentParser) -> None:
     plan.add_argument("--model", default=catalogue.DEFAULT_MODEL, help="Hub id, folder or file (%(default)s)")
     plan.add_argument("--gpu", default=None, help=f"name or alias (the one in this machine, else {gpus.DEFAULT_GPU})")
     for one in INPUTS:
-        default = figure(one.filed(one.default))
-        plan.add_argument(one.option, dest=one.name, type=partial(one.read, called=one.option), default=one.default,
+        default = "as many as can be carried" if one.name == OPEN else figure(one.filed(one.default))
+        plan.add_argument(one.option, dest=one.name, type=partial(one.read, called=one.option),
+                          default=None if one.name == OPEN else one.default,
                           metavar="N", help=f"{one.label}: {one.in_files.span} ({default})")
     plan.add_argument("--quality", type=Path, nargs="+", default=[], metavar="FILE.json",
                       help="quality checks of this model, newest first: their losses replace the published ones")
@@ -133,10 +135,16 @@ def _plan(asked: argparse.Namespace) -> None:
     spec = _resolve(asked.model, asked.offline)
     local = () if asked.gpu else gpus.detect()
     gpu = local[0].spec if local else gpus.find(asked.gpu or gpus.DEFAULT_GPU)
-    workload = Workload.of({one.name: getattr(asked, one.name) for one in INPUTS}, Mode(asked.mode))
+    said = {one.name: getattr(asked, one.name) for one in INPUTS}
+    is_open = said[OPEN] is None
+    workload = Workload.of({name: value for name, value in said.items() if value is not None}, Mode(asked.mode))
     measured = [_checked(path, spec) for path in asked.quality]
     engine = asked.engine or asked.launch or DEFAULT_ENGINE
-    plan = advice.recommend(spec, gpu, workload, engine=engine, tps=asked.gpus, measured=measured)
+
+    def planned(load: Workload, counts: Sequence[int]) -> advice.Plan:
+        return advice.recommend(spec, gpu, load, engine=engine, tps=counts, measured=measured)
+
+    plan = advice.carried(planned, workload, asked.gpus) if is_open else planned(workload, asked.gpus)
     launch = export.launch(plan, asked.launch) if asked.launch else None
     if asked.csv:
         export.write(asked.csv, export.recommendation_csv(plan))

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from core.answers.advice import Standing, best_over_gpus, recommend
+from core.answers.advice import Standing, best_over_gpus, carried, recommend
 from core.basics.errors import InputError
+from core.delivery import export
 from core.models import ModelSpec
 from core.products import gpus
 from core.products.kernels import kv_unsupported, unsupported
@@ -182,3 +183,48 @@ def test_a_four_bit_cache_known_from_other_models_alone_is_taken_only_by_name():
     named = recommend(model(), card, few, engine="llamacpp", kv_formats=("int4",))
     assert unasked.best.deployment.kv_cache.bits_per_value == 16
     assert named.best.deployment.kv_cache.name == "int4"
+
+
+def test_the_batch_is_that_of_the_launch_file_and_the_best_value_lies_within(plan):
+    launched = export.launch(plan, "vllm").command
+    assert int(launched[launched.index("--max-num-seqs") + 1]) == plan.recommended_batch == plan.best.slo_concurrency
+    assert 1 <= plan.best_value_batch <= plan.recommended_batch
+    assert f"batch limit {plan.recommended_batch} (best value up to {plan.best_value_batch})" in plan.sentence
+
+
+def test_no_alternative_is_beaten_in_its_own_respect(plan):
+    found = plan.alternatives
+    made = list(found.values())
+    assert all(choice.meets_slo and choice.quality.value <= plan.workload.quality_loss for choice in made)
+    assert found["quality"].quality.value == min(choice.quality.value for choice in made) == 0      # 16 bits meet them
+    assert found["fastest"].tpot.value == min(choice.tpot.value for choice in made) < found["quality"].tpot.value
+    assert found["cheapest"].usd_per_hour == min(choice.usd_per_hour for choice in made)
+    assert found["fewest_gpus"].deployment.gpus == min(choice.deployment.gpus for choice in made)
+
+
+@pytest.mark.parametrize(("name", "gpu", "engine", "tps", "load", "by"), [
+    ("meta-llama/Llama-3.1-8B", "H100 SXM5 80GB", "vllm", (1,), Workload(), None),
+    ("meta-llama/Llama-3.1-8B", "H100 SXM5 80GB", "vllm", (5,), Workload(), "structure"),   # 32 heads do not divide
+    ("meta-llama/Llama-3.1-8B", "Apple M2 Ultra", "vllm", (1,), Workload(), "kernels"),
+    ("meta-llama/Llama-3.1-70B", "GeForce RTX 4090", "vllm", (1,), Workload(), "memory"),
+    ("meta-llama/Meta-Llama-3-8B", "H100 SXM5 80GB", "vllm", (1,), Workload(input_tokens=8000), "context"),
+    ("Qwen/Qwen3-32B", "GeForce RTX 4090", "vllm", (1,), Workload(concurrency=1, quality_loss=0.0), "quality"),
+    ("meta-llama/Llama-3.1-8B", "H100 SXM5 80GB", "vllm", (1,), Workload(tpot_slo_s=0.0005), "targets"),
+])
+def test_the_first_thing_in_the_way_is_named(name, gpu, engine, tps, load, by):
+    assert recommend(model(name), gpus.find(gpu), load, engine=engine, tps=tps).refused_by == by
+
+
+def test_an_open_load_is_planned_at_what_can_be_carried():
+    """One request more than the plan carries misses a target or the memory."""
+    spec = model()
+
+    def planned(load, counts):
+        return recommend(spec, H100, load, tps=counts, formats=("fp8",), kv_formats=("bf16",))
+
+    plan = carried(planned, Workload(), (1, 2))
+    best = plan.best
+    assert plan.standing is Standing.MET and best.deployment.gpus == 1
+    assert best.concurrency == best.slo_concurrency == plan.recommended_batch > 100
+    more = planned(replace(Workload(), concurrency=best.concurrency + 16), (1,))
+    assert more.standing is Standing.FEWER

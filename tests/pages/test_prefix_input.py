@@ -38,7 +38,7 @@ def test_the_link_fills_the_sidebar_and_traffic_takes_it_from_there(monkeypatch,
 
 
 def test_the_command_plans_and_launches_with_it(capsys):
-    asked = ["plan", "--offline", "--model", LLAMA, "--gpu", "H100", "--input-tokens", "8000"]
+    asked = ["plan", "--offline", "--model", LLAMA, "--gpu", "H100", "--input-tokens", "8000", "--concurrency", "16"]
     ttft_ms = []
     for rate in ("0", "0.9"):
         assert main([*asked, "--prefix-hit-rate", rate, "--launch", "vllm", "--json"]) == 0

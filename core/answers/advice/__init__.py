@@ -1,5 +1,6 @@
 """What to deploy, and why: the recommendation under a service level and a tolerance for loss of quality."""
 
+from core.answers.advice.carried import carried
 from core.answers.advice.fleet import Offer, best_over_gpus
 from core.answers.advice.plan import (
     BatchCurve,
@@ -11,6 +12,7 @@ from core.answers.advice.plan import (
     Remedy,
     Sensitivity,
     Standing,
+    batch_limit,
 )
 from core.answers.advice.recommend import recommend
 
@@ -25,6 +27,8 @@ __all__ = [
     "Remedy",
     "Sensitivity",
     "Standing",
+    "batch_limit",
     "best_over_gpus",
+    "carried",
     "recommend",
 ]

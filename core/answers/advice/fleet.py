@@ -7,7 +7,7 @@ import numpy as np
 
 from core.answers.advice.plan import Choice, Standing
 from core.answers.advice.row import choice_at
-from core.answers.advice.select import Question, is_allowed
+from core.answers.advice.select import Question, is_allowed, worth_most
 from core.answers.sweep import DEFAULT_ENGINE, DEFAULT_GPU_COUNTS, layouts, overflow_text
 from core.basics.errors import SweetspotError
 from core.basics.words import counted
@@ -120,7 +120,7 @@ def _measured(
 
 
 def _offer(gpu: GpuSpec, field: _Field, own: Sequence[int], reason: str) -> Offer:
-    """The best of a GPU's own rows: fewest GPUs, then fastest."""
+    """The best of a GPU's own rows: the one a plan for it takes."""
     workload, p = field.workload, field.prediction
     if not own:
         return Offer(gpu, Standing.IMPOSSIBLE, None, reason)
@@ -132,8 +132,8 @@ def _offer(gpu: GpuSpec, field: _Field, own: Sequence[int], reason: str) -> Offe
         return Offer(gpu, Standing.IMPOSSIBLE, None, f"on {counted(tried, 'GPU')}: {why}", tried=tried)
     met = [i for i in fitting if _miss(field, i) <= 1]
     if met:
-        rate = p.output_tokens_per_s_per_gpu.value
-        best = min(met, key=lambda i: (field.deployments[i].gpus, -float(rate[i])))
+        among = np.isin(np.arange(len(field.deployments)), met)
+        best = worth_most(field.deployments, p.output_tokens_per_s_per_gpu.value, field.losses, among)
         return Offer(gpu, Standing.MET, _choice(field, best, True), "", _miss(field, best))
     best = min(fitting, key=lambda i: _miss(field, i))
     return Offer(gpu, Standing.LATE, _choice(field, best, False), "a target is missed", _miss(field, best))

@@ -1,9 +1,10 @@
 """What a recommendation is: the choice, its figures, what limits it, and what would help."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
+from math import ceil
 from typing import TypeAlias
 
 import numpy as np
@@ -14,6 +15,7 @@ from core.losses import Losses
 from core.models import ModelSpec
 from core.physics.memory import Footprint
 from core.physics.speed import Range
+from core.products.engines import find as find_engine
 from core.products.gpus import GpuSpec
 from core.terms import Bound, Deployment, Estimate, Workload
 
@@ -51,6 +53,15 @@ class Choice:
     memory_concurrency: int             # full-length requests the KV cache holds
     slo_concurrency: int                # most requests that fit and meet both targets; 0 when none do
     occupancy: float                    # share of the KV cache in use, 0..1, inf when over
+
+
+def batch_limit(choice: Choice) -> int:
+    """Requests one replica runs at once: as set, else as many as keep the targets, at least those planned."""
+    d = choice.deployment
+    if d.max_num_seqs is not None:
+        return d.max_num_seqs
+    planned = ceil(max(choice.concurrency, choice.slo_concurrency) / d.dp)
+    return min(planned, find_engine(d.engine).most_seqs or planned)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +155,24 @@ class Plan:
     refused: tuple[Refusal, ...]        # what does not run here, and why
     at_context: Sweep = field(repr=False)   # every layout over the batch, at the workload's context
     tps: tuple[int, ...]
+    refused_by: str | None              # structure kernels memory context quality targets: the first that is not met
     losses: Losses = field(repr=False)      # what each format costs: measured, else as published
     seek_remedies: Callable[[], tuple[Remedy, ...]] = field(repr=False)
     seek_sensitivity: Callable[["Plan"], tuple[Sensitivity, ...]] = field(repr=False)
+    seek_alternatives: Callable[[], Mapping[str, Choice | None]] = field(repr=False)
+    best_value_batch: int | None        # where a user's speed is still worth the batch; None: nothing meets the targets
+
+    @property
+    def recommended_batch(self) -> int | None:
+        """Most requests at once within the targets, as the launch file says; None where nothing meets them."""
+        if self.best is None or not self.best.slo_concurrency:
+            return None
+        return batch_limit(self.best)
+
+    @cached_property
+    def alternatives(self) -> Mapping[str, Choice | None]:
+        """Best quality, fastest, cheapest and fewest GPUs within the targets; sought when first read."""
+        return self.seek_alternatives()
 
     @cached_property
     def remedies(self) -> tuple[Remedy, ...]:

@@ -7,7 +7,8 @@ from typing import Final
 import numpy as np
 
 from core.answers.advice import sentences
-from core.answers.advice.plan import Candidate, Choice, Plan, Standing
+from core.answers.advice.alternatives import alternatives
+from core.answers.advice.plan import Candidate, Choice, Plan, Standing, batch_limit
 from core.answers.advice.remedies import remedies, sensitivity
 from core.answers.advice.select import (
     Question,
@@ -19,7 +20,7 @@ from core.answers.advice.select import (
     refusals,
     select,
 )
-from core.answers.sweep import DEFAULT_ENGINE, DEFAULT_GPU_COUNTS, overflow_text
+from core.answers.sweep import DEFAULT_ENGINE, DEFAULT_GPU_COUNTS, STRUCTURE, Sweep, overflow_text
 from core.basics.bounds import Bounds
 from core.basics.errors import InputError
 from core.basics.words import ms, percent, with_article
@@ -65,16 +66,18 @@ def recommend(
     runner_up = _runner_up(selection, best)
     knee = _knee(question, shown)
     limit = "" if best is None else binding_limit(workload, best, knee)
+    value = None if best is None else best_value(selection.grid, best)
     why = _why(selection, best, listed)
     return Plan(
         spec=spec, gpu=gpu, workload=workload, engine=engine, standing=selection.standing,
         best=best, nearest=None if best else shown, runner_up=runner_up,
         trade=sentences.trade(best, runner_up) if best and runner_up else "",
-        sentence=sentences.verdict(spec, selection.standing, best, workload, limit, why),
+        sentence=sentences.verdict(spec, selection.standing, best, workload, limit, why, value),
         reason=why if best else "", binding_limit=limit, knee=knee,
-        candidates=listed, refused=refusals(selection), at_context=selection.grid, tps=tuple(tps),
-        losses=question.losses,
+        candidates=listed, refused=refusals(selection), refused_by=refused_by(selection),
+        at_context=selection.grid, tps=tuple(tps), losses=question.losses,
         seek_remedies=partial(remedies, question, selection, shown), seek_sensitivity=partial(sensitivity, question),
+        seek_alternatives=partial(alternatives, selection), best_value_batch=value,
     )
 
 
@@ -102,6 +105,39 @@ def _knee(question: Question, shown: Choice | None) -> float | None:
         return None
     mean = question.workload.input_tokens + question.workload.output_tokens / 2
     return speed.compute_bound_batch(question.spec, shown.deployment, mean)
+
+
+def best_value(grid: Sweep, best: Choice) -> int | None:
+    """The batch within the targets at which tokens/s x tokens/s of each user is most: the knee of the two.
+
+    Kleinrock's power of a queue (throughput over delay, ICC 1979): up to it batching gains more tokens than it costs
+    each user, beyond it users lose more than is gained. None where no batch keeps the targets.
+    """
+    if not best.slo_concurrency:
+        return None
+    fine = fine_grid(grid, best.deployment)
+    within = np.asarray(fine.batches) <= batch_limit(best)
+    tpot = fine.prediction.tpot_s.value
+    delay = np.where(np.isnan(tpot), fine.prediction.ttft_s.value, tpot)
+    return fine.batches[int(np.argmax(np.where(within, fine.output_tokens_per_s.value / delay, 0.0)))]
+
+
+def refused_by(selection: Selection) -> str | None:
+    """What stands in the way first: structure kernels memory context quality targets; None when all is met."""
+    grid, workload = selection.grid, selection.grid.workload
+    if selection.standing is Standing.MET:
+        return None
+    if not len(grid.deployments):
+        joined = any(refusal.by == STRUCTURE for refusal in grid.refusals)
+        return STRUCTURE if joined else "kernels"
+    if not any(footprint.fits for footprint in grid.footprints):
+        return "memory"
+    if grid.spec.max_context and workload.context_tokens > grid.spec.max_context:
+        return "context"
+    holds = grid.cube(grid.fits)[:, 0, grid.batches.index(workload.concurrency)].astype(bool)
+    if not holds.any():
+        return "memory"
+    return "targets" if (holds & selection.allowed).any() else "quality"
 
 
 def binding_limit(workload: Workload, best: Choice, knee: float | None) -> str:

@@ -23,6 +23,7 @@ Bools: TypeAlias = NDArray[np.bool_]
 _LARGEST: Final = 1024
 _TRUSTED_CACHE_BITS: Final = 8.0
 _TIE: Final = 0.05       # layouts within 5 % are equally fast: half the median error of TPOT on known ground
+_WORTH_LOSS: Final = 0.125   # of the tokens for the same dollars: what a loss of quality must bring beyond the targets
 # Whole numbers where a plan is decided, steps of a few percent beyond.
 _FINE: Final = (*range(1, 257), *range(264, 1025, 8), *range(1088, 16385, 64))
 
@@ -69,7 +70,7 @@ def batches(concurrency: int) -> tuple[int, ...]:
 def select(question: Question) -> Selection:
     """The pick for a question.
 
-    1. everything asked: fewest dollars an hour, then most tokens; within 5 % the smaller loss of quality;
+    1. everything asked: fewest dollars an hour, then most tokens; within an eighth the smaller loss;
     2. else the most requests within the targets; 3. else the layout that misses them least;
     4. else nothing, and the layout that is least over its memory is named.
     """
@@ -129,33 +130,56 @@ def _pick(
         return Standing.FEWER, cheapest(grid, losses, among, grid.batches.index(most)), most
     fits = _batch_table(grid, grid.fits).astype(bool)
     if (allowed & fits.any(axis=1)).any():
-        return _least_late(grid, allowed, fits, at)
+        return _least_late(grid, losses, allowed, fits, at)
     over = np.array([f.overflow_bytes for f in grid.footprints])
     room = -np.array([f.kv_cache_bytes for f in grid.footprints])
     order = np.lexsort((room, over, ~allowed))
     return Standing.IMPOSSIBLE, int(order[0]), asked
 
 
-def _least_late(grid: Sweep, allowed: Bools, fits: Bools, at: int) -> tuple[Standing, int, int]:
-    """The layout that misses the targets least, at the concurrency asked or the most that fit."""
+def _least_late(
+    grid: Sweep, losses: Sequence[Estimate | None], allowed: Bools, fits: Bools, at: int
+) -> tuple[Standing, int, int]:
+    """The layout that misses the targets least, at the concurrency asked or the most that fit.
+
+    Of those that miss them by as much, the one that loses least quality, then that of the fewest GPUs.
+    """
     workload = grid.workload
     tpot = np.nan_to_num(_batch_table(grid, grid.prediction.tpot_s.value).astype(float))
     ttft = _batch_table(grid, grid.prediction.ttft_s.value).astype(float)
     miss = np.maximum(tpot / workload.tpot_slo_s, ttft / workload.ttft_slo_s)
     column = at if (allowed & fits[:, at]).any() else int(np.flatnonzero((allowed[:, None] & fits).any(axis=0))[-1])
     miss_there = np.where(allowed & fits[:, column], miss[:, column], np.inf)
-    return Standing.LATE, int(np.argmin(miss_there)), grid.batches[column]
+    equal = miss_there <= (1 + _TIE) * miss_there.min()
+    gpus = np.array([d.gpus for d in grid.deployments])
+    order = np.lexsort((miss_there, gpus, lost(losses), ~equal))
+    return Standing.LATE, int(order[0]), grid.batches[column]
 
 
 def cheapest(grid: Sweep, losses: Sequence[Estimate | None], among: Bools, at: int) -> int:
-    """Of the layouts `among`: fewest GPUs, then fastest; within a few percent the one that loses least."""
-    gpus = np.array([d.gpus for d in grid.deployments])
-    among = among & (gpus == gpus[among].min())
+    """Of the layouts `among`, which keep the targets: the one that is worth most at batch number `at`."""
     rate = _batch_table(grid, grid.output_tokens_per_s.value)[:, at].astype(float)
-    equal = among & (rate >= (1 - _TIE) * rate[among].max())
-    loss = np.array([x.value if x else np.inf for x in losses])
-    order = np.lexsort((-rate, loss, ~equal))
-    return int(order[0])
+    return worth_most(grid.deployments, rate, losses, among)
+
+
+def worth_most(
+    deployments: Sequence[Deployment], rate: Floats, losses: Sequence[Estimate | None], among: Bools
+) -> int:
+    """Of those `among`, which keep the targets: fewest GPUs, then least loss of quality unless speed is worth it.
+
+    The GPUs set the dollars of an hour, the tokens those of a million. Speed beyond the targets is worth a loss only
+    where it makes tokens that much cheaper: within an eighth of the most tokens the layout of the least loss is taken.
+    `rate` in tokens/s of a whole deployment, or per GPU: those compared have as many.
+    """
+    gpus = np.array([d.gpus for d in deployments])
+    among = among & (gpus == gpus[among].min())
+    equal = among & (rate >= (1 - _WORTH_LOSS) * rate[among].max())
+    return int(np.lexsort((-rate, lost(losses), ~equal))[0])
+
+
+def lost(losses: Sequence[Estimate | None]) -> Floats:
+    """Losses of quality [layouts]; what is unknown goes last."""
+    return np.array([x.value if x else np.inf for x in losses])
 
 
 def fine_grid(grid: Sweep, deployment: Deployment) -> Sweep:

@@ -2,7 +2,7 @@
 
 import math
 
-from core.answers.advice.plan import Choice, Standing
+from core.answers.advice.plan import Choice, Standing, batch_limit
 from core.basics.units import GIB
 from core.basics.words import counted, dollars, ms, number, percent, with_article
 from core.models import ModelSpec
@@ -69,7 +69,8 @@ def loss_text(quality: Estimate | None) -> str:
 
 
 def verdict(
-    spec: ModelSpec, standing: Standing, chosen: Choice | None, workload: Workload, limit: str, why: str
+    spec: ModelSpec, standing: Standing, chosen: Choice | None, workload: Workload, limit: str, why: str,
+    best_value: int | None,
 ) -> str:
     """What to deploy, does it fit, how fast, what it costs, what limits it."""
     if chosen is None or standing is Standing.IMPOSSIBLE:
@@ -81,6 +82,8 @@ def verdict(
         f"{ms(chosen.tpot.value)}, {number(chosen.output_tokens_per_s.value)} tokens/s in all{price}"
     )
     start = f"Deploy {short(spec)} with {formats(chosen.deployment)} on {hardware(chosen.deployment)}"
+    if best_value is not None:
+        start += f", batch limit {batch_limit(chosen):,} (best value up to {best_value:,})"
     if standing is Standing.MET:
         return f"{start}: it fits, with {_memory(chosen, workload)}; {speed}; {limit}."
     if standing is Standing.FEWER:

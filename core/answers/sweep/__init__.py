@@ -1,7 +1,15 @@
 """The grid of everything one could deploy: formats x KV formats x GPUs x batch x context."""
 
 from core.answers.sweep.grid import BATCHES, CONTEXTS, SOURCE, Sweep, overflow_text, points, sweep
-from core.answers.sweep.layouts import DEFAULT_ENGINE, DEFAULT_GPU_COUNTS, Layouts, Refusal, layouts, weight_choices
+from core.answers.sweep.layouts import (
+    DEFAULT_ENGINE,
+    DEFAULT_GPU_COUNTS,
+    STRUCTURE,
+    Layouts,
+    Refusal,
+    layouts,
+    weight_choices,
+)
 
 __all__ = [
     "BATCHES",
@@ -9,6 +17,7 @@ __all__ = [
     "DEFAULT_ENGINE",
     "DEFAULT_GPU_COUNTS",
     "SOURCE",
+    "STRUCTURE",
     "Layouts",
     "Refusal",
     "Sweep",

@@ -15,6 +15,7 @@ from core.terms import Deployment
 
 DEFAULT_ENGINE: Final = engines.DEFAULT
 DEFAULT_GPU_COUNTS: Final = (1, 2, 4, 8)
+STRUCTURE: Final = "structure"      # what refuses a split that the links or the model's shapes do not allow
 SIXTEEN_BIT: Final = 16.0
 _DTYPES: Final = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp16"}   # servers cast FP32 down
 
@@ -25,6 +26,7 @@ class Refusal:
 
     choice: str                # label of the weight or KV format, or the number of GPUs
     reason: str                # one sentence
+    by: str = "kernels"        # or structure: how the GPUs are joined, and whether the model divides by them
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +57,13 @@ def layouts(
     deployments = []
     for count in tps:
         if reason := unlinked(gpu, count, engine):
-            refusals.append(Refusal(f"{count} GPUs", reason))
+            refusals.append(Refusal(f"{count} GPUs", reason, STRUCTURE))
             continue
         for fmt in weights:
             ways = [parted(spec, Deployment(gpu, fmt, kv, engine=engine), count) for kv in caches]
             deployments += [way for way in ways if not isinstance(way, str)]
-            refusals += [Refusal(f"{fmt.label} on {count} GPUs", way) for way in ways[:1] if isinstance(way, str)]
+            refusals += [Refusal(f"{fmt.label} on {count} GPUs", way, STRUCTURE)
+                         for way in ways[:1] if isinstance(way, str)]
     return Layouts(tuple(deployments), tuple(refusals))
 
 

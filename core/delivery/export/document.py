@@ -3,8 +3,9 @@
 import json
 from typing import Any
 
-from core.answers.advice import Choice, Plan
+from core.answers.advice import Choice, Plan, batch_limit
 from core.answers.advice.sentences import formats, hardware, loss_text
+from core.answers.cost import HOURS_PER_MONTH
 from core.basics.units import GIB, MS_PER_S
 from core.basics.words import dollars, ms, number
 from core.delivery.export.launch import Launch
@@ -23,6 +24,9 @@ def _document(plan: Plan, launch: Launch | None) -> dict[str, Any]:
         "reason": plan.reason,
         "standing": plan.standing.name.lower(),
         "binding_limit": plan.binding_limit,
+        "recommended_batch": plan.recommended_batch,
+        "best_value_batch": plan.best_value_batch,
+        "refused_by": plan.refused_by,
         "compute_bound_batch": plan.knee,
         "model": {
             "name": plan.spec.name, "total_params": plan.spec.total_params, "active_params": plan.spec.active_params,
@@ -33,6 +37,7 @@ def _document(plan: Plan, launch: Launch | None) -> dict[str, Any]:
         "nearest": _choice(plan.nearest),
         "runner_up": _choice(plan.runner_up),
         "trade": plan.trade,
+        "alternatives": {name: _alternative(choice) for name, choice in plan.alternatives.items()},
         "remedies": [{"label": remedy.label, "effect": remedy.effect} for remedy in plan.remedies],
         "candidates": [
             {**(_choice(candidate.choice) or {}), "allowed": candidate.allowed, "note": candidate.note}
@@ -40,6 +45,22 @@ def _document(plan: Plan, launch: Launch | None) -> dict[str, Any]:
         ],
         "refused": [{"choice": refusal.choice, "reason": refusal.reason} for refusal in plan.refused],
         "launch": None if launch is None else launch.text(),
+    }
+
+
+def _alternative(choice: Choice | None) -> dict[str, Any] | None:
+    """One of the answers beside the recommended one; its figures are of `concurrency` requests, as the plan's are."""
+    if choice is None:
+        return None
+    d, hourly = choice.deployment, choice.usd_per_hour
+    return {
+        "gpu": d.gpu.name, "gpus": d.gpus, "tp": d.tp, "pp": d.pp, "ep": d.ep, "dp": d.dp, "engine": d.engine,
+        "weights": d.weights.name, "kv_cache": d.kv_cache.name,
+        "batch": batch_limit(choice), "concurrency": choice.concurrency,
+        "ttft_ms": choice.ttft.value * MS_PER_S, "tpot_ms": choice.tpot.value * MS_PER_S,
+        "output_tokens_per_s": choice.output_tokens_per_s.value,
+        "usd_per_hour": hourly, "usd_per_month": None if hourly is None else hourly * HOURS_PER_MONTH,
+        "quality_loss": None if choice.quality is None else choice.quality.value,
     }
 
 

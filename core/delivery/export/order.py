@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from core.answers.advice import Choice, Plan
+from core.answers.advice import batch_limit as planned_limit
 from core.answers.traffic import Options
 from core.basics.errors import InputError
 from core.models import ModelSpec
@@ -93,11 +94,7 @@ def request_length(ordered: Order) -> int:
 
 def batch_limit(ordered: Order) -> int:
     """Requests one replica runs at once: as set, else as many as keep the targets, at least those planned."""
-    choice = ordered.choice
-    if ordered.deployment.max_num_seqs is not None:
-        return ordered.deployment.max_num_seqs
-    planned = ceil(max(choice.concurrency, choice.slo_concurrency) / ordered.deployment.dp)
-    return min(planned, find_engine(ordered.engine).most_seqs or planned)
+    return planned_limit(ordered.choice)
 
 
 def step_tokens(ordered: Order) -> int:
