@@ -46,7 +46,7 @@ def test_the_command_plans_and_launches_with_it(capsys):
         assert plan["workload"]["prefix_hit_rate"] == float(rate)
         assert ("--enable-prefix-caching" in plan["launch"]) == (rate != "0")
         ttft_ms.append(plan["best"]["ttft_ms"]["value"])
-    assert ttft_ms[1] < ttft_ms[0] / 3
+    assert ttft_ms[1] < ttft_ms[0] / 2       # each plan with the format that suits it
     assert main([*asked, "--prefix-hit-rate", "95"]) == 2
     assert "--prefix-hit-rate is '95', outside 0 to 1" in capsys.readouterr().err
 
