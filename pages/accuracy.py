@@ -6,6 +6,7 @@ import streamlit as st
 from core.basics import sources as public
 from core.basics.units import MS_PER_S
 from core.calibration import track_record
+from core.calibration.published import SOURCES
 from core.calibration.track_record import Errors, TrackRecord
 from core.delivery import charts
 from core.delivery.charts.style import GREY
@@ -37,6 +38,15 @@ def headline(record: TrackRecord) -> None:
             f"The ranges, meant to hold 80 %, hold {held} on unseen cases. Picking by the estimate loses "
             f"{100 * record.regret['formats']:.1f} % of throughput over formats and "
             f"{100 * record.regret['layouts']:.1f} % over layouts against the best that was published."
+        )
+        hardest, napkin = (record.beside[name] for name in ("source", "napkin"))
+        strangers = ", ".join(
+            f"{100 * hardest[metric].median:.0f} % ({name}; on a napkin {100 * napkin[metric].median:.0f} %)"
+            for metric, name in METRICS.items()
+        )
+        st.markdown(
+            f"Of a whole source that the fit never saw, half are within {strangers}. The napkin takes what is read "
+            "over 0.7 of the bandwidth and FLOPs over half the peak."
         )
         one = record.anchored["same layout"]
         left = ", ".join(f"{100 * one[metric].median:.0f} % ({name})" for metric, name in METRICS.items())
@@ -151,7 +161,7 @@ def sources(record: TrackRecord) -> None:
     with st.expander(f"{len(record.sources)} sources of the published figures", icon=":material/menu_book:"):
         st.dataframe(
             [
-                {"Source": name, "Figures": count, "Link": public.address(name)}
+                {"Source": SOURCES[name].where, "Figures": count, "Link": public.address(SOURCES[name].where)}
                 for name, count in record.sources.items()
             ],
             placeholder="",

@@ -1,16 +1,17 @@
 """How far the estimates are from published figures: `python -m core.calibration.accuracy` prints the tables.
 
-Cross-validated: every architecture x GPU is estimated by constants fitted without it. What it finds is
-kept in assets/accuracy.csv for the screen.
+Cross-validated: every architecture x GPU is estimated by constants fitted without it; so is every source, and every
+GPU. A napkin's estimate stands beside each. What it finds is kept in assets/accuracy.csv for the screen.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 import numpy as np
 
-from core.calibration import fit, one_anchor, track_record
+from core.calibration import fit, napkin, one_anchor, track_record
+from core.calibration.problem import problem
 from core.calibration.published import METRICS, Published, published
 from core.calibration.track_record import Errors, Points, TrackRecord
 from core.physics.efficiency import spread
@@ -21,6 +22,9 @@ LABELS: Final[Mapping[str, str]] = {"ttft": "TTFT", "tpot": "TPOT", "throughput"
 BLOCKS: Final = 10               # parts the architectures on GPUs are dealt to when ranges are tested
 ANCHORS: Final = {"any layout": False, "same layout": True}     # where the one measured case comes from
 LEAST: Final = 5                 # figures a table cell needs
+PAIRS: Final = "architecture x GPU"
+GROUP: Final = 20                # cases of an engine on a generation of GPUs that are worth a word
+WORST: Final = 5
 TIE: Final = 1e-9                # estimates this near are one choice
 
 Estimates: TypeAlias = Mapping[str, Floats]                       # metric -> [rows]
@@ -35,22 +39,81 @@ class Accuracy:
     regret_over_formats: float           # mean throughput lost by picking the estimated best format
     regret_over_layouts: float
     coverage: Mapping[str, float]        # metric -> cases of unseen groups inside their 80 % range
+    beside: Mapping[str, Mapping[str, Errors]]       # what was left out, or "napkin" -> metric
+    lost: Mapping[str, Mapping[str, float]]          # what was left out -> formats, layouts -> mean throughput lost
+    worst: Mapping[str, Sequence[str]]               # metric -> groups of source, engine and GPU furthest off
+    napkin_wins: Sequence[str]                       # engines on generations of GPUs where the napkin is nearer
     anchored: Mapping[str, Mapping[str, Errors]]     # any layout, same layout -> metric -> with one case measured
 
 
 def accuracy(data: Published | None = None) -> Accuracy:
-    """Fit, cross-validate and score: less than a minute."""
-    model = fit.Model(fit.problem(data or published()))
-    at = fit.fit(model)
+    """Fit, cross-validate and score: a few minutes."""
+    model = fit.Model(problem(data or published()))
+    return scored(model, fit.fit(model))
+
+
+def scored(model: fit.Model, at: fit.Quadratic) -> Accuracy:
+    """Cross-validate and score a fit."""
     table = model.problem.data
     unseen = fit.cross_validated(model, at, table.fold)
+    left_out = {PAIRS: unseen} | {name: fit.cross_validated(model, at, fold) for name, fold in folds(table).items()}
+    return judged(model, at, left_out)
+
+
+def judged(model: fit.Model, at: fit.Quadratic, left_out: Mapping[str, Estimates]) -> Accuracy:
+    """What the estimates are worth: those without each architecture on a GPU, each source, each GPU."""
+    table, unseen = model.problem.data, left_out[PAIRS]
+    on_napkin = napkin.napkin(table.cases)
     return Accuracy(
         record(table, unseen, model.predict(at.theta)),
         regret(table, unseen, formats, layout),
         regret(table, unseen, layout, formats),
         coverage(table, unseen, fit.row_kinds(model, at.theta)),
+        {name: errors(table, found) for name, found in {**left_out, "napkin": on_napkin}.items()},
+        {name: {"formats": regret(table, found, formats, layout), "layouts": regret(table, found, layout, formats)}
+         for name, found in left_out.items()},
+        {metric: worst(table, unseen, metric) for metric in METRICS},
+        napkin_wins(table, unseen, on_napkin),
         {name: anchored(model, at.theta, unseen, layout=same) for name, same in ANCHORS.items()},
     )
+
+
+def folds(data: Published) -> Mapping[str, Rows]:
+    """What else is left out whole: every source, every GPU [rows]."""
+    gpu = np.array([data.cases.pairs[i][1].gpu.name for i in data.cases.which])
+    return {"source": data.source_number, "GPU": np.unique(gpu, return_inverse=True)[1]}
+
+
+def errors(data: Published, estimates: Estimates) -> Mapping[str, Errors]:
+    """Errors of every metric."""
+    return {metric: track_record.errors(estimates[metric] / data.measured(metric) - 1) for metric in METRICS}
+
+
+def worst(data: Published, estimates: Estimates, metric: str) -> list[str]:
+    """Groups of source, engine and GPU whose median error is largest, with it."""
+    deployments = [data.cases.pairs[i][1] for i in data.cases.which]
+    name = np.array([f"{source}, {d.engine} on {d.gpu.name}"
+                     for source, d in zip(data.source.tolist(), deployments, strict=True)])
+    error = np.abs(estimates[metric] / data.measured(metric) - 1)
+    medians = {group: float(np.median(known)) for group in np.unique(name).tolist()
+               if len(known := error[(name == group) & np.isfinite(error)]) >= GROUP}
+    furthest = sorted(medians, key=lambda group: -medians[group])[:WORST]
+    return [f"{group} ({medians[group]:.0%})" for group in furthest]
+
+
+def napkin_wins(data: Published, estimates: Estimates, on_napkin: Estimates) -> list[str]:
+    """Engines on generations of GPUs with enough cases where the napkin's median error is smaller, with both."""
+    deployments = [data.cases.pairs[i][1] for i in data.cases.which]
+    name = np.array([f"{d.engine} on {d.gpu.compute_capability or d.gpu.architecture}" for d in deployments])
+    found = []
+    for metric in METRICS:
+        ours, theirs = (np.abs(e[metric] / data.measured(metric) - 1) for e in (estimates, on_napkin))
+        for group in np.unique(name).tolist():
+            rows = (name == group) & np.isfinite(ours)
+            if rows.sum() >= GROUP and np.median(theirs[rows]) < np.median(ours[rows]):
+                found.append(f"{LABELS[metric]} of {group}: {np.median(ours[rows]):.0%}, "
+                             f"napkin {np.median(theirs[rows]):.0%}")
+    return found
 
 
 def anchored(model: fit.Model, theta: Floats, unseen: Estimates, *, layout: bool) -> Mapping[str, Errors]:
@@ -156,7 +219,16 @@ def table(found: Accuracy) -> str:
             f"| {label} | {unseen.cases:,} | {unseen.median:.1%} | {unseen.p90:.0%} | {found.coverage[metric]:.0%} "
             f"| {seen.median:.1%} | {seen.p90:.0%} |"
         )
+    lines += ["", "| left out | " + " | ".join(LABELS.values()) + " | lost over formats | over layouts |",
+              "|---|---|---|---|---|---|"]
+    for name, errors in found.beside.items():
+        cells = [f"{errors[metric].median:.1%} / {errors[metric].p90:.0%}" for metric in LABELS]
+        cells += [f"{share:.1%}" for share in found.lost.get(name, {}).values()] or ["", ""]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     lines.append("")
+    for metric, groups in found.worst.items():
+        lines.append(f"Furthest off in {LABELS[metric]}: {'; '.join(groups)}.")
+    lines.append(f"Where the napkin is nearer: {'; '.join(found.napkin_wins) or 'nowhere'}.")
     lines.append(f"Throughput lost by following the estimate: {found.regret_over_formats:.1%} over formats, "
                  f"{found.regret_over_layouts:.1%} over layouts.")
     for where, errors in found.anchored.items():
@@ -185,9 +257,14 @@ def _cell(known: Errors | None) -> str:
 
 def main() -> None:
     """Print the tables and keep the points."""
-    found = accuracy()
+    keep(accuracy())
+
+
+def keep(found: Accuracy) -> None:
+    """Print the tables and keep the points."""
     lost = {"formats": found.regret_over_formats, "layouts": found.regret_over_layouts}
-    track_record.write(replace(found.record, coverage=found.coverage, regret=lost, anchored=found.anchored))
+    track_record.write(replace(found.record, coverage=found.coverage, regret=lost, beside=found.beside,
+                               anchored=found.anchored))
     print("\n\n".join([table(found), *(breakdown(found.record, kind) for kind in track_record.KINDS)]))
 
 

@@ -6,97 +6,31 @@ a deviation's derivative is its term's derivative on the rows that carry its lab
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from core.calibration.published import METRICS, Published, published
+from core.calibration.problem import NOISE, Problem, Slopes, problem
+from core.calibration.published import METRICS, published
 from core.physics.efficiency import spread
 from core.physics.efficiency.constants import PATH, Constants
 from core.physics.efficiency.labels import labels
-from core.physics.efficiency.rates import Rates, centre, coded, unlink
+from core.physics.efficiency.rates import Rates, unlink
 from core.physics.efficiency.terms import TERMS
 from core.physics.speed.cases import Floats, Rows, Times
 from core.physics.speed.predict import load_kinds, run
 from core.physics.speed.steps import TABULATED, Clock, Tables, clock
 from core.physics.speed.work import work
 
-NOISE: Final[Mapping[str, float]] = {"ttft": 0.22, "tpot": 0.085, "throughput": 0.10}   # log errors worth fitting
 HUBER: Final = 0.8               # noises beyond which an error counts linearly
-GROUP_POWER: Final = 0.7         # a group of n figures weighs n^0.3
-WEIGHT: Final = 0.5             # of a figure against the priors: figures of one group are not independent
 STEP: Final = 1e-3               # of the numerical derivative [log or logit]
 ROUNDS: Final = 25
 ENOUGH: Final = 3e-4             # relative gain below which the fit stops
-LARGE: Final = 40                # figures left out from which the expansion of the loss is refined
-
-
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """A term's common shift (level empty) or its deviation for one label."""
-
-    term: int
-    level: str
-    label: str
-    spread: float
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Observations [n], parameters [m] and which pairs they touch [m, pairs]."""
-
-    data: Published
-    parameters: tuple[Parameter, ...]
-    touches: NDArray[np.float64]
-    centres: tuple[Floats, ...]      # prior of each term for every pair
-    row: Rows                        # [n] row of the table
-    metric: Rows                     # [n] index into METRICS
-    target: Floats                   # [n] log of the measurement
-    weight: Floats                   # [n]
-
-    @property
-    def spreads(self) -> Floats:
-        """Prior deviation of every parameter [m]."""
-        return np.array([p.spread for p in self.parameters])
-
-    @property
-    def terms(self) -> Rows:
-        """Index into TERMS of every parameter [m]."""
-        return np.array([p.term for p in self.parameters], np.intp)
-
-
-def problem(data: Published) -> Problem:
-    """Observations and parameters of the table."""
-    names = labels(data.cases.pairs)
-    parameters, touches = [], []
-    for i, term in enumerate(TERMS):
-        parameters.append(Parameter(i, "", "", term.spread))
-        touches.append(np.ones(len(data.cases.pairs)))
-        for level, deviation in term.levels.items():
-            of_pair = np.array(names[level])
-            for label in np.unique(of_pair).tolist():
-                parameters.append(Parameter(i, level, label, deviation))
-                touches.append((of_pair == label).astype(float))
-    row = [np.flatnonzero(np.isfinite(data.measured(metric))) for metric in METRICS]
-    metric = np.repeat(np.arange(len(METRICS)), [len(rows) for rows in row])
-    target = np.concatenate([np.log(data.measured(m)[rows]) for m, rows in zip(METRICS, row, strict=True)])
-    rows = np.concatenate(row)
-    codes = coded(names)
-    return Problem(
-        data, tuple(parameters), np.stack(touches), tuple(centre(term, codes) for term in TERMS),
-        rows, metric, target, _weights(data.group[rows], metric),
-    )
-
-
-def _weights(group: Rows, metric: Rows) -> Floats:
-    """Weights of the observations: n^-GROUP_POWER in a group of n, in units of the metric's noise."""
-    _, of_row, size = np.unique(group * len(METRICS) + metric, return_inverse=True, return_counts=True)
-    share = size[of_row] ** -GROUP_POWER
-    noise = np.array([NOISE[m] for m in METRICS])[metric]
-    return np.asarray(WEIGHT * share / share.mean() / noise**2)
+LARGE: Final = 200               # figures left out from which the expansion of the loss is refined
 
 
 class Model:
@@ -104,13 +38,13 @@ class Model:
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
-        self._work = work(problem.data.cases.pairs)
-        self._first = np.searchsorted(problem.terms, np.arange(len(TERMS)))     # parameter of each term
-        self._touches = problem.touches[:, problem.data.cases.which[problem.row]].T     # [n, m]
+        self.jobs = work(problem.data.cases.pairs)
 
     def clock(self, theta: Floats, nudged: int | None = None, tables: Tables | None = None) -> Clock:
         """Step times of every pair; `nudged` moves one whole term by STEP, `tables` are known where it changes none."""
-        shifts = np.add.reduceat(theta[:, None] * self.problem.touches, self._first, axis=0)
+        shifts = np.zeros((len(TERMS), len(self.problem.data.cases.pairs)))
+        for slot in self.problem.slots:
+            shifts[slot.term] += theta[slot.start + slot.of_pair]
         if nudged is not None:
             shifts[nudged] += STEP
         values = {
@@ -118,7 +52,7 @@ class Model:
             for term, centre, shift in zip(TERMS, self.problem.centres, shifts, strict=True)
         }
         rates = Rates(**values)
-        return Clock(self._work, rates, tables) if tables else clock(self._work, rates)
+        return Clock(self.jobs, rates, tables) if tables else clock(self.jobs, rates)
 
     def times(self, theta: Floats, nudged: int | None = None, tables: Tables | None = None) -> Times:
         """Times of every row."""
@@ -127,23 +61,22 @@ class Model:
     def predict(self, theta: Floats, nudged: int | None = None, tables: Tables | None = None) -> Mapping[str, Floats]:
         """TTFT, TPOT and throughput of every row."""
         times = self.times(theta, nudged, tables)
-        per_gpu = times.output_tokens_per_s / self._work.gpus[self.problem.data.cases.which]
+        per_gpu = times.output_tokens_per_s / self.jobs.gpus[self.problem.data.cases.which]
         return {"ttft": times.ttft_s, "tpot": times.tpot_s, "throughput": per_gpu}
 
     def logs(self, theta: Floats, nudged: int | None = None, tables: Tables | None = None) -> Floats:
-        """Log predictions of the observations [n]."""
+        """Log predictions of the observations, each beside its source [n]."""
         values = self.predict(theta, nudged, tables)
         stacked = np.stack([values[metric] for metric in METRICS])
-        return np.asarray(np.log(stacked[self.problem.metric, self.problem.row]))
+        return np.asarray(np.log(stacked[self.problem.metric, self.problem.row]) + theta[self.problem.source])
 
-    def derivative(self, theta: Floats, logs: Floats) -> Floats:
-        """Derivative of the observations by the parameters [n, m]."""
+    def slopes(self, theta: Floats, logs: Floats) -> "Slopes":
+        """Derivatives of the observations."""
         known = self.clock(theta).tables
-        by_term = np.stack([
+        return Slopes(self.problem, np.stack([
             (self.logs(theta, i, None if term.name in TABULATED else known) - logs) / STEP
             for i, term in enumerate(TERMS)
-        ], axis=1)
-        return np.asarray(by_term[:, self.problem.terms] * self._touches)
+        ]))
 
 
 def _huber(problem: Problem, error: Floats) -> Floats:
@@ -159,22 +92,36 @@ def _loss(problem: Problem, error: Floats, theta: Floats) -> float:
     return float((problem.weight * noise**2 * loss).sum() + 0.5 * ((theta / problem.spreads) ** 2).sum())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Quadratic:
     """The loss around an optimum: curvature [m, m], slope [m], and what each observation adds."""
 
     theta: Floats
     curvature: Floats
     slope: Floats
-    derivative: Floats
+    slopes: Slopes
     weight: Floats
     error: Floats
 
+    @cached_property
+    def inverse(self) -> Floats:
+        """Inverse of the curvature [m, m]."""
+        return np.asarray(np.linalg.inv(self.curvature))
+
     def without(self, left_out: NDArray[np.bool_]) -> Floats:
-        """Optimum when the observations `left_out` are not seen [m]."""
-        J, w, r = self.derivative[left_out], self.weight[left_out], self.error[left_out]
-        curvature = self.curvature - (J * w[:, None]).T @ J
-        return np.asarray(self.theta + np.linalg.solve(curvature, self.slope + J.T @ (w * r)))
+        """Optimum when the observations `left_out` are not seen [m]; Woodbury's identity where they are few."""
+        chosen = np.flatnonzero(left_out & (self.weight > 0))
+        if len(chosen) > LARGE:
+            out = np.where(left_out, self.weight, 0.0)
+            slope = self.slope + self.slopes.dot(out * self.error)
+            return np.asarray(self.theta + np.linalg.solve(self.curvature - self.slopes.gram(out), slope))
+        J, w, r = self.slopes.dense(chosen), self.weight[chosen], self.error[chosen]
+        used = np.flatnonzero(J.any(axis=0))
+        J = J[:, used]
+        spread = self.inverse[:, used] @ J.T                       # [m, chosen]
+        whole = self.inverse @ self.slope + spread @ (w * r)
+        inner = np.diag(1 / w) - J @ spread[used]
+        return np.asarray(self.theta + whole + spread @ np.linalg.solve(inner, J @ whole[used]))
 
 
 def quadratic(model: Model, theta: Floats, left_out: NDArray[np.bool_] | None = None) -> Quadratic:
@@ -182,13 +129,12 @@ def quadratic(model: Model, theta: Floats, left_out: NDArray[np.bool_] | None = 
     problem = model.problem
     logs = model.logs(theta)
     error = logs - problem.target
-    J, weight = model.derivative(theta, logs), problem.weight * _huber(problem, error)
+    slopes, weight = model.slopes(theta, logs), problem.weight * _huber(problem, error)
     if left_out is not None:
         weight = np.where(left_out, 0.0, weight)
-    weighted = J * np.sqrt(weight)[:, None]
-    curvature = weighted.T @ weighted + np.diag(problem.spreads**-2)
-    slope = -(J.T @ (weight * error)) - theta / problem.spreads**2
-    return Quadratic(theta, curvature, slope, J, weight, error)
+    curvature = slopes.gram(weight) + np.diag(problem.spreads**-2)
+    slope = -slopes.dot(weight * error) - theta / problem.spreads**2
+    return Quadratic(theta, curvature, slope, slopes, weight, error)
 
 
 def fit(model: Model) -> Quadratic:
@@ -213,8 +159,7 @@ def fit(model: Model) -> Quadratic:
 def without(model: Model, at: Quadratic, left_out: NDArray[np.bool_]) -> Floats:
     """Parameters fitted without some observations.
 
-    The expansion around the full fit, and one more step where much is left out: the expansion alone
-    flatters TTFT by 1.5 points, TPOT and throughput by 0.5 (against 86 complete fits).
+    The expansion around the full fit, and one more step where much is left out.
     """
     theta = at.without(left_out)
     if left_out.sum() < LARGE:
@@ -223,12 +168,13 @@ def without(model: Model, at: Quadratic, left_out: NDArray[np.bool_]) -> Floats:
     return np.asarray(theta + np.linalg.solve(rest.curvature, rest.slope))
 
 
-def cross_validated(model: Model, at: Quadratic, fold: Rows) -> Mapping[str, Floats]:
+def cross_validated(model: Model, at: Quadratic, fold: Rows, *, refined: bool = True) -> Mapping[str, Floats]:
     """Predictions of every row by the fit that never saw its fold."""
     problem = model.problem
     out = {metric: np.full(len(fold), np.nan) for metric in METRICS}
     for left_out in np.unique(fold):
-        values = model.predict(without(model, at, fold[problem.row] == left_out))
+        unseen = fold[problem.row] == left_out
+        values = model.predict(without(model, at, unseen) if refined else at.without(unseen))
         rows = fold == left_out
         for metric in METRICS:
             out[metric][rows] = values[metric][rows]
@@ -240,6 +186,8 @@ def constants(problem: Problem, theta: Floats) -> Constants:
     common: dict[str, float] = {}
     deviations: dict[str, dict[str, dict[str, float]]] = {term.name: {} for term in TERMS}
     for parameter, value in zip(problem.parameters, theta.tolist(), strict=True):
+        if parameter.term >= len(TERMS):
+            continue
         name = TERMS[parameter.term].name
         if not parameter.level:
             common[name] = value
@@ -256,13 +204,14 @@ def row_kinds(model: Model, theta: Floats) -> Mapping[str, NDArray[np.str_]]:
     return {"load": loads, **{level: np.array(names)[cases.which] for level, names in of_pair.items()}}
 
 
-def ranges(model: Model, at: Quadratic) -> dict[str, spread.Spread]:
-    """Half-widths of the ranges of every metric, from errors on what the fit never saw."""
+def ranges(model: Model, at: Quadratic, unseen: Sequence[Mapping[str, Floats]]) -> dict[str, spread.Spread]:
+    """Half-widths of the ranges of every metric, from errors on what the fit never saw.
+
+    `unseen`: predictions with architectures on GPUs left out, and with whole sources, which count alike: a range is
+    that of a source nobody has seen.
+    """
     data, kinds = model.problem.data, row_kinds(model, at.theta)
-    unseen = cross_validated(model, at, data.fold)
-    novel = {
-        level: cross_validated(model, at, np.unique(kinds[level], return_inverse=True)[1]) for level in spread.NOVEL
-    }
+    novel = {level: _without_each(model, at, kinds[level]) for level in spread.NOVEL}
     out = {}
     for metric in METRICS:
         known = np.isfinite(data.measured(metric))
@@ -272,10 +221,18 @@ def ranges(model: Model, at: Quadratic) -> dict[str, spread.Spread]:
         def error(values: Mapping[str, Floats], metric: str = metric, known: NDArray[np.bool_] = known) -> Floats:
             return np.abs(np.log(values[metric][known] / data.measured(metric)[known]))
 
-        seen = spread.fitted(error(unseen), rows, fold)
+        seen = spread.fitted(
+            np.concatenate([error(values) for values in unseen]),
+            {level: np.tile(names, len(unseen)) for level, names in rows.items()}, np.tile(fold, len(unseen)),
+        )
         growth = {level: spread.inflation(error(novel[level]), seen, rows, level, fold) for level in spread.NOVEL}
         out[metric] = spread.Spread(seen.base, seen.factors, growth)
     return out
+
+
+def _without_each(model: Model, at: Quadratic, names: NDArray[np.str_]) -> Mapping[str, Floats]:
+    """Predictions of every row by the expansion of the fit without all rows of its label."""
+    return cross_validated(model, at, np.unique(names, return_inverse=True)[1], refined=False)
 
 
 def document(problem: Problem, at: Quadratic, widths: Mapping[str, spread.Spread]) -> dict[str, object]:
@@ -311,12 +268,19 @@ def document(problem: Problem, at: Quadratic, widths: Mapping[str, spread.Spread
     }
 
 
+def write(model: Model, at: Quadratic, widths: Mapping[str, spread.Spread]) -> None:
+    """Keep the constants."""
+    text = json.dumps(document(model.problem, at, widths), indent=1, ensure_ascii=False)
+    PATH.write_text(text + "\n", encoding="utf-8")
+
+
 def main() -> None:
     """Fit and write."""
     model = Model(problem(published()))
     at = fit(model)
-    text = json.dumps(document(model.problem, at, ranges(model, at)), indent=1, ensure_ascii=False)
-    PATH.write_text(text + "\n", encoding="utf-8")
+    data = model.problem.data
+    unseen = [cross_validated(model, at, fold) for fold in (data.fold, data.source_number)]
+    write(model, at, ranges(model, at, unseen))
     print(f"{len(model.problem.target)} figures, {len(model.problem.parameters)} parameters -> {PATH.name}")
 
 

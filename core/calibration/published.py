@@ -1,6 +1,6 @@
 """Published end-to-end figures: assets/published.csv as cases with what was measured."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal, TypeAlias
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from core.basics import tables
 from core.basics.errors import ModelNotFound
-from core.basics.tables import Note, Within
+from core.basics.tables import Note, Table, Within
 from core.models import ModelSpec
 from core.physics.ask import Load, desk
 from core.physics.efficiency.labels import Pair
@@ -52,6 +52,18 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """Where figures stand and how far they are trusted: a row of assets/published_sources.csv."""
+
+    name: str
+    trust: Annotated[float, Within(0.05, 1)]   # weight of its figures: old engines, noisy hosts, nominal lengths
+    where: Note
+
+
+SOURCES: Final[Mapping[str, Source]] = Table("published_sources.csv", Source)
+
+
+@dataclass(frozen=True, slots=True)
 class Published:
     """Measured cases, one row each; NaN where a figure was not published."""
 
@@ -60,8 +72,14 @@ class Published:
     tpot_s: Floats
     output_tokens_per_s_per_gpu: Floats
     source: NDArray[np.str_]        # [rows]
+    trust: Floats                   # [rows] weight of the source's figures, 0..1
     group: Rows                     # [rows] source x architecture x GPU: figures that share their conditions
     fold: Rows                      # [rows] architecture x GPU: what cross-validation leaves out
+
+    @property
+    def source_number(self) -> Rows:
+        """Number of every row's source [rows]."""
+        return _numbered(self.source.tolist())
 
     def measured(self, metric: str) -> Floats:
         """Measurements of one of `METRICS`."""
@@ -101,10 +119,11 @@ def published() -> Published:
         np.array([row.mode == "static" for row in rows]),
         column("concurrency"), column("input_tokens"), column("output_tokens"),
     ), np.array(which, np.intp))
+    trust = {source.name: source.trust for source in SOURCES.values()}
     shape = [architecture(built[i][0]) for i in which]
     return Published(
         cases, column("ttft_ms", 1e-3), column("tpot_ms", 1e-3), column("output_tokens_per_s_per_gpu"),
-        np.array([row.source for row in rows]),
+        np.array([row.source for row in rows]), np.array([trust[row.source] for row in rows]),
         _numbered([f"{row.source}|{s}|{row.gpu}" for row, s in zip(rows, shape, strict=True)]),
         _numbered([f"{s}|{row.gpu}" for row, s in zip(rows, shape, strict=True)]),
     )

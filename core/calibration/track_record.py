@@ -86,6 +86,7 @@ class TrackRecord:
     published_sha256: str        # of the table the estimates were made against
     coverage: Mapping[str, float] = field(default_factory=dict)   # metric -> unseen cases inside their 80 % range
     regret: Mapping[str, float] = field(default_factory=dict)     # formats, layouts -> throughput lost by the pick
+    beside: Mapping[str, Mapping[str, Errors]] = field(default_factory=dict)      # what was left out, napkin -> metric
     # any layout, same layout -> metric -> unseen errors where one case of that model, GPU, engine, format was measured
     anchored: Mapping[str, Mapping[str, Errors]] = field(default_factory=dict)
 
@@ -144,11 +145,7 @@ def write(record: TrackRecord, path: Path = PATH) -> None:
             "published_sha256": record.published_sha256, "format_ratio": round(record.format_ratio, 6),
             "coverage": {metric: round(share, 6) for metric, share in record.coverage.items()},
             "regret": {what: round(share, 6) for what, share in record.regret.items()},
-            "anchored": {
-                where: {metric: [found.cases, *(round(share, 6) for share in (found.median, found.p90, found.bias))]
-                        for metric, found in by_metric.items()}
-                for where, by_metric in record.anchored.items()
-            },
+            "beside": _kept(record.beside), "anchored": _kept(record.anchored),
         }
         file.write(f"# {json.dumps(head)}\n")
         out = csv.writer(file, lineterminator="\n")
@@ -169,9 +166,23 @@ def read(path: Path = PATH) -> TrackRecord:
     return TrackRecord(
         {metric: _points(metric, [row for row in rows if row.metric == metric]) for metric in METRICS},
         float(head["format_ratio"]), str(head["published_sha256"]), head.get("coverage", {}), head.get("regret", {}),
-        {where: {metric: Errors(*found) for metric, found in by_metric.items()}
-         for where, by_metric in head.get("anchored", {}).items()},
+        _found(head.get("beside", {})), _found(head.get("anchored", {})),
     )
+
+
+def _kept(errors: Mapping[str, Mapping[str, Errors]]) -> dict[str, dict[str, list[float]]]:
+    return {
+        where: {metric: [one.cases, *(round(share, 6) for share in (one.median, one.p90, one.bias))]
+                for metric, one in by_metric.items()}
+        for where, by_metric in errors.items()
+    }
+
+
+def _found(kept: Mapping[str, Mapping[str, Sequence[float]]]) -> dict[str, dict[str, Errors]]:
+    return {
+        where: {metric: Errors(int(cases), *shares) for metric, (cases, *shares) in by_metric.items()}
+        for where, by_metric in kept.items()
+    }
 
 
 def _points(metric: str, rows: Sequence[Point]) -> Points:

@@ -45,9 +45,11 @@ class Engine:
     host_embeddings: bool              # looks embeddings up in host memory
     eager: bool                        # launches every kernel from Python
     fp16_accumulation: bool            # multiplies with FP16 accumulators, twice as fast on GeForce
+    prefills_apart: bool               # prompts have steps of their own, decodes wait
     writes_scores: bool                # prompt attention through memory
     native_fp8_cache: bool             # reads an FP8 cache on Hopper without widening it
     shares_prefixes: bool              # holds the blocks of a prefix that requests have in common once
+    numbers_builds: bool               # and not its releases
     windows_since_minor: Annotated[int, Within(0, 100)] | None    # 0.x releases before it read whole contexts
     unpacked_from: Json                # format -> rows from which a matmul unpacks its weights first
     formats: tuple[str, ...]           # of weights: names in core.products.formats, or prefixes; none: any

@@ -3,63 +3,71 @@
 import numpy as np
 import pytest
 
-from core.calibration import track_record
-from core.calibration.accuracy import Accuracy, breakdown, record, regret, table
-from core.calibration.accuracy import accuracy as measure
+from core.calibration import fit, track_record
+from core.calibration.accuracy import record, regret
+from core.calibration.napkin import napkin
+from core.calibration.problem import problem
 from core.calibration.published import published
+from core.calibration.track_record import TrackRecord
+from core.physics.ask import Load, desk
+from core.products import formats, gpus
+from core.reading import catalogue
+from core.terms import Deployment
 
 
 @pytest.fixture(scope="module")
-def found() -> Accuracy:
-    return measure()
+def kept() -> TrackRecord:
+    return track_record.read()
 
 
-# Median and 90 % of |estimate / measured - 1| on 2,887 published cases. For scale: aiconfigurator is off by
-# 11-16 % on TPOT and 44-52 % on TTFT in the median of the public runs it answers, a textbook roofline by 60 %.
+# Median and 90 % of |estimate / measured - 1| by constants that never saw the architecture on that GPU.
 @pytest.mark.parametrize(
-    "metric, median, p90", [("tpot", 0.12, 0.40), ("ttft", 0.27, 0.75), ("throughput", 0.10, 0.35)],
+    "metric, median, p90", [("tpot", 0.13, 0.42), ("ttft", 0.30, 0.85), ("throughput", 0.10, 0.38)],
 )
-def test_errors_on_unseen_pairs(found, metric, median, p90):
-    errors = found.record.errors(metric)
+def test_errors_on_unseen_pairs(kept, metric, median, p90):
+    errors = kept.errors(metric)
     assert errors.median < median
     assert errors.p90 < p90
-    assert abs(errors.bias) < 0.06
-
-
-def test_following_the_estimate_costs_little(found):
-    assert found.regret_over_formats < 0.03
-    assert found.regret_over_layouts < 0.015
-
-
-def test_every_case_is_answered(found):
-    answered = sum(np.isfinite(points.predicted).sum() for points in found.record.points.values())
-    assert answered == sum(len(points.measured) for points in found.record.points.values()) == 4304
+    assert abs(errors.bias) < 0.08
 
 
 @pytest.mark.parametrize("metric", ["tpot", "ttft", "throughput"])
-def test_ranges_hold_what_they_promise(found, metric):
-    """80 % ranges on groups that neither the constants nor the ranges have seen."""
-    assert 0.75 < found.coverage[metric] < 0.90
+def test_we_are_nearer_than_a_napkin(kept, metric):
+    """Bytes over 0.7 of the bandwidth, FLOPs over half the peak: also where whole sources were left out."""
+    assert kept.beside["source"][metric].median < kept.beside["napkin"][metric].median
+    assert kept.errors(metric).median < kept.beside["source"][metric].median     # strangers are harder
 
 
-# Medians on the same cases once one of each deployment is known: a shift by every deployment's own median, which
-# no single measurement can beat by much, leaves 10.4 % of TTFT, 4.3 % of TPOT and 4.1 % of throughput.
-@pytest.mark.parametrize("metric, median", [("ttft", 0.18), ("tpot", 0.065), ("throughput", 0.075)])
-def test_one_measurement_goes_far(found, metric, median):
-    same, any_layout = found.anchored["same layout"][metric], found.anchored["any layout"][metric]
-    assert same.median < median
-    assert same.median < any_layout.median < found.record.errors(metric).median
+def test_every_case_is_answered(kept):
+    assert all(np.isfinite(points.predicted).all() for points in kept.points.values())
 
 
-def test_in_sample_is_better_than_unseen(found):
-    for metric in track_record.METRICS:
-        assert found.record.errors(metric, in_sample=True).median < found.record.errors(metric).median
+def test_the_kept_errors_are_what_cross_validation_finds(kept):
+    """On a tenth of the architectures on GPUs: the median error, where the fit stops leaves a point or two."""
+    model = fit.Model(problem(published()))
+    data, at = model.problem.data, fit.fit(model)
+    chosen = np.flatnonzero(data.fold % 10 == 0)
+    fold = np.full(len(data.fold), -1)
+    fold[chosen] = data.fold[chosen]
+    found = {metric: np.full(len(fold), np.nan) for metric in track_record.METRICS}
+    for number in np.unique(fold[chosen]).tolist():
+        values = model.predict(fit.without(model, at, (fold == number)[model.problem.row]))
+        for metric, column in found.items():
+            column[fold == number] = values[metric][fold == number]
+    for metric, column in found.items():
+        known = np.isfinite(data.measured(metric))
+        ours = track_record.errors((column / data.measured(metric) - 1)[known])
+        error = kept.points[metric].error()[np.isfinite(column)[known]]
+        assert ours.median == pytest.approx(track_record.errors(error).median, abs=0.03)
 
 
-def test_tables_name_what_they_score(found):
-    assert "| TPOT | 1,865 |" in table(found)
-    assert "| B200 SXM 180GB |" in breakdown(found.record, "gpu")
-    assert "| gguf-Q4_K_M |" in breakdown(found.record, "weights")
+def test_a_napkin_by_hand():
+    """Llama-3.1-8B in BF16 on one H100: 16.06 GB less the embeddings' 1.05 over 0.7 x 3.35 TB/s are 6.4 ms."""
+    spec = catalogue.load("meta-llama/Llama-3.1-8B")
+    assert spec is not None
+    one = Deployment(gpus.find("H100 SXM5 80GB"), formats.find("bf16"), formats.find_kv("bf16"))
+    found = napkin(desk([(spec, one)]).cases(Load(True, 1, 1, 2)))
+    assert found["tpot"][0] == pytest.approx(6.4e-3, rel=0.01)
 
 
 def test_a_perfect_estimate_regrets_nothing():

@@ -21,7 +21,8 @@ def points(metric, measured, predicted, weights=None):
 def record():
     table = {metric: points(metric, [1.0, 2.0, 4.0], [1.1, 1.8, 6.0]) for metric in METRICS}
     anchored = {"any layout": {"tpot": track_record.Errors(12, 0.07, 0.2, -0.01)}}
-    return TrackRecord(table, 0.2, "0" * 64, {"tpot": 0.8}, {"formats": 0.03}, anchored)
+    return TrackRecord(table, 0.2, "0" * 64, {"tpot": 0.8}, {"formats": 0.03},
+                       {"napkin": {"tpot": track_record.Errors(12, 0.4, 0.9, 0.1)}}, anchored)
 
 
 def test_errors_by_hand():
@@ -55,6 +56,7 @@ def test_what_is_written_is_read(tmp_path):
     again = track_record.read(path)
     assert again.format_ratio == 0.2 and again.published_sha256 == "0" * 64
     assert again.coverage == {"tpot": 0.8} and again.regret == {"formats": 0.03}
+    assert again.beside == {"napkin": {"tpot": track_record.Errors(12, 0.4, 0.9, 0.1)}}
     assert again.anchored == {"any layout": {"tpot": track_record.Errors(12, 0.07, 0.2, -0.01)}}
     for metric in METRICS:
         assert again.points[metric].predicted == pytest.approx(record().points[metric].predicted)
@@ -74,6 +76,9 @@ def test_the_readme_says_what_the_record_says():
         errors, held = found.errors(metric), found.coverage[metric]
         assert f"| {name} | {errors.cases:,} | {errors.median:.1%} | {errors.p90:.0%} | {held:.0%} |" in \
             readme.replace(" %", "%")
+        cells = [f"{found.beside[name][metric].median:.1%} / {found.beside[name][metric].p90:.0%}"
+                 for name in ("architecture x GPU", "source", "GPU", "napkin")]
+        assert f"| {name} | {' | '.join(cells)} |" in readme.replace(" %", "%")
     lost, near = found.regret, found.anchored
     said = " ".join(readme.split()).replace(" %", "%")
     assert f"loses {lost['formats']:.1%} of throughput on average, the layout {lost['layouts']:.1%}." in said

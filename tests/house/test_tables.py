@@ -12,7 +12,7 @@ import pytest
 from core.basics import places, tables
 from core.basics.errors import TableError
 from core.basics.places import ASSETS, ROOT
-from core.calibration.published import Figure
+from core.calibration.published import Figure, Source
 from core.calibration.track_record import Point
 from core.delivery.export.options import Accelerator, Image, Option
 from core.losses.prior.published import Published
@@ -36,7 +36,8 @@ KINDS = {
     "ggml_types.csv": GgmlType, "gguf_architectures.csv": Architecture, "kv_formats.csv": KvFormat,
     "gpu_cores.csv": CoresRow, "gpu_names.csv": NameRow, "gpus.csv": GpuRow,
     "machines.csv": Machine, "models.csv": ModelRow, "models_aliases.csv": AliasRow,
-    "models_defaults.csv": ClassFacts, "prices.csv": Quote, "published.csv": Figure, "quality_facts.csv": Published,
+    "models_defaults.csv": ClassFacts, "prices.csv": Quote, "published.csv": Figure, "published_sources.csv": Source,
+    "quality_facts.csv": Published,
     "ray_accelerators.csv": Accelerator, "versions.csv": Version,
     "log_facts.csv": FactRow, "log_problems.csv": ProblemRow,
 }

@@ -66,6 +66,6 @@ def test_an_engine_whose_slots_share_nothing_holds_every_prefix(spec):
 def test_long_prompts_with_most_of_it_found_can_be_served():
     """Asked for by users: 20k-token prompts, 95 % cached, 40 in flight on A100s; without that nothing serves them."""
     model, a100 = catalogue.load("meta-llama/Llama-3.3-70B-Instruct"), gpus.find("A100 SXM4 80GB")
-    load = Workload(PROMPT, ANSWER, 40, prefix_hit_rate=0.95)
+    load = Workload(PROMPT, ANSWER, 40, prefix_hit_rate=0.95, ttft_slo_s=3.0, tpot_slo_s=0.1)
     assert recommend(model, a100, load).standing is Standing.MET
     assert recommend(model, a100, replace(load, prefix_hit_rate=0.0)).standing is not Standing.MET

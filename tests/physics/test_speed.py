@@ -108,7 +108,7 @@ def test_no_published_case_is_estimated_beyond_the_speed_of_light():
     pairs = [cases.pairs[i] for i in cases.which]
     dense = np.array([not spec.is_moe for spec, _ in pairs])
     floor = np.array([
-        (spec.text_params - spec.embedding_params - spec.head.params) * d.weights.bytes_per_weight
+        (spec.text_params - spec.embedding_params - spec.head.params - spec.lookup_params) * d.weights.bytes_per_weight
         / d.tp / d.gpu.bandwidth_bytes_per_s for spec, d in pairs
     ])
     decoding = np.isfinite(found.tpot_s.value) & dense
@@ -193,7 +193,7 @@ def test_no_cases_no_answers():
 def test_decode_turns_compute_bound_only_where_the_cache_is_small():
     batch = speed.compute_bound_batch(model("meta-llama/Llama-3.1-8B"), deployment(), 128)
     assert batch is not None
-    assert 100 < batch < 500
+    assert 80 < batch < 500
     assert speed.compute_bound_batch(model("meta-llama/Llama-3.1-8B"), deployment(), 32768) is None
 
 

@@ -1,6 +1,8 @@
 """What a deployment is called at each level of the hierarchy of constants."""
 
+import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from math import inf, isfinite
 from typing import Final, TypeAlias
 
@@ -24,6 +26,16 @@ _STACKED_FROM: Final = 1.9e12                 # bandwidth of a card of unknown g
 # own are in its row: AutoAWQ, FP16_MATMUL_HEURISTIC_CONDITION of WQLinear_GEMM; ExLlamaV2, MAX_Q_GEMM_ROWS of q_gemm.cu
 _UNPACKED_FROM: Final[Mapping[str, float]] = {"bnb-nf4": 2, "bnb-fp4": 2}
 _SIXTEEN_BIT: Final = frozenset({"fp16", "bf16"})
+# Units that multiply a format which elsewhere is widened to 16 bits first: Quark's W4A4 on CDNA4 (ROCm 7 AITER),
+# FlashInfer's W4A8 on datacentre Blackwell, whose mixed products run at the rate of the wider operand
+_MULTIPLIED_IN: Final[Mapping[str, Mapping[str, str]]] = {"mxfp4": {"gfx950": "fp4", "10.0": "fp8", "10.3": "fp8"}}
+BACKENDS: Final = ("cuda", "rocm", "vulkan", "metal", "sycl")
+_OF_VENDOR: Final[Mapping[str, str]] = {"NVIDIA": "cuda", "AMD": "rocm", "Apple": "metal", "Intel": "sycl"}
+# llama.cpp numbers its builds: b4400 is of the end of 2024, b7550 of the end of 2025
+_BUILDS: Final = ((4400, "2024"), (7550, "2025"), (10**9, "2026"))
+_BUILD: Final = re.compile(r"\bb(\d{4,5})\b")
+_YEAR: Final = re.compile(r"\b20(2\d)\b")
+_NUMBERS: Final = re.compile(r"^v?(\d+)\.(\d+)")
 
 
 def memory(gpu: GpuSpec) -> str:
@@ -37,11 +49,17 @@ def memory(gpu: GpuSpec) -> str:
 
 def compute(fmt: Format, gpu: GpuSpec) -> str:
     """Number type the matrix units multiply in; formats without units on this GPU fall back to 16 bits."""
-    if fmt.compute in gpu.flops and not fmt.weight_only:
-        return fmt.compute
+    if (kind := multiplied_in(fmt, gpu)) in gpu.flops:
+        return kind
     if fmt.compute == "fp32":
         return "fp32"
     return next((name for name in ("bf16", "fp16", "fp32") if name in gpu.flops), "fp32")
+
+
+def multiplied_in(fmt: Format, gpu: GpuSpec) -> str:
+    """Number type the format's own kernels multiply in; empty where they widen it to 16 bits first."""
+    native = _MULTIPLIED_IN.get(fmt.name, {}).get(gpu.compute_capability or gpu.architecture, "")
+    return native or ("" if fmt.weight_only else fmt.compute)
 
 
 def kernel(fmt: Format, gpu: GpuSpec) -> str:
@@ -57,7 +75,7 @@ def kernel(fmt: Format, gpu: GpuSpec) -> str:
         return fmt.name
     if fmt.name == "w4a8":
         return "w4a8"
-    dequantises = fmt.weight_only or fmt.compute not in gpu.flops
+    dequantises = multiplied_in(fmt, gpu) not in gpu.flops
     bits = 4 if fmt.bits_per_weight < 6 else 8
     width = f"{'fp' if 'fp' in fmt.name else 'int'}{bits}"
     return f"{width} dequantised" if dequantises else "8-bit" if bits == 8 else width
@@ -69,14 +87,47 @@ def unpacked_from(deployment: Deployment) -> float:
     return float(find(deployment.engine).unpacked_from.get(name, _UNPACKED_FROM.get(name, inf)))
 
 
-def release(deployment: Deployment) -> str:
-    """Engine with its generation, roughly: the major version, and the minor below 1.0 in steps."""
-    engine, version = deployment.engine, deployment.engine_version
-    numbers = version.lstrip("v").split(".")
-    if len(numbers) < 2 or not (numbers[0].isdigit() and numbers[1].isdigit()):
-        return engine
-    major, minor = int(numbers[0]), int(numbers[1])
+@lru_cache(maxsize=4096)
+def release_of(engine: str, version: str) -> str:
+    """Engine with its generation: the year of numbered builds, the major version, and steps of ten below 1.0.
+
+    The engine alone where no version is stated or none can be told.
+    """
+    if find(engine).numbers_builds:
+        build, year = _BUILD.search(version), _YEAR.search(version)
+        if build:
+            return f"{engine} {next(of for last, of in _BUILDS if int(build[1]) <= last)}"
+        return f"{engine} 20{year[1]}" if year else engine if not version else f"{engine} undated"
+    numbers = _NUMBERS.search(version)
+    if not numbers:
+        return f"{engine} atom" if version.startswith("atom") else engine
+    major, minor = int(numbers[1]), int(numbers[2])
     return f"{engine} {major}" if major else f"{engine} 0.{minor // 10 * 10}"
+
+
+def release(deployment: Deployment) -> str:
+    """Engine with its generation."""
+    return release_of(deployment.engine, deployment.engine_version)
+
+
+@lru_cache(maxsize=4096)
+def _named_backend(version: str) -> str:
+    return next((name for name in BACKENDS if name in version.lower()), "")
+
+
+def backend(deployment: Deployment) -> str:
+    """Interface the engine's kernels are written for; that of the GPU's vendor where none is named."""
+    return _named_backend(deployment.engine_version) or _OF_VENDOR.get(deployment.gpu.vendor, "other")
+
+
+def mixing(spec: ModelSpec) -> str:
+    """How a model's layers look back: the kind that costs kernels of its own, if any layer has it."""
+    kinds = " ".join({mixer.kind for layer in spec.layers for mixer in layer.mixers})
+    if "sparse" in kinds or "compressed" in kinds:
+        return "sparse"
+    if "latent" in kinds:
+        return "latent"
+    return "recurrent" if spec.state_bytes() else "sliding" if "sliding" in kinds else "full"
 
 
 def link(gpu: GpuSpec, gpus: int) -> str:
@@ -94,17 +145,18 @@ def width(fmt: Format, gpu: GpuSpec) -> int:
 
 def labels(pairs: Sequence[Pair]) -> Labels:
     """Label of every pair at every level."""
-    rows = [_row(spec, deployment) for spec, deployment in pairs]
+    of_model = {id(spec): (mixing(spec), "experts" if spec.is_moe else "dense") for spec, _ in pairs}
+    rows = [_row(*of_model[id(spec)], deployment) for spec, deployment in pairs]
     return {level: tuple(row[i] for row in rows) for i, level in enumerate(LEVELS)}
 
 
 LEVELS: Final = (
-    "memory", "architecture", "tensor", "gpu", "kernel", "multiplied", "engine", "engine_kernel", "engine_multiplied",
-    "release", "kv", "link", "sparsity", "parallel",
+    "memory", "architecture", "tensor", "gpu", "kernel", "multiplied", "device", "engine", "engine_kernel",
+    "engine_multiplied", "release", "backend", "kv", "mixing", "link", "sparsity", "parallel",
 )
 
 
-def _row(spec: ModelSpec, deployment: Deployment) -> tuple[str, ...]:
+def _row(mixing: str, sparsity: str, deployment: Deployment) -> tuple[str, ...]:
     gpu, matmul = deployment.gpu, kernel(deployment.weights, deployment.gpu)
     multiplied = "16-bit" if isfinite(unpacked_from(deployment)) else matmul
     architecture = gpu.compute_capability or gpu.architecture
@@ -115,12 +167,15 @@ def _row(spec: ModelSpec, deployment: Deployment) -> tuple[str, ...]:
         gpu.name,
         matmul,
         multiplied,
+        f"{architecture} {multiplied}",
         deployment.engine,
         f"{deployment.engine} {matmul}",
         f"{deployment.engine} {multiplied}",
         release(deployment),
+        f"{backend(deployment)} {architecture}",
         f"{deployment.kv_cache.bits_per_value:.0f}-bit",
+        f"{deployment.engine} {mixing}",
         link(gpu, deployment.tp * deployment.dp),
-        "experts" if spec.is_moe else "dense",
+        sparsity,
         "expert parallel" if deployment.ep > 1 else "together",
     )

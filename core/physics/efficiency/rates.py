@@ -19,6 +19,7 @@ class Rates:
     weights_bandwidth: NDArray[np.float64]
     matmul_rate: NDArray[np.float64]
     expert_rate: NDArray[np.float64]
+    expert_bandwidth: NDArray[np.float64]
     kv_bandwidth: NDArray[np.float64]
     attention_rate: NDArray[np.float64]
     elementwise_passes: NDArray[np.float64]

@@ -41,30 +41,36 @@ TERMS: Final[tuple[Term, ...]] = (
         "weights_bandwidth", "share of peak", 0.80, 0.2,
         "memory bandwidth reached when a matmul streams its weights", _TABLES,
         share=True, by="architecture", priors=operators.BANDWIDTH,
-        memory=0.2, architecture=0.3, gpu=0.12, kernel=0.5, engine=0.3, engine_kernel=0.3,
+        memory=0.2, architecture=0.3, gpu=0.15, kernel=0.5, device=0.2, engine=0.3, engine_kernel=0.3,
+        release=0.2, backend=0.3,
     ),
     _term(
         "matmul_rate", "share of peak", 0.62, 0.2,
         "matrix-unit rate of large matmuls", _TABLES,
         share=True, by="tensor", priors=operators.MATMUL,
-        tensor=0.5, gpu=0.25, multiplied=0.75, engine=0.5, engine_multiplied=0.55,
+        tensor=0.5, gpu=0.25, multiplied=0.75, device=0.4, engine=0.5, engine_multiplied=0.55, release=0.3, backend=0.4,
     ),
     _term(
         "expert_rate", "ratio to dense", 0.70, 0.2,
         "matrix-unit rate of grouped matmuls over experts against dense ones", _TABLES,
-        kernel=0.5, architecture=0.2, engine=0.3,
+        kernel=0.5, architecture=0.3, engine=0.3, backend=0.3,
+    ),
+    _term(
+        "expert_bandwidth", "ratio to dense", 0.85, 0.2,
+        "memory bandwidth reached streaming the chosen experts against dense matrices", _TABLES,
+        kernel=0.2, architecture=0.2, engine=0.3, backend=0.2,
     ),
     _term(
         "kv_bandwidth", "share of peak", 0.78, 0.5,
         "memory bandwidth reached when attention reads the cache", _TABLES,
         share=True, by="architecture", priors=operators.CACHE_BANDWIDTH,
-        kv=0.5, engine=1.0, architecture=0.75,
+        kv=0.5, engine=1.0, architecture=0.75, backend=0.5, mixing=0.5,
     ),
     _term(
         "attention_rate", "share of peak", 0.45, 0.3,
         "matrix-unit rate of prompt attention", _TABLES,
         share=True, by="architecture", priors=operators.ATTENTION,
-        architecture=0.3, engine=0.5,
+        architecture=0.3, engine=0.5, backend=0.5, mixing=0.3, release=0.3,
     ),
     _term(
         "elementwise_passes", "passes", 10.0, 0.4,
@@ -76,6 +82,7 @@ TERMS: Final[tuple[Term, ...]] = (
         "kernel_s", "s", 3.2e-6, 0.4,
         "fixed time of one 16-bit matmul kernel: launch, ramp, tail", _TABLES,
         engine=0.5, release=0.3, memory=0.1, architecture=0.2, gpu=0.1, kernel=0.4, engine_kernel=0.3, sparsity=0.3,
+        backend=0.3, mixing=0.3,
     ),
     _term(
         "step_s", "s", 6e-4, 0.8,
@@ -121,7 +128,7 @@ TERMS: Final[tuple[Term, ...]] = (
         "request_s", "s", 1.2e-2, 0.7,
         "tokenising, queueing and HTTP before a served prompt starts",
         "vLLM and SGLang server benchmarks at concurrency 1",
-        engine=0.6, release=0.4,
+        engine=0.6, release=0.4, mixing=0.5,
     ),
     _term(
         "wait_steps", "steps", 1.0, 0.7,

@@ -57,7 +57,8 @@ def steady(clock: Clock, load: Load) -> Times:
     into chunks, its decode: what waits in one does not wait in the other. Ahead are a share of all, for a
     benchmark's first requests start together, and those that happen to arrive with it, whose number grows
     slowly. A decode step carries one chunk of the rest; where it has to wait for more, those are steps of
-    their own, which stream the weights again. Above the KV capacity a request also waits for a seat.
+    their own, which stream the weights again; some engines always prefill apart. Above
+    the KV capacity a request also waits for a seat.
     """
     w, r, pair = clock.work, clock.rates, load.pair
     dp, seats = w.dp[pair], capacity(clock, load)
@@ -79,7 +80,7 @@ def steady(clock: Clock, load: Load) -> Times:
         step = clock.decode(pair, batch, context).seconds
         packed = np.maximum(1.0, np.minimum(batch / answers, w.chunk[pair] / new))
         prefills = (others - ahead) / answers / packed
-        riding = 1 / np.maximum(1.0, prefills * steps(packed))
+        riding = np.where(w.prefills_apart[pair], 0.0, 1 / np.maximum(1.0, prefills * steps(packed)))
         beside = clock.prefill(pair, packed, new, batch, load.found_tokens).seconds
         between = clock.prefill(pair, packed, new, found=load.found_tokens).seconds
         tpot = step + r.interference[pair] * prefills * (riding * beside + (1 - riding) * between)

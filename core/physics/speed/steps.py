@@ -15,7 +15,9 @@ TOKENS: Final[Floats] = np.exp2(np.arange(0, 16.5, 0.5))      # rows of a matmul
 BLOCK: Final = 128               # pairs tabulated at a time: a comparison's 5,600 at once took 120 MB
 EAGER_KERNELS: Final = 2.5       # kernels an eager engine launches where others fuse one
 # Terms the tables of matmuls depend on
-TABULATED: Final = frozenset({"weights_bandwidth", "matmul_rate", "expert_rate", "expert_imbalance"})
+TABULATED: Final = frozenset(
+    {"weights_bandwidth", "matmul_rate", "expert_rate", "expert_bandwidth", "expert_imbalance"}
+)
 POWER_SHARPNESS: Final = 4.0     # clocks throttle gradually near the power limit
 
 Value = TypeVar("Value", np.float64, np.bool_)
@@ -75,7 +77,8 @@ def matmuls(work: Work, rates: Rates, ops: Rows, tokens: Floats) -> Matmuls:
     stored = column(work.weight_bytes[ops])
     moved = weights * np.where(apart, ACTIVATION_BYTES, stored) + rows * (K + N) * ACTIVATION_BYTES
     bandwidth = column(work.bandwidth[pair])
-    reached = column(rates.weights_bandwidth[pair]) * bandwidth
+    gathered = np.where(work.experts[ops] > 0, rates.expert_bandwidth[pair], 1.0)
+    reached = column(np.minimum(rates.weights_bandwidth[pair] * gathered, 1.0)) * bandwidth
     rate = column(rates.matmul_rate[pair] * np.where(work.experts[ops] > 0, rates.expert_rate[pair], 1.0))
     per_flop = ((1 / (rate * column(work.peak[ops]))) ** POWER_SHARPNESS
                 + column(work.power_s[ops]) ** POWER_SHARPNESS) ** (1 / POWER_SHARPNESS)
@@ -138,7 +141,7 @@ def _tabulated(work: Work, rates: Rates, low: int, high: int) -> tuple[Floats, F
     return stack, memory, seconds[head]
 
 
-def _between(table: Floats, pair: Rows, tokens: Floats) -> Floats:
+def between(table: Floats, pair: Rows, tokens: Floats) -> Floats:
     """Interpolate a table of the tokens of a step; linear beyond its end in its last slope."""
     at = 2.0 * np.log2(np.maximum(tokens, 1.0))
     low = np.minimum(at.astype(np.intp), len(TOKENS) - 2)
@@ -195,9 +198,9 @@ class Clock:
         w, r = self.work, self.rates
         stages = np.where(w.layer_split[pair], 1.0, w.pp[pair])
         batch = np.maximum(1.0, sequences / stages)
-        stack = np.exp(_between(self.tables.stack, pair, batch))
-        share = _between(self.tables.stack_memory, pair, batch)
-        head = np.exp(_between(self.tables.head, pair, batch))
+        stack = np.exp(between(self.tables.stack, pair, batch))
+        share = between(self.tables.stack_memory, pair, batch)
+        head = np.exp(between(self.tables.head, pair, batch))
         cache, mixing = self.cache(pair, batch, context)
         reads = np.where(cache >= mixing, join(cache, mixing), 0.0)
         mixes = np.where(cache < mixing, join(cache, mixing), 0.0)
@@ -224,14 +227,14 @@ class Clock:
         total = prompts * tokens
         chunk = np.minimum(total, w.chunk[pair])
         chunks = np.maximum(1.0, total / chunk)
-        share = _between(self.tables.stack_memory, pair, chunk)
-        head = np.exp(_between(self.tables.head, pair, prompts))
+        share = between(self.tables.stack_memory, pair, chunk)
+        head = np.exp(between(self.tables.head, pair, prompts))
         if beside is None:
-            stack = np.exp(_between(self.tables.stack, pair, chunk))
+            stack = np.exp(between(self.tables.stack, pair, chunk))
             launches = r.kernel_s[pair] * w.units[pair] + r.step_s[pair]
         else:
-            stack = np.exp(_between(self.tables.stack, pair, chunk + beside))
-            stack = stack - np.exp(_between(self.tables.stack, pair, beside))
+            stack = np.exp(between(self.tables.stack, pair, chunk + beside))
+            stack = stack - np.exp(between(self.tables.stack, pair, beside))
             launches, head = np.zeros_like(chunk), np.zeros_like(chunk)
         attention = self.prompt_attention(pair, total, tokens, found)
         overhead = chunks * launches + r.sequence_s[pair] * prompts

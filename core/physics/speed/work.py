@@ -58,6 +58,7 @@ class Work:
     gpus: Floats
     eager: NDArray[np.bool_]
     layer_split: NDArray[np.bool_]
+    prefills_apart: NDArray[np.bool_]
     writes_scores: NDArray[np.bool_]
     chunk: Floats                # tokens of prompt in one step
     seats: Floats                # sequences a step may carry, inf when not set
@@ -99,7 +100,7 @@ def work(pairs: Sequence[Pair]) -> Work:
     split = np.where(expert, expert_tp[pair], tp[pair])
     inputs = np.concatenate([s.inputs for s in shapes])[op]
     outputs = np.concatenate([s.outputs for s in shapes])[op]
-    bits, peaks, peak_16bit = _arithmetic(deployments)
+    bits, peaks, peak_16bit = _arithmetic(pairs)
     narrow = (bits < HEAD_BITS)[pair, role]
     widths = np.array([width(d.weights, d.gpu) for d in deployments])
     quantises = narrow & (widths[pair] < HEAD_BITS)
@@ -138,6 +139,7 @@ def work(pairs: Sequence[Pair]) -> Work:
         tp=tp, pp=pp, dp=dp, gpus=tp * pp * dp,
         eager=np.array([engine.eager for engine in engines]),
         layer_split=np.array([engine.splits_layers for engine in engines]),
+        prefills_apart=np.array([engine.prefills_apart for engine in engines]),
         writes_scores=np.array([engine.writes_scores for engine in engines]),
         chunk=np.array([chunk_tokens(d) for d in deployments], float),
         seats=np.array([_seats(d, engine.most_seqs) for d, engine in zip(deployments, engines, strict=True)], float),
@@ -188,12 +190,15 @@ def _link(deployment: Deployment) -> float:
     return (gpu.pcie_bytes_per_s or gpu.link_bytes_per_s) if beyond else gpu.link_bytes_per_s
 
 
-def _bits(fmt: Format, role: Role) -> float:
-    """Bits a weight of this role takes: routers stay in 16 bits, lm_head too unless GGUF."""
+def _bits(fmt: Format, role: Role, is_moe: bool) -> float:
+    """Bits a weight of this role takes: routers stay in 16 bits, lm_head too unless GGUF.
+
+    A format of experts is one of all matrices where a model has no experts: Quark's dense MXFP4 checkpoints.
+    """
     kept = role is Role.ROUTER or (role is Role.HEAD and not fmt.name.startswith("gguf"))
     if fmt.bits_per_weight > HEAD_BITS:
         return fmt.bits_per_weight
-    if kept or (fmt.scope == "experts" and role is not Role.EXPERT):
+    if kept or (fmt.scope == "experts" and is_moe and role is not Role.EXPERT):
         return HEAD_BITS
     return fmt.bits_per_weight
 
@@ -208,21 +213,23 @@ def peak_flops(gpu: GpuSpec, kind: str, engine: str) -> float:
     return found
 
 
-def _arithmetic(deployments: Sequence[Deployment]) -> tuple[Floats, Floats, Floats]:
+def _arithmetic(pairs: Sequence[Pair]) -> tuple[Floats, Floats, Floats]:
     """Bits a weight and peak FLOP/s by role, [pairs, roles]; 16-bit peak [pairs]."""
-    bits = np.empty((len(deployments), len(Role)))
+    bits = np.empty((len(pairs), len(Role)))
     peaks = np.empty_like(bits)
-    plain = np.empty(len(deployments))
-    by_format: dict[str, list[float]] = {}
+    plain = np.empty(len(pairs))
+    is_moe = {id(spec): spec.is_moe for spec, _ in pairs}
+    by_format: dict[tuple[str, bool], list[float]] = {}
     by_gpu: dict[tuple[str, str, str], tuple[float, float]] = {}
-    for i, d in enumerate(deployments):
-        if d.weights.name not in by_format:
-            by_format[d.weights.name] = [_bits(d.weights, role) for role in Role]
+    for i, (spec, d) in enumerate(pairs):
+        stored = d.weights.name, is_moe[id(spec)]
+        if stored not in by_format:
+            by_format[stored] = [_bits(d.weights, role, stored[1]) for role in Role]
         key = (d.gpu.name, d.weights.name, d.engine)
         if key not in by_gpu:
             kind = compute(d.weights, d.gpu)
             by_gpu[key] = (peak_flops(d.gpu, kind, d.engine), peak_flops(d.gpu, "bf16", d.engine))
-        bits[i] = by_format[d.weights.name]
+        bits[i] = by_format[stored]
         quantised = bits[i] < HEAD_BITS
         fast, plain[i] = by_gpu[key]
         peaks[i] = np.where(quantised | (d.weights.bits_per_weight >= HEAD_BITS), fast, plain[i])
