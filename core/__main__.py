@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="sweetspot", description="Which precision and batch size to deploy, and why.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(
-        required=True, metavar="app | plan | estimate | probe | quality | models | gpus | resolve"
+        required=True, metavar="app | plan | estimate | probe | quality | doctor | resolve | models | gpus"
     )
     served = commands.add_parser("app", help="open the app in a browser")
     served.add_argument("--address", default="localhost", help="who may reach it: 0.0.0.0 is everybody (%(default)s)")
@@ -105,7 +105,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _plan_arguments(plan: argparse.ArgumentParser) -> None:
     plan.add_argument("--model", default=catalogue.DEFAULT_MODEL, help="Hub id, folder or file (%(default)s)")
-    plan.add_argument("--gpu", default=None, help=f"name or alias (the one in this machine, else {gpus.DEFAULT_GPU})")
+    plan.add_argument("--gpu", default=None,
+                      help=f"name, count (8x H100) or machine (the GPU in this one, else {gpus.DEFAULT_GPU})")
+    _typed_in_arguments(plan.add_argument_group("a GPU typed in, where no table has it"))
     for one in INPUTS:
         default = "as many as can be carried" if one.name == OPEN else figure(one.filed(one.default))
         plan.add_argument(one.option, dest=one.name, type=partial(one.read, called=one.option),
@@ -116,8 +118,8 @@ def _plan_arguments(plan: argparse.ArgumentParser) -> None:
     plan.add_argument("--mode", choices=[mode.value for mode in Mode], default=Workload().mode.value)
     plan.add_argument("--engine", choices=list(ENGINES), default=None,
                       help=f"what serves the model (that of --launch, else {DEFAULT_ENGINE})")
-    plan.add_argument("--gpus", type=int, nargs="+", default=DEFAULT_GPU_COUNTS, metavar="N",
-                      help="numbers of GPUs that may be tried (1 2 4 8)")
+    plan.add_argument("--gpus", type=int, nargs="+", metavar="N",
+                      help="numbers of GPUs that may be tried (1 2 4 8, no more than --gpu names)")
     plan.add_argument("--csv", type=Path, metavar="FILE", help="write the recommendation and its rivals")
     plan.add_argument("--sweep", type=Path, metavar="FILE", help="write the whole grid as CSV")
     plan.add_argument("--launch", choices=sorted(launched()), metavar="ENGINE",
@@ -127,25 +129,41 @@ def _plan_arguments(plan: argparse.ArgumentParser) -> None:
     plan.set_defaults(command=_plan)
 
 
+def _typed_in_arguments(card: argparse._ArgumentGroup) -> None:
+    for option, unit, ranged, text in (
+        ("--memory", "GIB", "memory", "memory as the driver reports it"),
+        ("--bandwidth", "GB/S", "memory bandwidth", "memory bandwidth"),
+        ("--tflops", "TFLOPS", "peak", "dense FP16 peak"),
+        ("--fp8-tflops", "TFLOPS", "peak", "dense FP8 peak, where it has one"),
+        ("--link-gb-s", "GB/S", "link", "link to another such GPU, in one direction (PCIe 4.0 x16)"),
+    ):
+        bounds = gpus.RANGES[ranged]
+        card.add_argument(option, type=partial(bounds.read, option), metavar=unit, help=f"{text}: {bounds.span}")
+    card.add_argument("--vendor", help=f"its maker: {', '.join(gpus.VENDORS)} (%(default)s)", default=gpus.VENDORS[0])
+    card.add_argument("--compute-capability", metavar="X.Y", default="",
+                      help="NVIDIA's generation, as 9.0 (the oldest with the peaks given)")
+
+
 def _app(asked: argparse.Namespace) -> None:
     app.serve(asked.address, asked.port)
 
 
 def _plan(asked: argparse.Namespace) -> None:
     spec = _resolve(asked.model, asked.offline)
-    local = () if asked.gpu else gpus.detect()
-    gpu = local[0].spec if local else gpus.find(asked.gpu or gpus.DEFAULT_GPU)
+    gpu, counts, counted = _hardware(asked)
     said = {one.name: getattr(asked, one.name) for one in INPUTS}
     is_open = said[OPEN] is None
     workload = Workload.of({name: value for name, value in said.items() if value is not None}, Mode(asked.mode))
     measured = [_checked(path, spec) for path in asked.quality]
     engine = asked.engine or asked.launch or DEFAULT_ENGINE
 
-    def planned(load: Workload, counts: Sequence[int]) -> advice.Plan:
-        return advice.recommend(spec, gpu, load, engine=engine, tps=counts, measured=measured)
+    def planned(load: Workload, tps: Sequence[int]) -> advice.Plan:
+        return advice.recommend(spec, gpu, load, engine=engine, tps=tps, measured=measured)
 
-    plan = advice.carried(planned, workload, asked.gpus) if is_open else planned(workload, asked.gpus)
+    plan = advice.carried(planned, workload, counts) if is_open else planned(workload, counts)
     launch = export.launch(plan, asked.launch) if asked.launch else None
+    if counted:
+        print(counted, file=sys.stderr)
     if asked.csv:
         export.write(asked.csv, export.recommendation_csv(plan))
     if asked.sweep:
@@ -160,6 +178,32 @@ def _plan(asked: argparse.Namespace) -> None:
         print(launch.text())
     else:
         print(export.plan_text(plan))
+
+
+def _hardware(asked: argparse.Namespace) -> tuple[gpus.GpuSpec, Sequence[int], str]:
+    """The GPU, the numbers of it that may be tried, and a sentence on these where its name limits them."""
+    if any((asked.memory, asked.bandwidth, asked.tflops, asked.fp8_tflops, asked.link_gb_s)):
+        return _typed_in(asked), asked.gpus or DEFAULT_GPU_COUNTS, ""
+    if not asked.gpu and (local := gpus.detect()):
+        return local[0].spec, asked.gpus or DEFAULT_GPU_COUNTS, ""
+    found = gpus.meant(asked.gpu or gpus.DEFAULT_GPU)
+    if asked.gpus or not found.names_count:
+        return found.spec, asked.gpus or DEFAULT_GPU_COUNTS, found.note
+    counts = sorted({*(count for count in DEFAULT_GPU_COUNTS if count < found.count), found.count})
+    tried = f"Up to {found.count} GPUs are tried" if found.count > 1 else "One GPU is tried"
+    return found.spec, counts, f"{found.note} {tried}, as '{asked.gpu}' has: --gpus asks for others.".strip()
+
+
+def _typed_in(asked: argparse.Namespace) -> gpus.GpuSpec:
+    """The card whose figures are typed in. Raises InputError where one of the three it needs is missing."""
+    for option, value in (("--memory", asked.memory), ("--bandwidth", asked.bandwidth), ("--tflops", asked.tflops)):
+        if value is None:
+            raise InputError(f"A GPU typed in needs --memory, --bandwidth and --tflops: {option} is missing.")
+    return gpus.custom(
+        asked.gpu or "GPU typed in", asked.memory, asked.bandwidth, asked.tflops, fp8_tflops=asked.fp8_tflops,
+        vendor=asked.vendor, compute_capability=asked.compute_capability,
+        **({} if asked.link_gb_s is None else {"link_gb_s": asked.link_gb_s}),
+    )
 
 
 def _write_files(plan: advice.Plan, folder: Path) -> None:

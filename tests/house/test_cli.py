@@ -1,5 +1,6 @@
 """The commands as a person types them: answers on standard output, one sentence per error, exit codes."""
 
+import csv
 import json
 import os
 import signal
@@ -65,6 +66,61 @@ def test_a_folder_that_cannot_be_made_is_said_so(capsys, tmp_path):
     assert code == 2 and "Cannot make the folder" in err and err.count("\n") == 1
 
 
+def test_a_card_typed_in_is_planned(capsys):
+    code, out, _ = run(capsys, "plan", "--memory", "96", "--bandwidth", "3000", "--tflops", "500",
+                       "--fp8-tflops", "1000", "--compute-capability", "8.9", "--gpus", "1", "--json", "--offline")
+    best = json.loads(out)["best"]
+    assert code == 0 and (best["gpu"], best["gpus"]) == ("GPU typed in", 1)
+
+
+@pytest.mark.parametrize("asked, gpu, most", [
+    ("2x H100", "H100 SXM5 80GB", 2), ("g6e.xlarge", "L40S", 1), ("p5.48xlarge", "H100 SXM5 80GB", 8),
+])
+def test_a_count_or_a_machine_limits_the_gpus(capsys, asked, gpu, most):
+    """AWS: a g6e.xlarge has one L40S, a p5.48xlarge eight H100s."""
+    code, out, err = run(capsys, "plan", "--model", "meta-llama/Llama-3.1-405B", "--gpu", asked, "--json", "--offline")
+    document = json.loads(out)
+    shown = document["best"] or document["nearest"]
+    assert code == 0 and (shown["gpu"], shown["gpus"]) == (gpu, most)
+    assert f"as '{asked}' has: --gpus asks for others." in err
+
+
+def test_gpus_asked_for_go_before_the_count_of_a_name(capsys):
+    _, out, _ = run(capsys, "plan", "--gpu", "2x H100", "--gpus", "4", "--json", "--offline")
+    assert json.loads(out)["best"]["gpus"] == 4
+
+
+def test_resolve_answers_one_object_a_name(capsys):
+    code, out, err = run(capsys, "resolve", "gpu", "8x H100", "p5.48xlarge", "RTX 6000", "--json", "--offline")
+    count, machine, unclear = json.loads(out)
+    assert code == 0 and err == ""
+    assert set(count) == {"asked", "name", "count", "note", "suggestions"}
+    assert count == {"asked": "8x H100", "name": "H100 SXM5 80GB", "count": 8, "note": "", "suggestions": []}
+    assert (machine["name"], machine["count"]) == ("H100 SXM5 80GB", 8) and "3,200 Gbit/s" in machine["note"]
+    assert unclear["name"] is None and "RTX 6000 Ada" in unclear["suggestions"] and "say which" in unclear["note"]
+    _, out, _ = run(capsys, "resolve", "model", "gpt-oss", "DeepSeek-V5", "--json", "--offline")
+    known, unknown = json.loads(out)
+    assert (known["name"], known["count"]) == ("openai/gpt-oss-20b", 1)
+    assert unknown["name"] is None and len(unknown["suggestions"]) == 3
+
+
+def test_help_lists_every_command(capsys):
+    _, out, _ = run(capsys, "--help")
+    listed = out.partition("\n")[0].split(" ", 3)[3] + out
+    for command in ("app", "plan", "estimate", "probe", "quality", "doctor", "resolve", "models", "gpus"):
+        assert f"{command} " in listed
+
+
+def test_estimate_takes_a_count_that_agrees_and_says_which_does_not(capsys, tmp_path):
+    cases, out = tmp_path / "cases.csv", tmp_path / "out.csv"
+    cases.write_text("case,model,gpu,tp\n1,meta-llama/Llama-3.1-8B,2x H100,2\n2,meta-llama/Llama-3.1-8B,8x H100,2\n")
+    run(capsys, "estimate", str(cases), "--out", str(out), "--offline")
+    first, second = csv.DictReader(out.open())
+    assert first["error"] == ""
+    assert float(first["weights_gib_per_gpu"]) == pytest.approx(7.48, rel=0.01)    # 8.03e9 x 2 B over 2 GPUs
+    assert second["error"].startswith("'8x H100' is 8 x H100 SXM5 80GB, but tp x pp x dp is 2")
+
+
 def test_models_and_gpus(capsys):
     _, out, _ = run(capsys, "models", "llama-3.1", "8b", "--json")
     assert any(card["name"] == "meta-llama/Llama-3.1-8B" for card in json.loads(out))
@@ -90,6 +146,10 @@ def test_estimate_counts_what_it_could_not_answer(capsys, tmp_path):
     (("plan", "--concurrency", "0"), "concurrency"),
     (("plan", "--ttft-ms", "nan"), "ttft"),
     (("plan", "--gpus", "0"), "0"),
+    (("plan", "--memory", "96", "--tflops", "500"), "--bandwidth is missing"),
+    (("plan", "--memory", "0", "--bandwidth", "1000", "--tflops", "500"), "1 to 8192 GiB"),
+    (("plan", "--memory", "96", "--bandwidth", "x", "--tflops", "500"), "--bandwidth"),
+    (("plan", "--memory", "9", "--bandwidth", "99", "--tflops", "5", "--vendor", "Me"), "maker 'Me'"),
     (("plan", "--engine", "nope"), "nope"),
     (("plan", "--csv", "/no/such/folder/x.csv"), "/no/such/folder"),
     (("estimate", "/no/such/cases.csv", "--out", "x"), "/no/such/cases.csv"),

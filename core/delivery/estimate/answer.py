@@ -161,7 +161,11 @@ def _resolved(name: str, resolve: Resolve) -> ModelSpec | str:
 
 def _deployment(setup: Setup, spec: ModelSpec) -> tuple[Deployment, bool]:
     """The deployment with its defaults, and whether its GPU is named."""
-    gpu = gpus.find(setup.gpu or gpus.DEFAULT_GPU)
+    found = gpus.meant(setup.gpu or gpus.DEFAULT_GPU)
+    taken, gpu = setup.tp * setup.pp * setup.dp, found.spec
+    if found.names_count and found.count != taken:
+        raise InputError(f"'{setup.gpu}' is {found.count} x {found.name}, but tp x pp x dp is {taken}: "
+                         "name one GPU, or make them agree.")
     if setup.reported_gib is not None:
         gpu = replace(gpu, memory_bytes=int(setup.reported_gib * GIB))
     engine = known(setup.engine or GENERIC)

@@ -1,7 +1,7 @@
 """GPUs: the catalogue, the local device through NVML, and cards that nobody listed."""
 
 from core.products.gpus.catalogue import DEFAULT_GPU, catalogue, closest, search
-from core.products.gpus.custom import custom
+from core.products.gpus.custom import RANGES, VENDORS, custom
 from core.products.gpus.detection import LocalGpu, LocalGpus, detect, detection
 from core.products.gpus.naming import Meant, find, meant
 from core.products.gpus.prices import Quote, all_quotes, quotes
@@ -9,6 +9,8 @@ from core.products.gpus.spec import GpuSpec
 
 __all__ = [
     "DEFAULT_GPU",
+    "RANGES",
+    "VENDORS",
     "GpuSpec",
     "LocalGpu",
     "LocalGpus",

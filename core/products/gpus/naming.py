@@ -46,6 +46,7 @@ class Meant:
     name: str       # the row of the catalogue, or the slice
     count: int      # GPUs the name speaks of
     note: str       # what was assumed; empty where nothing was
+    names_count: bool = False   # whether the name says how many: "1x H100" and machines do, "H100" does not
 
 
 def meant(text: str) -> Meant:
@@ -56,11 +57,12 @@ def meant(text: str) -> Meant:
     name, count = _counted(asked)
     if found := _machine(name):
         return replace(found, count=found.count * count)
+    says = name != asked
     if sliced := _MIG.search(name):
-        return replace(_slice(name, sliced), count=count)
+        return replace(_slice(name, sliced), count=count, names_count=says)
     spec = _card(name)
     said = f"Read as {spec.name}." if spec.name != _row(spec) else ""
-    return Meant(spec, _row(spec), count, " ".join(part for part in (_assumed(name, spec), said) if part))
+    return Meant(spec, _row(spec), count, " ".join(part for part in (_assumed(name, spec), said) if part), says)
 
 
 def find(text: str) -> GpuSpec:
@@ -74,7 +76,7 @@ def find(text: str) -> GpuSpec:
 
 def _machine(name: str) -> Meant | None:
     row = machine(name)
-    return None if row is None else Meant(plain(row.gpu), row.gpu, row.count, row.said())
+    return None if row is None else Meant(plain(row.gpu), row.gpu, row.count, row.said(), names_count=True)
 
 
 def _counted(text: str) -> tuple[str, int]:
