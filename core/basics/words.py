@@ -1,4 +1,4 @@
-"""Numbers and counted things as people read them, alike on pages, in files and on a terminal."""
+"""Numbers, units and counts as text, the same on pages, in files and on a terminal."""
 
 import math
 from typing import Final

@@ -148,7 +148,7 @@ class DecodeStep:
 
     @property
     def tokens_per_s(self) -> float:
-        """Tokens all sequences of the batch gain a second [tokens/s]."""
+        """Tokens per second of all sequences in the batch [tokens/s]."""
         return self.batch / self.full.seconds
 
 

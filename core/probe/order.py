@@ -38,7 +38,7 @@ class Task:
     shape: Mapping[str, int]
     bytes: float = 0.0
     flops: float = 0.0
-    matrices: tuple[tuple[int, int, int, int], ...] = ()    # of a block: (K, N, experts, experts a token)
+    matrices: tuple[tuple[int, int, int, int], ...] = ()    # of a block: (K, N, experts, experts per token)
     rank: int = 0                       # 0 is measured first; the highest go when time is short
     closing: bool = False               # measured once more when the card is warm, in any case
 

@@ -22,7 +22,7 @@ from core.reading import catalogue
 from core.terms import Deployment, Workload
 
 OPERAND_BITS: Final = {"int8": 8, "fp8": 8, "bf16": 16}     # the later one counts where two are as wide
-NOT_QUIET: Final = 0.10          # a card that others use is off by as much at times [log]
+NOT_QUIET: Final = 0.10          # how far off a card can be while others use it [log]
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ Sample = Mapping[str, float]
 
 @dataclass(slots=True)
 class Telemetry:
-    """Samples of one GPU: one before the probe, one a second during it, one after; none where there is no driver."""
+    """Samples of one GPU: one before the probe, one per second during it, one after; none where there is no driver."""
 
     before: list[Sample] = field(default_factory=list)
     during: list[Sample] = field(default_factory=list)
@@ -91,7 +91,7 @@ class Telemetry:
 
 
 def gpu_remarks(before: Sequence[Sample], during: Sequence[Sample]) -> tuple[str, ...]:
-    """What spoilt the quiet on a GPU, one sentence each."""
+    """What disturbed the measurement on a GPU, one sentence each."""
     said = []
     if any(s.get("utilisation_percent", 0.0) > BUSY_GPU_PERCENT for s in before):
         said.append("The GPU was busy before the probe started.")

@@ -74,7 +74,7 @@ def best_over_gpus(
 def _offers(
     known_losses: Losses, workload: Workload, engine: str, count: int, offered: Sequence[GpuSpec]
 ) -> list[Offer]:
-    """The best of each GPU with that many of it to a replica."""
+    """The best choice on each GPU type, with that many GPUs per replica."""
     rows: list[list[int]] = []
     reasons: list[str] = []
     deployments: list[Deployment] = []

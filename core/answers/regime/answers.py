@@ -52,7 +52,7 @@ class MemoryBound:
 def memory_bound(
     spec: ModelSpec, deployment: Deployment, batch: float, context: float, *, doubt: float
 ) -> MemoryBound:
-    """Where decode turns from memory to compute at `context` tokens a request.
+    """Where decode turns from memory to compute at `context` tokens per request.
 
     `doubt`: how far the ratio of arithmetic to bytes may be off [log], as far as TPOT may.
 

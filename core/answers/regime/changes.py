@@ -21,7 +21,7 @@ Strength: TypeAlias = Callable[[GpuSpec], float]
 Turn: TypeAlias = Callable[[Attention], Mixer]
 
 SIXTEEN_BITS: Final = 16.0
-STEP_UP: Final = 1.2             # a GPU with less more bandwidth than this is no other class
+STEP_UP: Final = 1.2             # a GPU less far ahead than this is of the same class
 CHUNKS: Final = (512, 1024, 2048, 4096, 8192, 16384, 32768)
 BATCH_FACTORS: Final = (2, 4, 8, 16, 32)
 BATCH_LABEL: Final = "Batch of"
@@ -32,7 +32,7 @@ GROUPED_HEADS: Final = 8         # KV heads of Llama 2 70B, Llama 3 and most sin
 NARROW: Final = ("fp8", "w8a8-int8", "nvfp4")
 SMALL: Final = ("fp8", "w8a8-int8", "int8", "awq-int4", "w4a8", "nvfp4", "mxfp4", "gguf-Q8_0", "gguf-Q4_K_M")
 INSTEAD: Final = {"awq-int4": "gptq-int4"}       # the same bits and kernels, loaded by other engines and GPUs
-# DeepSeek-V2, arXiv 2405.04434: latent of 512 and rotary key of 64 values a token, heads of 128.
+# DeepSeek-V2, arXiv 2405.04434: latent of 512 and rotary key of 64 values per token, heads of 128.
 LATENT, ROPE, HEAD = 512, 64, 128
 
 

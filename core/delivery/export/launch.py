@@ -173,7 +173,7 @@ def extra_notes(ordered: Order) -> tuple[str, ...]:
 
 
 def _many_nodes(d: Deployment) -> tuple[str, ...]:
-    """What to do first where a replica takes more GPUs than one machine joins."""
+    """What to do first where a replica needs more GPUs than one machine holds."""
     if d.tp * d.pp <= d.gpu.link_gpus:
         return ()
     return (f"One replica takes {d.tp * d.pp} GPUs, more than the {d.gpu.link_gpus} of one machine: start a Ray "

@@ -18,7 +18,7 @@ from core.machinery.worker import running
 ADDRESS: Final = re.compile(r"ray://[\w.\-\[\]:]+:\d{1,5}")
 CONNECT_S: Final = 120.0        # to start a cluster, or to reach one and hand it the code
 
-Look = Callable[[], None]       # called ten times a second; what it raises stops the work
+Look = Callable[[], None]       # called ten times per second; what it raises stops the work
 
 
 def is_installed() -> bool:

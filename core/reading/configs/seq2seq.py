@@ -25,7 +25,7 @@ def cross(
     k_bias: bool = False,
     source_width: int | None = None,
 ) -> tuple[CrossAttention, tuple[Linear, ...], int]:
-    """Attention over the encoder: keys and values are computed once a request."""
+    """Attention over the encoder: keys and values are computed once per request."""
     width = source_width or hidden
     linears = (
         Linear("cross_attn.q_proj", hidden, heads * dim, Role.ATTENTION, bias=bias),

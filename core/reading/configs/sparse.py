@@ -41,7 +41,7 @@ def _v4_ratios(keys: Keys, n: int) -> list[int]:
 
 
 def _compressor(hidden: int, ratio: int, dim: int, prefix: str) -> tuple[tuple[Linear, ...], int]:
-    """Values and gates of `dim` a token, a position bias a slot, and a norm on the entry."""
+    """Values and gates of `dim` per token, a position bias per slot, and a norm on the entry."""
     wide = dim * (2 if ratio == OVERLAPPED_RATIO else 1)
     linears = (
         Linear(f"{prefix}kv_proj", hidden, wide, Role.ATTENTION, Shard.REPLICATED),
