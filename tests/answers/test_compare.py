@@ -42,7 +42,7 @@ def test_the_layouts_of_the_whole_catalogue_serve_every_load(field):
     layouts = compare.board(model(), gpus.catalogue(), (ENGINE,))
     again = compare.compare(layouts, Workload(concurrency=17))
     assert again.deployments == field.deployments and len(layouts.desk.parts) < len(again)
-    assert (again.tokens_per_s > field.tokens_per_s).mean() > 0.9       # 17 requests in flight against 16
+    assert (again.tokens_per_s > field.tokens_per_s).mean() > 0.85      # 17 requests in flight against 16
 
 
 def test_nothing_announced_or_unsupported_is_compared(field):

@@ -64,9 +64,9 @@ def test_a_first_visit_answers_without_a_click(page, app_url):
     page.goto(app_url)
     reads(page, "Llama-3.1-8B")
     page.wait_for_selector("[data-testid=stVegaLiteChart] svg")
-    metrics = page.locator("[data-testid=stMetric]").all_inner_texts()
-    assert len(metrics) == 5
-    assert all("estimated" in text or "measured" in text or "published" in text for text in metrics)
+    metrics = page.locator("[data-testid=stMetric]")
+    expect(metrics).to_have_count(5)
+    assert all("estimated" in text or "measured" in text or "published" in text for text in metrics.all_inner_texts())
 
 
 def test_another_bundled_model_and_another_gpu(page, app_url):
