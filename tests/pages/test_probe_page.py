@@ -42,7 +42,8 @@ def made_up(share=0.5):
         points.append(point(Quantity.HEAD, "bf16", 5e-4, batch=batch, N=128256, K=4096))
     for kv, size in (("bf16", 2.0), ("fp8", 1.0)):
         moved = 32 * 2048 * 8 * 256 * size
-        points.append(point(Quantity.ATTENTION, kv, moved / bandwidth / 0.9, moved=moved, batch=32, context=2048))
+        points.append(point(Quantity.ATTENTION, kv, moved / bandwidth / 0.9, moved=moved, batch=32, context=2048,
+                            heads=32, kv_heads=8, head_dim=128))
     for size in (2**14, 2**20, 2**26):
         points.append(point(Quantity.ALL_REDUCE, "bf16", 8e-6 + size / 200e9, moved=float(size), size=size, gpus=2))
     return Measurement(
@@ -71,7 +72,7 @@ def test_without_a_gpu_it_is_off_and_says_how_to_go_on(app):
     on_probe(app)
     assert not app.exception
     assert "Measuring is off" in app.info[0].value
-    assert any("core probe --model" in code.value for code in app.code)
+    assert any("sweetspot probe --model" in code.value for code in app.code)
     assert any("Nothing is measured" in caption.value for caption in app.caption)
     assert not [button for button in app.button if button.key == "measure"]
 
