@@ -6,13 +6,14 @@ from functools import cache, lru_cache
 from typing import Final
 
 from core.models import ModelSpec, Shipped
-from core.products.formats import FORMATS
+from core.products.formats import FORMATS, find
 from core.reading import shorthand, stored, tags
 from core.reading.catalogue import AliasRow, aliases, load, root, taken, totals
 
 OLLAMA: Final = "Ollama tag"
 OLLAMA_DEFAULT: Final = "gguf-Q4_K_M"
 _LONGEST: Final = 120        # characters of a name; none is longer
+_EXACT_ENOUGH: Final = 1.05  # of its reckoned size: the most a file may weigh without a word about it
 # LM Studio's names of publishers that the Hub calls otherwise.
 PUBLISHERS: Final = {
     "deepseek": "deepseek-ai/", "meta": "meta-llama/", "mistral": "mistralai/", "ibm": "ibm-granite/",
@@ -65,7 +66,10 @@ def _tagged(name: str) -> ModelSpec | None:
         return None
     if asked.stored:
         known = stored.format_of(asked.stored)
-        return None if known is None else taken(name, _stored_as(spec, known, OLLAMA))
+        if known is None:
+            return None
+        spec = _stored_as(spec, known, OLLAMA)
+        return taken(name, replace(spec, notes=(*spec.notes, *_spread(known))))
     default = next((row.shipped for row in _sizes(asked.name) if _named(row.model) == spec.name and row.shipped), "")
     return taken(name, _stored_as(spec, default or OLLAMA_DEFAULT, OLLAMA))
 
@@ -123,7 +127,17 @@ def guess_copy(name: str) -> ModelSpec | None:
         return None
     note = f"Taken as a copy of {spec.name} by its name; it was not checked against the Hub."
     spec = _stored_as(spec, fmt, "the repository's name")
-    return replace(spec, name=name.strip(), notes=(*spec.notes, note))
+    return replace(spec, name=name.strip(), notes=(*spec.notes, note, *_spread(fmt)))
+
+
+def _spread(fmt: str) -> tuple[str, ...]:
+    """What a format's name leaves open of the file's size, where that is more than a few per cent."""
+    known = find(fmt)
+    if known.heaviest <= _EXACT_ENOUGH:
+        return ()
+    low, high = (f"{abs(share - 1):.0%}" for share in (known.lightest, known.heaviest))
+    return (f"{known.label} files choose their types tensor by tensor: from {low} smaller to {high} larger than "
+            "reckoned from the name; give the file itself to have its true size.",)
 
 
 @lru_cache(maxsize=4096)

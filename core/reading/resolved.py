@@ -35,8 +35,7 @@ def _model(name: str, resolve: Callable[[str], ModelSpec]) -> Answer:
     stored = f", {FORMATS[spec.shipped.format].label}" if spec.shipped and spec.shipped.format in FORMATS else ""
     context = f", context {spec.max_context:,}" if spec.max_context else ""
     facts = f"{spec.total_params / 1e9:.2f}B parameters{context}{stored}."
-    taken = [note for note in spec.notes if "aken as" in note]
-    return Answer(name, spec.name, 1, " ".join([facts, *taken]), ())
+    return Answer(name, spec.name, 1, " ".join([facts, *spec.notes]), ())
 
 
 def cards(names: Sequence[str]) -> tuple[Answer, ...]:

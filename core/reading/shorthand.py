@@ -101,7 +101,11 @@ class Index:
 
     def same(self, name: str) -> str | None:
         """The full name with exactly these tokens, makers and -hf aside; the first where several have them."""
-        wanted = Counter(map(_unversioned, self._known_words(tokens(name))))
+        asked = self._known_words(tokens(name))
+        return self._with(asked) or self._with(tuple(word for word in asked if word not in _MAKERS))
+
+    def _with(self, asked: Tokens) -> str | None:
+        wanted = Counter(map(_unversioned, asked))
         for place in sorted(self._bearers(tuple(wanted))):
             rest = Counter(map(_unversioned, self.entries[place].words)) - wanted
             if all(word in _MAKERS or word == "hf" for word in rest):

@@ -19,7 +19,7 @@ _GGUF_WORD: Final = re.compile(
 _PART: Final = re.compile(r"-\d{5}-of-\d{5}$")
 # Ends of repository names -> the format; each as most publishers of such copies mean it (assets/models_aliases.csv).
 _ENDS: Final[Mapping[str, str]] = {
-    r"gguf": GGUF,
+    r"(?:i1[-_.])?gguf": GGUF,
     r"awq(?:[-_]?int4|[-_]?4bit)?|(?:int4|4bit)[-_]awq": "awq-int4",
     r"gptq[-_](?:int8|8bit)": "gptq-int8",
     r"gptq(?:[-_]?int4|[-_]?4bit)?|(?:int4|4bit)[-_]gptq|(?:quantized[-_.])?w4a16": "gptq-int4",
@@ -32,8 +32,17 @@ _ENDS: Final[Mapping[str, str]] = {
     r"(?:quantized[-_.])?w8a8(?:[-_]int8)?": "w8a8-int8",
     r"bf16|fp16": "bf16",
 }
-_MLX_ENDS: Final[Mapping[str, str]] = {r"4bit(?:[-_]dwq)?": "int4-g64", r"8bit": "int8", r"bf16|fp16": "bf16"}
+_MLX_ENDS: Final[Mapping[str, str]] = {
+    r"(?P<bits>[2-8])-?bits?(?:[-_]dwq)?": "mlx-{bits}bit", r"mxfp4": "mlx-mxfp4", r"bf16|fp16": "bf16",
+}
 _MLX: Final = "mlx"
+# Mean bits a weight stand in the repository's name or name one of its branches; those of the head (-h6) do not count.
+_EXLLAMA: Final = re.compile(
+    r"(?P<model>.+?)[-_.](?:(?P<kind>exl[23])(?:[-_.](?P<after>\d[\d.]*)bpw)?"
+    r"|(?P<before>\d[\d.]*)bpw(?:[-_.]h\d)?[-_.](?P<late_kind>exl[23]))(?:[-_.]h\d)?",
+    re.IGNORECASE,
+)
+_BRANCH: Final = re.compile(r"(\d[\d.]*)(?:bpw)?(?:[-_.]h\d)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +60,8 @@ def copy(name: str) -> Copy | None:
         return None
     repository, _, file = rest.partition("/")
     repository, _, quant = repository.partition(":")
+    if found := _EXLLAMA.fullmatch(repository):
+        return _exllama_copy(found, quant, publisher)
     ends = _MLX_ENDS if _MLX in publisher.lower() or _MLX in repository.lower() else _ENDS
     plain = re.sub(rf"[-_.]{_MLX}(?=[-_.]|$)", "", repository, flags=re.IGNORECASE)
     for end, fmt in ends.items():
@@ -58,10 +69,20 @@ def copy(name: str) -> Copy | None:
         if found is None:
             continue
         if fmt != GGUF:
-            return None if quant or file else Copy(_without_publisher(found[1], publisher), fmt)
+            known = fmt.format(**found.groupdict())
+            return None if quant or file else Copy(_without_publisher(found[1], publisher), known)
         word = quant or (gguf_word(file) if file else _GGUF_DEFAULT)
         return Copy(_without_publisher(found[1], publisher), word) if word else None
     return None
+
+
+def _exllama_copy(found: re.Match[str], branch: str, publisher: str) -> Copy | None:
+    """`org/model-exl3:4.0bpw`, `org/model-4.0bpw-h6-exl2`; None where no bits are said."""
+    said = found["after"] or found["before"]
+    if not said and (named := _BRANCH.fullmatch(branch)):
+        said = named[1]
+    kind = (found["kind"] or found["late_kind"]).lower()
+    return Copy(_without_publisher(found["model"], publisher), f"{kind}-{said}bpw") if said else None
 
 
 def gguf_word(file: str) -> str:

@@ -94,13 +94,23 @@ def test_a_tag_stored_in_an_unknown_way_is_refused_with_those_it_resembles() -> 
     ("unsloth/Qwen3-30B-A3B-GGUF:UD-Q4_K_XL", "Qwen/Qwen3-30B-A3B", "gguf-UD-Q4_K_XL"),
     ("somebody/Qwen3-8B-MXFP4", "Qwen/Qwen3-8B", "mxfp4"),
     ("QuantTrio/GLM-4.6-AWQ", "zai-org/GLM-4.6", "awq-int4"),
-    ("mlx-community/Llama-3.3-70B-Instruct-8bit", "meta-llama/Llama-3.3-70B-Instruct", "int8"),
+    ("mlx-community/Llama-3.3-70B-Instruct-8bit", "meta-llama/Llama-3.3-70B-Instruct", "mlx-8bit"),
+    ("mlx-community/Qwen3-14B-6bit", "Qwen/Qwen3-14B", "mlx-6bit"),
+    ("mradermacher/Qwen3-8B-i1-GGUF:i1-IQ2_M", "Qwen/Qwen3-8B", "gguf-IQ2_M"),
+    ("somebody/Qwen3-32B-EXL3:4.0bpw_H6", "Qwen/Qwen3-32B", "exl3-4bpw"),
+    ("somebody/Qwen3-32B-5.0bpw-h6-exl2", "Qwen/Qwen3-32B", "exl2-5bpw"),
+    ("somebody/Meta-Llama-3.3-70B-Instruct-AWQ-INT4", "meta-llama/Llama-3.3-70B-Instruct", "awq-int4"),
 ])
 def test_a_strangers_copy_keeps_its_name_and_is_marked_unchecked(name: str, copied: str, fmt: str) -> None:
     spec = meant.guess_copy(name)
     assert spec is not None and spec.shipped is not None
     assert (spec.name, spec.shipped.format) == (name, fmt)
     assert f"Taken as a copy of {copied} by its name; it was not checked against the Hub." in spec.notes
+    assert any("tensor by tensor" in note for note in spec.notes) is ("UD-" in fmt)
+
+
+def test_an_exllama_copy_needs_its_bits() -> None:
+    assert meant.guess_copy("somebody/Qwen3-32B-exl3") is None
 
 
 @pytest.mark.parametrize("name", ["a/Qwen3-8B", "a/Qwen3-9B-AWQ", "a/Qwen3-8B-GGUF:Q99", "a/Qwen3-8B-uncensored-AWQ"])
