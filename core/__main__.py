@@ -16,6 +16,7 @@ from typing import NoReturn
 from core import __version__
 from core.answers import advice, doctor
 from core.answers.sweep import DEFAULT_ENGINE, DEFAULT_GPU_COUNTS
+from core.basics import places
 from core.basics.bounds import figure
 from core.basics.errors import InputError, SweetspotError
 from core.basics.units import GIB
@@ -30,7 +31,7 @@ from core.probe import command as probing
 from core.products import gpus
 from core.products.engines import ENGINES, launched
 from core.quality import command as checking
-from core.reading import catalogue, hub, resolved
+from core.reading import catalogue, hub, refresh, resolved
 from core.terms import INPUTS, Mode, Workload
 
 FAILED = 2
@@ -64,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="sweetspot", description="Which precision and batch size to deploy, and why.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(
-        required=True, metavar="app | plan | estimate | probe | quality | doctor | resolve | models | gpus"
+        required=True, metavar="app | plan | estimate | probe | quality | doctor | resolve | models | gpus | catalogue"
     )
     served = commands.add_parser("app", help="open the app in a browser")
     served.add_argument("--address", default="localhost", help="who may reach it: 0.0.0.0 is everybody (%(default)s)")
@@ -100,6 +101,13 @@ def _parser() -> argparse.ArgumentParser:
         listing = commands.add_parser(name, parents=[shared], help=f"list {text}")
         listing.add_argument("query", nargs="*", metavar="QUERY")
         listing.set_defaults(command=command)
+    kept = commands.add_parser("catalogue", help="read the bundled models again from the Hub")
+    kept.add_argument("what", choices=("refresh",))
+    kept.add_argument("names", nargs="*", metavar="NAME", help="bundled models or other Hub ids (every bundled model)")
+    kept.add_argument("--new", type=int, default=0, metavar="N", help="look at the N most downloaded for new ones too")
+    kept.add_argument("--write", action="store_true", help="write what was found into the table of models")
+    kept.add_argument("--json", action="store_true", help="print JSON")
+    kept.set_defaults(command=_refreshed)
     return parser
 
 
@@ -272,6 +280,24 @@ def _resolved(asked: argparse.Namespace) -> None:
                resolved.models(asked.names, lambda name: _resolve(name, asked.offline)))
     _print([asdict(answer) | {"suggestions": list(answer.suggestions) if asked.json else ", ".join(answer.suggestions)}
             for answer in answers], asked.json, f"{asked.what}s")
+
+
+def _refreshed(asked: argparse.Namespace) -> None:
+    token = os.environ.get("HF_TOKEN")
+
+    def read(name: str) -> refresh.Declared:
+        return hub.declared(name, token=token, endpoint=None)
+
+    wanted = {name.lower() for name in asked.names}
+    rows = [row for row in catalogue.rows() if not wanted or row.name.lower() in wanted]
+    others = [name for name in asked.names if name.lower() not in {row.name.lower() for row in rows}]
+    if asked.new:
+        others += [hit.name for hit in hub.popular(token=token, endpoint=None, limit=asked.new)]
+    findings = [*refresh.refreshed(rows, read), *refresh.added(others, read)]
+    if asked.write:
+        export.write(places.ASSETS / refresh.TABLE, refresh.table(findings))
+    _print([{"name": found.name, "verdict": found.verdict, "note": found.note} for found in findings],
+           asked.json, "models")
 
 
 def _models(asked: argparse.Namespace) -> None:

@@ -15,6 +15,7 @@ The header names exactly the fields, in any order. Lines that begin with # befor
 """
 
 import csv
+import io
 import json
 import math
 import types
@@ -88,6 +89,20 @@ def read(table: str | Path, kind: Callable[..., Row], unique: tuple[str, ...] = 
             again = row[unique[0]][:_SHOWN]
             raise TableError(f"{where}, column {unique[0]}: '{again}' stands in line {before} already.")
     return tuple(rows)
+
+
+def written(table: str, rows: Mapping[str, Mapping[str, object]], key: str = "name") -> str:
+    """The text of assets/<table> with `rows`, cells by column, in place of the records of that key; new ones last."""
+    header, *records = [cells for _, cells in _lines(table)]
+    left = dict(rows)
+    text = io.StringIO()
+    out = csv.DictWriter(text, header, lineterminator="\n")
+    out.writeheader()
+    for cells in records:
+        record = dict(zip(header, cells, strict=True))
+        out.writerow(left.pop(record[key], record))
+    out.writerows(left.values())
+    return text.getvalue()
 
 
 class Table(Mapping[str, Row], Generic[Row]):

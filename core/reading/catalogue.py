@@ -17,6 +17,7 @@ from core.products.formats import FORMATS
 from core.reading.configs import read_config
 
 UNQUANTISED: Final = "bf16"  # an alias stored in 16 bits of a model that ships quantised
+RECALLED: Final = "as recalled"    # in the source of a row that no repository has confirmed yet
 DEFAULT_MODEL: Final = "meta-llama/Llama-3.1-8B"
 
 
@@ -32,6 +33,11 @@ class Card:
     shipped: str               # a name of core.products.formats; empty when not quantised
     source: str                # public repository and commit the configuration was read from
     aliases: tuple[str, ...]   # other Hub ids of the same shapes
+
+    @property
+    def is_recalled(self) -> bool:
+        """Whether the configuration was written from memory, not read from a repository."""
+        return RECALLED in self.source
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +88,11 @@ def _models() -> dict[str, ModelRow]:
 def aliases() -> dict[str, AliasRow]:
     """Every other name of a model by its lower-case form: repositories of the same shapes, tags, short names."""
     return {row.alias.lower(): row for row in tables.read("models_aliases.csv", AliasRow, ("alias",))}
+
+
+def rows() -> tuple[ModelRow, ...]:
+    """The rows of `assets/models.csv` in their order."""
+    return tuple(_models().values())
 
 
 def root(name: str) -> str:

@@ -63,7 +63,8 @@ def _model_rows() -> tuple[tuple[str, dict[str, object]], ...]:
             "Model": card.name, "Family": card.family, "Parameters": card.total_params / 1e9,
             "Active": card.active_params / 1e9, "Cache at 8K": one and one / 2**20, "Context": card.max_context,
             "Ships as": FORMATS[card.shipped].label if card.shipped else "16 bits",
-            "Copies": len(_repositories(card)), "Source": address(card.source),
+            "Copies": len(_repositories(card)), "Checked": "not yet" if card.is_recalled else "yes",
+            "Source": address(card.source),
         }
         rows.append((" ".join((card.name, card.family, *card.aliases)), row))
     return tuple(rows)
@@ -82,6 +83,9 @@ def models(query: str) -> None:
             "Cache at 8K": number(format="%,.0f MiB", help="KV cache and state of one request of 8,192 tokens, BF16."),
             "Context": number(format="%,d", help="Tokens the model was made for."),
             "Copies": number(help="Other repositories of the same shapes: fine-tunes, quantised copies."),
+            "Checked": st.column_config.TextColumn(
+                help="Whether the configuration was read from a repository. Of the others the parameters agree with "
+                     "the published total; `sweetspot catalogue refresh` compares them with the Hub."),
             "Source": cards.SOURCE,
         },
     )

@@ -62,6 +62,15 @@ def load(name: str, *, token: str | None, offline: bool, endpoint: str | None, t
     return _transformers(repository, name)
 
 
+def declared(name: str, *, token: str | None, endpoint: str | None) -> tuple[dict[str, object], ModelSpec]:
+    """config.json of a Hub id as `main` has it, and the model it describes. Raises: as `load`."""
+    base = _endpoint(endpoint)
+    repository = opened(name, Client(base, token, Deadline(RESOLVE_S)), Shelf.of(base, name), trusts_disk=True)
+    if "config.json" not in repository.files:
+        raise ModelNotFound(_no_model(repository))
+    return repository.config("config.json"), _transformers(repository, name)
+
+
 def _transformers(repository: Repository, name: str) -> ModelSpec:
     config = repository.config("config.json")
     quant_config = repository.config("hf_quant_config.json") if "hf_quant_config.json" in repository.files else None
@@ -96,8 +105,18 @@ def search(query: str, *, token: str | None, endpoint: str | None, limit: int, t
     Raises: HubUnreachable, HubRateLimited, ModelGated (a refused token).
     """
     client = Client(_endpoint(endpoint), token or None, Deadline(timeout_s))
-    params: Params = {"search": query.strip()[:200], "sort": "downloads", "limit": limit,
-              "expand": ["downloads", "likes", "gated", "library_name", "safetensors", "pipeline_tag"]}
+    return _hits(client, {"search": query.strip()[:200]}, limit)
+
+
+def popular(*, token: str | None, endpoint: str | None, limit: int) -> tuple[HubHit, ...]:
+    """The text-generation repositories that are downloaded most. Raises: as `search`."""
+    client = Client(_endpoint(endpoint), token, Deadline(RESOLVE_S))
+    return _hits(client, {"pipeline_tag": "text-generation"}, limit)
+
+
+def _hits(client: Client, wanted: Params, limit: int) -> tuple[HubHit, ...]:
+    params: Params = {**wanted, "sort": "downloads", "limit": limit,
+                      "expand": ["downloads", "likes", "gated", "library_name", "safetensors", "pipeline_tag"]}
     answer = parsed(client.get("/api/models", subject="the search", max_bytes=_SEARCH_MAX_BYTES, params=params).body)
     if not isinstance(answer, list):
         raise HubUnreachable("The Hub's answer was not understood. Try again; the bundled catalogue works without it.")
