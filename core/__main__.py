@@ -32,7 +32,7 @@ from core.products import gpus
 from core.products.engines import ENGINES, launched
 from core.quality import command as checking
 from core.reading import catalogue, hub, refresh, resolved
-from core.terms import INPUTS, Mode, Workload
+from core.terms import INPUTS, Input, Mode, Workload
 
 FAILED = 2
 OPEN = "concurrency"             # left out, the plan says how many requests can be carried
@@ -117,10 +117,11 @@ def _plan_arguments(plan: argparse.ArgumentParser) -> None:
                       help=f"name, count (8x H100) or machine (the GPU in this one, else {gpus.DEFAULT_GPU})")
     _typed_in_arguments(plan.add_argument_group("a GPU typed in, where no table has it"))
     for one in INPUTS:
-        default = "as many as can be carried" if one.name == OPEN else figure(one.filed(one.default))
+        default = "as many as can be carried" if one.name == OPEN else _said(one)
         plan.add_argument(one.option, dest=one.name, type=partial(one.read, called=one.option),
                           default=None if one.name == OPEN else one.default,
-                          metavar="N", help=f"{one.label}: {one.in_files.span} ({default})")
+                          metavar="WORD" if one.words else "N",
+                          help=f"{one.label}: {' '.join(one.words) or one.in_files.span} ({default})")
     plan.add_argument("--quality", type=Path, nargs="+", default=[], metavar="FILE.json",
                       help="quality checks of this model, newest first: their losses replace the published ones")
     plan.add_argument("--mode", choices=[mode.value for mode in Mode], default=Workload().mode.value)
@@ -135,6 +136,12 @@ def _plan_arguments(plan: argparse.ArgumentParser) -> None:
     plan.add_argument("--files", type=Path, metavar="DIR", help="write every file that launches the plan")
     plan.add_argument("--report", type=Path, metavar="FILE", help="write the plan as a page to print, HTML")
     plan.set_defaults(command=_plan)
+
+
+def _said(one: Input) -> str:
+    """What an input is where nothing is said."""
+    default = one.filed(one.default)
+    return "as published" if default is None else default if isinstance(default, str) else figure(default)
 
 
 def _typed_in_arguments(card: argparse._ArgumentGroup) -> None:

@@ -7,7 +7,10 @@ from enum import StrEnum
 from typing import Any, Final, TypeVar
 
 from core.basics.bounds import Bounds
+from core.basics.errors import InputError
 from core.basics.units import MS_PER_S
+from core.products import drafters
+from core.products.drafters import Drafter
 from core.products.engines import DEFAULT
 from core.products.formats import Format, KvFormat
 from core.products.gpus import GpuSpec
@@ -61,6 +64,7 @@ class Unit:
 
 TOKENS: Final = Unit("tokens")
 REQUESTS: Final = Unit("requests")
+COUNT: Final = Unit("")
 MS: Final = Unit("ms", MS_PER_S, MS_PER_S)
 PERCENT: Final = Unit("%", 100.0, whole=False)      # a share in files
 
@@ -76,10 +80,13 @@ class Input:
     label: str
     help: str
     is_target: bool = False    # what is accepted, not what comes in: no column of a case
-    may_be_open: bool = False  # empty: as much as can be carried
+    may_be_open: bool = False  # empty in a case: as much as can be carried, or what is published
+    of_deployment: bool = False    # how the model is run, not what comes in
+    words: tuple[str, ...] = ()    # what its values, 0 and up, are called
+    group: str = ""            # pages keep those of a group together, folded up
     slides_to: float = 0.0     # pages draw a slider, up to the most that is of use
     name: str = ""             # of the workload's field
-    default: float = math.nan
+    default: float | None = None
 
     @property
     def column(self) -> str:
@@ -104,16 +111,31 @@ class Input:
         whole = self.unit.whole
         return Bounds(math.ceil(low) if whole else low, math.floor(high) if whole else high, self.unit.name, whole)
 
-    def shown(self, value: float) -> float:
-        """A value as pages and links count it: an integer where they take no other."""
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing need be said of it: None is what is published."""
+        return self.default is None
+
+    def shown(self, value: float | None) -> float | str | None:
+        """A value as pages and links have it: an integer where they take no other, None where it is open."""
+        if value is None:
+            return None
+        if self.words:
+            return self.words[int(value)]
         return round(value * self.unit.on_pages, None if self.unit.whole else 6)
 
-    def of_page(self, shown: float) -> float:
+    def of_page(self, shown: float | str | None) -> float | None:
         """The value that a page or a link means."""
-        return self._own(shown / self.unit.on_pages)
+        if isinstance(shown, str):
+            return self.words.index(shown)
+        return None if shown is None else self._own(shown / self.unit.on_pages)
 
-    def filed(self, value: float) -> float:
-        """A value as files and commands count it."""
+    def filed(self, value: float | None) -> float | str | None:
+        """A value as files and commands have it; None where it is open."""
+        if value is None:
+            return None
+        if self.words:
+            return self.words[int(value)]
         return self._own(value * self.unit.in_files)
 
     def of_file(self, filed: float) -> float:
@@ -122,13 +144,23 @@ class Input:
 
     def read(self, text: str, called: str = "") -> float:
         """The value a file or a command means, which may call it otherwise. Raises InputError."""
+        if self.words:
+            return self.worded(text, called or self.column)
         return self.of_file(self.in_files.read(called or self.column, text))
+
+    def worded(self, word: str, called: str) -> float:
+        """The value of a word. Raises InputError."""
+        if word not in self.words:
+            raise InputError(f"{called} is '{word[:40]}': use one of {', '.join(self.words)}.")
+        return self.words.index(word)
 
     def _own(self, value: float) -> float:
         return int(value) if self.bounds.whole else value
 
 
-Value = TypeVar("Value", int, float)
+SPECULATION: Final = "Speculative decoding"
+
+Value = TypeVar("Value", int, float, float | None)
 
 
 def _asks(default: Value, asked: Input) -> Value:
@@ -157,6 +189,20 @@ class Workload:
         "Share of each prompt whose keys and values are still in the cache from an earlier request, as of a system "
         "prompt, a document or earlier turns are: not computed again, and held once for all requests that share them.",
     ))
+    spec_method: int = _asks(0, Input(
+        "drafter", COUNT, Bounds(0, len(drafters.WORDS) - 1, whole=True), 1, "Speculative decoding",
+        "What drafts tokens that the model then checks in one step: its own MTP head, an EAGLE-3 head, a small draft "
+        "model, or the words before (n-gram).", of_deployment=True, words=drafters.WORDS, group=SPECULATION,
+    ))
+    spec_tokens: int = _asks(drafters.USUAL_DRAFTED, Input(
+        "drafted", TOKENS, Bounds(1, drafters.MOST_DRAFTED, "tokens", whole=True), 1, "Tokens drafted",
+        "Drafted a step; more pay only where most are kept.", group=SPECULATION,
+    ))
+    spec_acceptance: float | None = _asks(None, Input(
+        "accepted", PERCENT, Bounds(0, 1), 5, "Drafts kept",
+        "Share of the drafted tokens that the model keeps, as engines log it; left empty, what is published of this "
+        "model and drafter, else of others.", may_be_open=True, group=SPECULATION,
+    ))
     ttft_slo_s: float = _asks(1.0, Input(
         "ttft", MS, Bounds(1e-6, 1e5, "ms"), 100, "TTFT target",
         "Time to first token: how long a user waits before the answer starts.", is_target=True,
@@ -172,10 +218,15 @@ class Workload:
     mode: Mode = Mode.SERVING
 
     @classmethod
-    def of(cls, values: Mapping[str, float], mode: Mode = Mode.SERVING) -> "Workload":
+    def of(cls, values: Mapping[str, float | None], mode: Mode = Mode.SERVING) -> "Workload":
         """The workload of inputs by name; those that are not named have their defaults."""
         named: dict[str, Any] = dict(values)
         return cls(**named, mode=mode)
+
+    @property
+    def drafter(self) -> Drafter:
+        """What drafts tokens."""
+        return Drafter(self.spec_method)
 
     @property
     def context_tokens(self) -> int:
@@ -190,9 +241,10 @@ class Workload:
     def check(self) -> None:
         """Raises InputError naming the first input outside its range."""
         for one in INPUTS:
-            one.in_files.checked(one.column, one.unit.in_files * getattr(self, one.name))
+            if (value := getattr(self, one.name)) is not None:
+                one.in_files.checked(one.column, one.unit.in_files * value)
 
-    def filed(self, inputs: Sequence[Input] | None = None) -> dict[str, float]:
+    def filed(self, inputs: Sequence[Input] | None = None) -> dict[str, float | str | None]:
         """Inputs, all of them where none are named, as files count them, by column."""
         return {one.column: one.filed(getattr(self, one.name)) for one in inputs or INPUTS}
 
@@ -201,7 +253,8 @@ INPUTS: Final[tuple[Input, ...]] = tuple(
     replace(one.metadata["input"], name=one.name, default=one.default)
     for one in fields(Workload) if "input" in one.metadata
 )
-LOAD: Final = tuple(one for one in INPUTS if not one.is_target)      # what comes in: the columns of a case
+ASKED: Final = tuple(one for one in INPUTS if not one.is_target)     # what comes in and how: the columns of a case
+LOAD: Final = tuple(one for one in ASKED if not one.of_deployment)   # what comes in
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +278,7 @@ class Deployment:
     max_model_len: int | None = None
     max_num_batched_tokens: int | None = None
     max_num_seqs: int | None = None
+    drafter: Drafter = Drafter.NONE
 
     @property
     def gpus(self) -> int:

@@ -20,8 +20,9 @@ from core.physics.efficiency.labels import Pair
 from core.physics.memory import Footprint
 from core.physics.speed import Anchors, Cases, Prediction
 from core.physics.speed.cases import Floats, Rows
+from core.products.drafters import kept_share
 from core.products.engines import find as find_engine
-from core.terms import Deployment, Mode, Workload
+from core.terms import LOAD, Deployment, Mode, Workload
 
 Column: TypeAlias = Floats | float
 # Deployments that were measured run even where the estimate of their memory is a little over. So that their speed can
@@ -38,13 +39,17 @@ class Load:
     input_tokens: Column
     output_tokens: Column               # 1: prefill only
     prefix_hit_rate: Column = 0.0       # share of a prompt found in the prefix cache
+    spec_tokens: Column = 0.0           # drafted a step, where the deployment has a drafter
+    spec_acceptance: Column = np.nan    # share of them that is kept; NaN: as published
 
     @classmethod
     def of(cls, workload: Workload, concurrency: Column | None = None) -> "Load":
         """A workload, at other numbers of requests in flight where they are named."""
         asked = workload.concurrency if concurrency is None else concurrency
-        return cls(workload.mode is Mode.STATIC, asked, workload.input_tokens, workload.output_tokens,
-                   workload.prefix_hit_rate)
+        return cls(workload.mode is Mode.STATIC, asked, **{
+            one.name: np.nan if (value := getattr(workload, one.name)) is None else value
+            for one in LOAD if one.name != "concurrency"
+        })
 
 
 @dataclass(frozen=True)
@@ -92,11 +97,26 @@ class Desk:
         inputs, outputs = column(load.input_tokens), column(load.output_tokens)
         found = np.minimum(np.floor(inputs * column(load.prefix_hit_rate)), inputs - 1)
         length = inputs + np.where(static, outputs, outputs / 2)
+        drafted, gained = self._drafting(which, column(load.spec_tokens), column(load.spec_acceptance))
         return Cases(
             pairs=self.parts, which=which, static=static, concurrency=column(load.concurrency) / self.copies[pairs],
             input_tokens=inputs, output_tokens=outputs, found_tokens=found,
-            held=np.where(endless, np.inf, self._held(which, length, found)),
+            held=np.where(endless, np.inf, self._held(which, length + drafted, found)),
+            drafted=drafted, gained=gained,
         )
+
+    def _drafting(self, which: Rows, tokens: Floats, kept: Floats) -> tuple[Floats, Floats]:
+        """Tokens drafted a step and tokens a step yields, its own one too [rows]; 0 and 1 without a drafter."""
+        ways = [deployment.drafter for _, deployment in self.parts]
+        if not any(ways):
+            return np.zeros(len(which)), np.ones(len(which))
+        drafted = np.where(np.array(ways, bool)[which], tokens, 0.0)
+        shares = {
+            (part, count): kept_share(ways[part], self.parts[part][0].name, int(count))
+            for part, count in set(zip(which.tolist(), drafted.tolist(), strict=True)) if count
+        }
+        usual = np.array([shares.get(key, 0.0) for key in zip(which.tolist(), drafted.tolist(), strict=True)])
+        return drafted, 1 + drafted * np.where(np.isnan(kept), usual, kept)
 
     def _held(self, which: Rows, length: Floats, shared: Floats) -> Floats:
         """Requests of each row's length that one replica holds [rows]."""

@@ -22,13 +22,14 @@ _NAMES: Final = ("model", "gpu")
 _LONGEST_NAME: Final = 200
 _ANY_FIGURE: Final = Bounds(0, 1e9)          # of a GPU typed in: the core says what is outside its range
 _NUMBERS: Final[Mapping[str, Bounds]] = {
-    **{one.key: one.on_pages for one in INPUTS}, "price": PRICE,
+    **{one.key: one.on_pages for one in INPUTS if not one.words}, "price": PRICE,
     **dict.fromkeys(("gpu_gib", "gpu_gbps", "gpu_fp16", "gpu_fp8", "gpu_link"), _ANY_FIGURE),
 }
-_OPTIONAL: Final = frozenset({"price", "gpu_fp8"})
+_OPTIONAL: Final = frozenset({"price", "gpu_fp8", *(one.key for one in INPUTS if one.is_open)})
 _CHOICES: Final[Mapping[str, frozenset[str]]] = {
     "gpus": frozenset({ANY_COUNT, *map(str, NAMED_COUNTS)}), "gpu_cc": frozenset(GENERATIONS),
     "engine": frozenset(ENGINES), "weights": frozenset({BEST, *FORMATS}), "kv": frozenset({BEST, *KV_FORMATS}),
+    **{one.key: frozenset(one.words) for one in INPUTS if one.words},
 }
 KEYS: Final = (*_NAMES, *_NUMBERS, *_CHOICES)      # every input that makes a plan
 

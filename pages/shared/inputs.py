@@ -5,6 +5,7 @@ is its name in the link, so a link opened elsewhere asks the same question.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -257,24 +258,34 @@ def custom_gpu() -> GpuSpec:
 
 def _workload() -> Workload:
     """Every input of the load, in the order of its table: two side by side, one below the other on a phone."""
-    values: dict[str, float] = {}
-    for first in range(0, len(INPUTS), 2):
-        for one, place in zip(INPUTS[first:first + 2], st.columns(2), strict=False):
-            values[one.name] = _number(one, place)
+    values: dict[str, float | None] = {}
+    _side_by_side([one for one in INPUTS if not one.group], values)
+    for group in dict.fromkeys(one.group for one in INPUTS if one.group):
+        with st.expander(group, icon=":material/add:"):
+            _side_by_side([one for one in INPUTS if one.group == group], values)
     return Workload.of(values)
 
 
-def _number(one: Input, place: DeltaGenerator) -> float:
+def _side_by_side(asked: Sequence[Input], values: dict[str, float | None]) -> None:
+    for first in range(0, len(asked), 2):
+        for one, place in zip(asked[first:first + 2], st.columns(2), strict=False):
+            values[one.name] = _answer(one, place)
+
+
+def _answer(one: Input, place: DeltaGenerator) -> float | None:
     """The widget of an input; pages count whole numbers, or decimals where the unit is a share."""
+    if one.words:
+        return one.of_page(place.selectbox(one.label, one.words, key=one.key, bind="query-params", help=one.help))
     kind, bounds = int if one.unit.whole else float, one.on_pages
     low, high, default = kind(bounds.low), kind(bounds.high), one.shown(one.default)
     if one.slides_to:
-        shown: float = st.slider(one.label, low, high, default, step=kind(one.step), format="%.1f %%", key=one.key,
-                                 bind="query-params", help=one.help)
+        shown: float | None = st.slider(one.label, low, high, default, step=kind(one.step), format="%.1f %%",
+                                        key=one.key, bind="query-params", help=one.help)
     else:
         label = f"{one.label}, {one.unit.name}" if one.unit.on_pages != 1 else one.label
         shown = place.number_input(label, low, high, default, step=kind(one.step), key=one.key, bind="query-params",
-                                   format=None if one.unit.whole else "%g", help=one.help)
+                                   format=None if one.unit.whole else "%g", help=one.help,
+                                   placeholder="published" if one.is_open else None)
     return one.of_page(shown)
 
 
@@ -314,7 +325,7 @@ def changed_by(remedy: Remedy) -> dict[str, object]:
     change: dict[str, Any] = {}
     if (load := remedy.workload) is not None:
         shown = {one: one.shown(getattr(load, one.name)) for one in INPUTS}
-        if not all(one.on_pages.holds(value) for one, value in shown.items()):
+        if not all(one.on_pages.holds(value) for one, value in shown.items() if isinstance(value, int | float)):
             return {}
         change |= {one.key: value for one, value in shown.items()}
     if remedy.gpu is not None:

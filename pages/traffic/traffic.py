@@ -185,7 +185,7 @@ def page() -> None:
         trace = asked.load(plan, before.trace if before else None)
         with st.expander("Engine options, targets, replicas", icon=":material/tune:"):
             slo, headroom, owned = asked.targets(plan)
-            options = asked.options()
+            options = asked.options(plan)
         if trace is not None:
             asked.describe(trace)
     if trace is None:

@@ -4,7 +4,7 @@ import streamlit as st
 
 from core.answers import traffic
 from core.answers.advice import Plan
-from core.answers.traffic import Options, Slo, Speculation, Trace
+from core.answers.traffic import Options, Slo, Trace
 from core.basics.errors import InputError
 from pages.shared import figures, inputs
 
@@ -17,9 +17,7 @@ PATTERNS = {
 }
 SIDEBAR_LENGTHS = "as in the sidebar"
 LENGTHS = {lengths.name: lengths for lengths in traffic.PRESETS}
-NO_DRAFT, OWN_RATE = "off", "own rate"
 NO_OFFLOAD, TO_HOST = "off", "to host memory"
-ACCEPTANCES = {acceptance.name: acceptance for acceptance in traffic.ACCEPTANCES}
 MINUTES = (1, 5, 10, 30, 60)
 DEFAULT_RATE = 40.0
 HOURS = 24
@@ -111,18 +109,14 @@ def _read(content: bytes) -> Trace:
         raise InputError("The trace is not a text file in UTF-8: save it as CSV.") from None
 
 
-def options() -> Options:
-    """How the engine runs beyond the plan; the prefix found on the GPU is the load's own."""
-    reuse = inputs.asked().workload.prefix_hit_rate
-    with st.grid(4, min_column_width=150, gap="small"):
+def options(plan: Plan) -> Options:
+    """How the engine runs beyond the plan; the prefix found on the GPU and what drafts are the load's own."""
+    asked = inputs.asked().workload
+    with st.grid(3, min_column_width=150, gap="small"):
         chunk = st.number_input(
             "Tokens of one step", 16, 131_072, None, step=256, key="chunk", bind="query-params",
             placeholder="engine's", help="max_num_batched_tokens: decodes and prompt chunks share it. Fewer: steadier "
             "answers, slower first tokens.",
-        )
-        name = st.selectbox(
-            "Speculative decoding", [NO_DRAFT, *ACCEPTANCES, OWN_RATE], key="draft", bind="query-params",
-            help="\n\n".join(f"**{x.name}**, {x.rate:.0%} accepted: {x.source}" for x in traffic.ACCEPTANCES),
         )
         offload = st.selectbox(
             "KV offload", [NO_OFFLOAD, TO_HOST], key="offload", bind="query-params",
@@ -132,28 +126,10 @@ def options() -> Options:
             "Prefix found on the host, %", 0, 100, 20, step=5, key="host", bind="query-params",
             help="Further share of each prompt whose cache is in the host's memory.",
         )
-        speculation = None if name == NO_DRAFT else _speculation(name)
     return Options(
-        chunk_tokens=chunk, prefix_reuse=reuse, offload=offload, host_reuse=host / 100, speculation=speculation
+        chunk_tokens=chunk, prefix_reuse=asked.prefix_hit_rate, offload=offload, host_reuse=host / 100,
+        speculation=traffic.speculation(plan.spec, asked),
     )
-
-
-def _speculation(name: str) -> Speculation:
-    known = ACCEPTANCES.get(name)
-    rate = known.rate if known else st.number_input(
-        "Accepted, %", 0, 99, 70, step=5, key="accepted", bind="query-params",
-        help="Share of drafted tokens that the model accepts; vLLM logs it as “Avg Draft acceptance rate”.",
-    ) / 100
-    drafted = st.number_input(
-        "Tokens drafted", 1, 16, known.draft_tokens if known else 3, key="drafted",
-        bind="query-params",
-        help="Per check. More pay only when most are kept.",
-    )
-    draft_cost = st.number_input(
-        "Draft step, % of a step", 0, 100, 5, key="draft_cost", bind="query-params",
-        help="Below 5 % in Leviathan et al. 2023; an EAGLE head is one layer of the model.",
-    )
-    return Speculation(rate, int(drafted), draft_cost / 100, known.method if known else "draft_model")
 
 
 def targets(plan: Plan) -> tuple[Slo, float, int | None]:

@@ -1,12 +1,12 @@
 """Options of a replica against their laws, and the whole study of a question."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from core.answers.traffic import (
-    ACCEPTANCES,
     PRESETS,
     Effect,
     Fleet,
@@ -34,6 +34,7 @@ from core.answers.traffic import (
 from core.basics.errors import InputError
 from core.physics import memory
 from core.products import formats, gpus
+from core.products.drafters import Drafter
 from core.reading import catalogue
 from core.terms import Deployment
 
@@ -73,29 +74,16 @@ class Steps:
 # -- speculative decoding ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("acceptance", "drafted", "tokens"), [(0.0, 3, 1.0), (0.5, 1, 1.5), (0.8, 5, 3.68928)])
-def test_a_check_yields_a_geometric_sum_of_tokens(acceptance, drafted, tokens):
-    """Leviathan et al. 2023, equation 1: 1 + a + ... + a^g."""
-    assert Speculation(acceptance, drafted).tokens_per_step == pytest.approx(tokens)
-    assert tokens == pytest.approx(sum(acceptance**i for i in range(drafted + 1)))
-
-
-def test_speculation_pays_for_one_user_as_the_law_says_and_less_for_many(spec, deployment):
-    """Theorem 3.8: speed-up (1 - a^(g+1)) / ((1 - a)(g c + 1)) where checking costs nothing, as at batch 1."""
-    speculation = Speculation(0.71, 3, 0.05)
-    law = speculation.tokens_per_step / (3 * 0.05 + 1)
-    plain = replica(spec, deployment, Options()).steps
-    fast = replica(spec, deployment, Options(speculation=speculation)).steps
+def test_speculation_pays_for_one_user_and_less_for_many(spec, deployment):
+    """The most there is: the tokens of a check over a step that checking leaves alone (Leviathan et al. 2023)."""
+    speculation = Speculation(0.6, 3)
+    drafting = replace(deployment, drafter=Drafter.EAGLE3)
+    plain = replica(spec, drafting, Options()).steps
+    fast = replica(spec, drafting, Options(speculation=speculation)).steps
     alone = plain.seconds(1, 1000.0, 0) / fast.seconds(1, 1000.0, 0)
     crowded = plain.seconds(256, 256_000.0, 0) / fast.seconds(256, 256_000.0, 0)
-    assert alone == pytest.approx(law, rel=0.05)
+    assert 0.55 * speculation.tokens_per_step < alone < speculation.tokens_per_step
     assert crowded < 0.9 * alone
-
-
-def test_acceptances_are_published_and_possible():
-    for acceptance in ACCEPTANCES:
-        assert acceptance.source
-        assert 1 < Speculation(acceptance.rate).tokens_per_step < 4
 
 
 # -- caches -----------------------------------------------------------------------------------------
@@ -187,7 +175,8 @@ def test_a_free_gpu_costs_nothing_and_a_silent_one_divides_by_nothing():
 @pytest.fixture(scope="module")
 def question(spec, deployment):
     options = Options(chunk_tokens=1024, prefix_reuse=0.3, offload=True, host_reuse=0.2, speculation=Speculation(0.7))
-    return Question(spec, deployment, options, generate(60, 20, PRESETS[0]), SLO, windows=4)
+    drafting = replace(deployment, drafter=Drafter.EAGLE3)
+    return Question(spec, drafting, options, generate(60, 20, PRESETS[0]), SLO, windows=4)
 
 
 def test_the_study_answers_everything_in_order(question):
@@ -239,9 +228,8 @@ def test_the_first_look_is_near_the_whole(spec, deployment):
     (lambda: Options(chunk_tokens=3), "tokens of one step"),
     (lambda: Options(prefix_reuse=0.8, offload=True, host_reuse=0.5), "add up"),
     (lambda: Options(prefix_reuse=-0.1), "add up"),
-    (lambda: Speculation(1.0), "acceptance rate"),
-    (lambda: Speculation(0.5, 0), "draft tokens"),
-    (lambda: Speculation(0.5, 3, 2.0), "draft step"),
+    (lambda: Speculation(1.1), "share of drafts kept"),
+    (lambda: Speculation(0.5, 0), "tokens drafted"),
 ])
 def test_an_absurd_option_is_refused_in_one_sentence(make, says):
     with pytest.raises(InputError, match=says):

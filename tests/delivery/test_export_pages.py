@@ -16,6 +16,7 @@ from core.delivery.export.comparison import comparison_csv, comparison_report, o
 from core.delivery.export.fleet import Answer, fleet_json, fleet_report, rates_csv
 from core.delivery.export.order import Order
 from core.products import gpus
+from core.products.drafters import Drafter
 from core.reading import catalogue
 from core.terms import Workload
 
@@ -28,11 +29,12 @@ def answer():
     plan = recommend(catalogue.load("meta-llama/Llama-3.1-8B"), gpus.find("H100 SXM5 80GB"), Workload())
     options = Options(prefix_reuse=0.3, speculation=Speculation(0.7))
     trace = generate(30.0, 60.0, FIXED)
-    question = Question(plan.spec, plan.best.deployment, options, trace, Slo(1.0, 0.05), windows=3)
+    deployment = replace(plan.best.deployment, drafter=Drafter.EAGLE3)
+    question = Question(plan.spec, deployment, options, trace, Slo(1.0, 0.05), windows=3)
     parts = list(study(question, lambda done, note: None))
     kinds = {kind: [part for part in parts if type(part).__name__ == kind] for kind in ("RatePoint", "Effect")}
     hours, splits = (part for part in parts if isinstance(part, tuple))
-    order = Order(plan.spec, plan.workload, plan.best, options, times=parts[0].to_buy)
+    order = Order(plan.spec, plan.workload, replace(plan.best, deployment=deployment), options, times=parts[0].to_buy)
     return Answer(question, order, parts[0], kinds["RatePoint"], hours, splits, kinds["Effect"])
 
 

@@ -21,6 +21,7 @@ from core.delivery.export.options import names
 from core.delivery.export.order import Order, as_launched, batch_limit, order
 from core.delivery.export.ray import ray_serve
 from core.products import gpus
+from core.products.drafters import Drafter
 from core.products.engines import ENGINES, launched, loads
 from core.products.formats import FORMATS, find
 from core.reading import catalogue
@@ -33,7 +34,7 @@ PREDICTOR = {"minReplicas", "maxReplicas", "scaleTarget", "scaleMetric", "contai
 # Fields of ray.llm LLMConfig, Ray 2.60 (ray/llm/_internal/serve/core/configs/llm_config.py); unknown ones are refused.
 LLM_CONFIG = {"model_loading_config", "engine_kwargs", "accelerator_type", "deployment_config"}
 EVERYTHING = Options(
-    chunk_tokens=4096, prefix_reuse=0.3, offload=True, speculation=Speculation(0.7, 3, method="eagle3"))
+    chunk_tokens=4096, prefix_reuse=0.3, offload=True, speculation=Speculation(0.7, 3))
 
 
 def planned(engine="vllm", name="meta-llama/Llama-3.1-8B", gpu="H100 SXM5 80GB", **options):
@@ -48,6 +49,11 @@ def split(engine, name="Qwen/Qwen3-30B-A3B", gpu="H100 SXM5 80GB", **degrees):
     return Order(field.spec, field.workload, compare.choice_of(field, row))
 
 
+def drafting(ordered, way):
+    choice = replace(ordered.choice, deployment=replace(ordered.deployment, drafter=way))
+    return replace(ordered, choice=choice)
+
+
 @pytest.fixture(scope="module")
 def orders():
     made = {
@@ -59,8 +65,11 @@ def orders():
     }
     made["fleet"] = replace(made["plain"], times=12)
     return made | {
-        f"{engine} with everything": replace(made[name], options=EVERYTHING)
+        f"{engine} with everything": drafting(replace(made[name], options=EVERYTHING), Drafter.EAGLE3)
         for engine, name in (("vllm", "plain"), ("sglang", "sglang"), ("trtllm", "trtllm"))
+    } | {
+        f"{engine} with a drafter": drafting(replace(made[engine], options=EVERYTHING), way)
+        for engine, way in (("llamacpp", Drafter.DRAFT), ("mlx", Drafter.DRAFT), ("trtllm", Drafter.MTP))
     }
 
 
@@ -86,7 +95,7 @@ def test_kubernetes_takes_every_object(orders):
 def test_kserve_is_a_pod_with_a_few_fields_more(orders):
     validate = pytest.importorskip("kubernetes_validate").validate
     services = [d for _, d in documents(orders, kserve) if d["kind"] == "InferenceService"]
-    assert len(services) > len(orders) - 2
+    assert len(services) > len(orders) - 3          # MLX has no container
     for service in services:
         predictor = service["spec"]["predictor"]
         pod = {key: value for key, value in predictor.items() if key not in PREDICTOR}
@@ -119,7 +128,8 @@ def test_ray_knows_every_field(orders):
 def test_ray_gets_settings_not_their_text(orders):
     document = yaml.safe_load(ray_serve(orders["vllm with everything"]).text)
     kwargs = document["applications"][0]["args"]["llm_configs"][0]["engine_kwargs"]
-    assert kwargs["speculative_config"] == {"method": "eagle3", "num_speculative_tokens": 3, "model": "DRAFT"}
+    assert kwargs["speculative_config"] == {
+        "method": "eagle3", "num_speculative_tokens": 3, "model": "RedHatAI/Llama-3.1-8B-Instruct-speculator.eagle3"}
     assert kwargs["enable_prefix_caching"] is True and kwargs["kv_offloading_size"] > 100
 
 
@@ -223,13 +233,22 @@ def test_options_of_the_engine_are_part_of_the_command(orders):
     flags = said(orders["vllm with everything"])
     assert flags["--max-num-batched-tokens"] == "4096" and "--enable-prefix-caching" in flags
     assert json.loads(flags["--speculative-config"]) == {
-        "method": "eagle3", "num_speculative_tokens": 3, "model": "DRAFT"}
-    assert any("DRAFT" in note for note in command(orders["vllm with everything"]).notes)
+        "method": "eagle3", "num_speculative_tokens": 3, "model": "RedHatAI/Llama-3.1-8B-Instruct-speculator.eagle3"}
     flags = said(orders["sglang with everything"])
     assert (flags["--speculative-algorithm"], flags["--speculative-num-draft-tokens"]) == ("EAGLE3", "4")
     assert "--enable-hierarchical-cache" in flags
     settings = yaml.safe_load(command(orders["trtllm with everything"]).files[TRTLLM_CONFIG])
     assert settings["speculative_config"]["decoding_type"] == "Eagle" and settings["kv_cache_config"]["host_cache_size"]
+
+
+def test_a_drafter_has_a_name_or_the_kind_that_is_needed_is_said(orders):
+    assert said(orders["mlx with a drafter"])["--draft-model"] == "meta-llama/Llama-3.2-1B-Instruct"
+    assert "Llama-3.2-1B-Instruct.gguf holds meta-llama/Llama-3.2-1B" in " ".join(
+        command(orders["llamacpp with a drafter"]).notes)
+    unknown = planned(name="mistralai/Mistral-7B-v0.3")
+    made = command(drafting(replace(unknown, options=EVERYTHING), Drafter.EAGLE3))
+    assert "--speculative-config" not in made.command
+    assert any("it needs an EAGLE-3 head trained for this model" in note for note in made.notes)
 
 
 def test_a_fleet_is_so_many_servers(orders):

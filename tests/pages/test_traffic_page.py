@@ -68,13 +68,13 @@ def test_another_question_is_another_answer(app):
     set_to(app, "number_input", "rate", 400.0)
     assert verdict(app) != before
     few = verdict(app)
-    set_to(app, "selectbox", "draft", "EAGLE-3 head")
+    set_to(app, "selectbox", "drafter", "eagle3")
     assert int(verdict(app).split()[0]) < int(few.split()[0])
 
 
 def test_the_fleet_is_launched_with_its_options(app):
     set_to(app, "number_input", "rate", 400.0)
-    set_to(app, "selectbox", "draft", "EAGLE-3 head")
+    set_to(app, "selectbox", "drafter", "eagle3")
     verdict(app)
     assert any("Take it away" in text.value for text in app.markdown)
     assert any(text.value.startswith("##### Launch it: ") and "servers of 1 × H100" in text.value

@@ -271,6 +271,7 @@ def test_pairs_are_tabulated_alike_alone_in_blocks_and_before(odd):
             odd, pairs=(odd.pairs[row],), which=np.zeros(1, np.intp), static=odd.static[one],
             concurrency=odd.concurrency[one], input_tokens=odd.input_tokens[one],
             output_tokens=odd.output_tokens[one], found_tokens=odd.found_tokens[one], held=odd.held[one],
+            drafted=odd.drafted[one], gained=odd.gained[one],
         ))
         assert alone.ttft_s.value == pytest.approx(together.ttft_s.value[one], rel=1e-12)
         low = together.output_tokens_per_s_per_gpu.low[one]

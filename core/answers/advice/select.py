@@ -75,7 +75,8 @@ def select(question: Question) -> Selection:
     4. else nothing, and the layout that is least over its memory is named.
     """
     q = question
-    found = layouts(q.spec, q.gpu, q.engine, formats=q.formats, kv_formats=q.kv_formats, tps=q.tps)
+    found = layouts(q.spec, q.gpu, q.engine, formats=q.formats, kv_formats=q.kv_formats, tps=q.tps,
+                    drafter=q.workload.drafter)
     grid = points(q.spec, q.workload, found.deployments, found.refusals, batches(q.workload.concurrency),
                   (q.workload.context_tokens,), gpu=q.gpu, engine=q.engine)
     losses = tuple(q.losses.of(d.weights, d.kv_cache) for d in grid.deployments)

@@ -11,6 +11,7 @@ from core.basics.errors import SweetspotError
 from core.losses import Losses
 from core.models import ModelSpec
 from core.physics.shapes import misfit
+from core.products.drafters import Drafter
 from core.products.engines import find as find_engine
 from core.products.gpus import GpuSpec
 from core.terms import Deployment, Estimate, Workload
@@ -48,9 +49,10 @@ def candidates(
     splits: Sequence[Split] = SPLITS,
     formats: tuple[str, ...] | None = None,
     kv_formats: tuple[str, ...] | None = None,
+    drafter: Drafter = Drafter.NONE,
 ) -> Candidates:
     """All layouts on `counts` GPUs. Announced accelerators are left out: nobody can rent or buy them yet."""
-    accepted = Workload(quality_loss=quality_loss)
+    accepted = Workload(quality_loss=quality_loss, spec_method=drafter)
     deployments: list[Deployment] = []
     losses: list[Estimate | None] = []
     without: dict[str, str] = {}
@@ -77,7 +79,8 @@ def _runnable(question: Question) -> tuple[list[tuple[Deployment, Estimate | Non
     """Single replicas within the tolerance, with their losses, and what does not run."""
     q = question
     try:
-        found = layouts(q.spec, q.gpu, q.engine, formats=q.formats, kv_formats=q.kv_formats, tps=q.tps)
+        found = layouts(q.spec, q.gpu, q.engine, formats=q.formats, kv_formats=q.kv_formats, tps=q.tps,
+                        drafter=q.workload.drafter)
     except SweetspotError as error:
         return [], [str(error)]
     known = [(whole, q.losses.of(whole.weights, whole.kv_cache)) for whole in found.deployments]

@@ -16,6 +16,7 @@ from core.models import ModelSpec
 from core.physics.ask import Desk, Load, desk
 from core.physics.memory import Footprint
 from core.physics.speed import Prediction
+from core.products.drafters import Drafter
 from core.products.gpus import GpuSpec
 from core.terms import Deployment, Estimate, Workload
 
@@ -113,10 +114,11 @@ def board(
     formats: tuple[str, ...] | None = None,
     kv_formats: tuple[str, ...] | None = None,
     measured: Sequence[QualityMeasurement] = (),
+    drafter: Drafter = Drafter.NONE,
 ) -> Board:
     """All layouts of the model within the tolerance for loss of quality, with their memory and step times."""
     found = candidates(Losses(spec, tuple(measured)), among, quality_loss, engines, counts=counts, splits=splits,
-                       formats=formats, kv_formats=kv_formats)
+                       formats=formats, kv_formats=kv_formats, drafter=drafter)
     return Board(spec, found, desk((spec, deployment) for deployment in found.deployments))
 
 

@@ -1,7 +1,7 @@
 """The whole grid of one model on one GPU type: every point's memory, times, rates, cost and limits."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
@@ -16,7 +16,7 @@ from core.physics.ask import Load, desk
 from core.physics.memory import Footprint
 from core.physics.speed import Prediction
 from core.products.gpus import GpuSpec
-from core.terms import Basis, Deployment, Mode, Workload
+from core.terms import Basis, Deployment, Workload
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -163,7 +163,8 @@ def sweep(
     A context of n tokens is split between prompt and answer as the workload's. Raises HardwareError
     where the GPU has no memory figure, InputError for unknown formats.
     """
-    found = layouts(spec, gpu, engine, formats=formats, kv_formats=kv_formats, tps=tps)
+    found = layouts(spec, gpu, engine, formats=formats, kv_formats=kv_formats, tps=tps,
+                    drafter=workload.drafter)
     return points(spec, workload, found.deployments, found.refusals, batches, contexts, gpu=gpu, engine=engine)
 
 
@@ -189,9 +190,8 @@ def points(
     inputs, outputs = _split(workload, context)
     lengths = np.asarray(contexts, float)
     held = asked.capacity(lengths, np.floor(_split(workload, lengths)[0] * workload.prefix_hit_rate))
-    prediction = asked.predict(
-        Load(workload.mode is Mode.STATIC, batch, inputs, outputs, workload.prefix_hit_rate), layout
-    )
+    load = replace(Load.of(workload, batch), input_tokens=inputs, output_tokens=outputs)
+    prediction = asked.predict(load, layout)
     price = gpu.price_usd_per_hour
     rate = prediction.output_tokens_per_s_per_gpu.value
     return Sweep(

@@ -5,8 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from core.models import ModelSpec
+from core.physics import drafter as drafters
 from core.physics.shapes import misfit
 from core.products import engines
+from core.products.drafters import Drafter
 from core.products.engines import find as find_engine
 from core.products.formats import FORMATS, KV_FORMATS, Format, KvFormat, find, find_kv
 from core.products.gpus import GpuSpec
@@ -45,6 +47,7 @@ def layouts(
     formats: Sequence[str] | None = None,
     kv_formats: Sequence[str] | None = None,
     tps: Sequence[int] = DEFAULT_GPU_COUNTS,
+    drafter: Drafter = Drafter.NONE,
 ) -> Layouts:
     """Every weight format x KV format x number of GPUs that has kernels and divides the model.
 
@@ -52,6 +55,9 @@ def layouts(
     else 16 bits in the model's own dtype and everything it can be quantised to.
     """
     refusals: list[Refusal] = []
+    if drafter and (reason := drafters.missing(spec, Deployment(gpu, FORMATS["bf16"], KV_FORMATS["bf16"],
+                                                                engine=engine, drafter=drafter))):
+        return Layouts((), (Refusal("Speculative decoding", reason, STRUCTURE),))
     weights = list(_runnable(weight_choices(spec, gpu, engine, formats), gpu, engine, refusals))
     caches = list(_runnable_caches(kv_choices(spec, gpu, engine, kv_formats), gpu, engine, refusals))
     deployments = []
@@ -60,7 +66,7 @@ def layouts(
             refusals.append(Refusal(f"{count} GPUs", reason, STRUCTURE))
             continue
         for fmt in weights:
-            ways = [parted(spec, Deployment(gpu, fmt, kv, engine=engine), count) for kv in caches]
+            ways = [parted(spec, Deployment(gpu, fmt, kv, engine=engine, drafter=drafter), count) for kv in caches]
             deployments += [way for way in ways if not isinstance(way, str)]
             refusals += [Refusal(f"{fmt.label} on {count} GPUs", way, STRUCTURE)
                          for way in ways[:1] if isinstance(way, str)]
@@ -85,6 +91,7 @@ def split(deployment: Deployment, gpus: int) -> Deployment:
     return Deployment(
         deployment.gpu, deployment.weights, deployment.kv_cache, engine=deployment.engine,
         tp=1 if by_layers else gpus, pp=gpus if by_layers else 1, max_model_len=deployment.max_model_len,
+        drafter=deployment.drafter,
     )
 
 

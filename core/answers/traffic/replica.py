@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from core.answers.traffic.scheduler import Limits, StepTimes
-from core.answers.traffic.speculation import Speculation, speculative
+from core.answers.traffic.speculation import Speculation
 from core.answers.traffic.steps import step_table
 from core.basics.bounds import Bounds
 from core.basics.errors import InputError
@@ -65,7 +65,8 @@ def replica(spec: ModelSpec, deployment: Deployment, options: Options) -> Replic
             f"{spec.name} does not fit on {deployment.gpus} x {deployment.gpu.name} with these settings: take fewer "
             "tokens per step, smaller weights or more GPUs."
         )
-    table = step_table(spec, deployment)
+    drafts = options.speculation if deployment.drafter else None
+    table = step_table(spec, deployment, *((drafts.draft_tokens, drafts.tokens_per_step) if drafts else ()))
     gpu = deployment.gpu
     host_s = footprint.kv_bytes_per_token / (gpu.pcie_bytes_per_s or HOST_LINK)
     limits = Limits(
@@ -78,8 +79,7 @@ def replica(spec: ModelSpec, deployment: Deployment, options: Options) -> Replic
         request_s=table.request_s,
         extra_steps=table.extra_steps,
     )
-    steps = speculative(table, options.speculation) if options.speculation else table
     return Replica(
-        spec, deployment, options, steps, limits,
+        spec, deployment, options, table, limits,
         transfer_s_per_token=footprint.kv_bytes_per_token / gpu.link_bytes_per_s_among(2 * deployment.gpus),
     )

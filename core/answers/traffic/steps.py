@@ -68,15 +68,18 @@ def _interpolate(nodes: Nodes, values: Nodes, at: float) -> float:
     return values[low] + part * (values[high] - values[low])
 
 
-def step_table(spec: ModelSpec, deployment: Deployment) -> StepTable:
-    """Tabulates `core.physics.speed`'s steps of one replica of `deployment` up to the sequences its engine seats."""
+def step_table(spec: ModelSpec, deployment: Deployment, drafted: int = 0, gained: float = 1.0) -> StepTable:
+    """Tabulates `core.physics.speed`'s steps of one replica of `deployment` up to the sequences its engine seats.
+
+    With a drafter a decode step checks `drafted` tokens and yields `gained`: it is tabulated per token it yields.
+    """
     pairs = ((spec, deployment),)
     known = rates_of(pairs, load())
     timer = clock(work(pairs), known)
     seats, budget = int(timer.work.default_seats[0]), int(timer.work.chunk[0])
     chunks, beside = _half_octaves(budget), np.concatenate([[0.0], _half_octaves(seats)])
     return StepTable(
-        decode_s=_decode(timer, seats),
+        decode_s=_decode(timer, seats, drafted, gained),
         chunks=tuple(chunks.tolist()),
         beside=tuple(beside.tolist()),
         prompt_s=tuple(_prompts(timer, chunks, count) for count in beside.tolist()),
@@ -95,10 +98,10 @@ def _half_octaves(last: int) -> NDArray[np.float64]:
     return np.unique(np.append(2.0 ** (np.arange(steps) / _HALF_OCTAVES), float(max(last, 2))))
 
 
-def _decode(timer: Clock, seats: int) -> tuple[Nodes, ...]:
+def _decode(timer: Clock, seats: int, drafted: int, gained: float) -> tuple[Nodes, ...]:
     batch, context = np.meshgrid(np.arange(1.0, seats + 1), np.array(CONTEXTS), indexing="ij")
     pair = np.zeros(batch.size, dtype=np.intp)
-    seconds = timer.decode(pair, batch.ravel(), context.ravel()).seconds.reshape(batch.shape)
+    seconds = timer.decode(pair, batch.ravel(), context.ravel(), float(drafted)).seconds.reshape(batch.shape) / gained
     return tuple(tuple(row) for row in seconds.tolist())
 
 

@@ -228,8 +228,7 @@ def _without(options: Options) -> Iterator[tuple[str, Options, str]]:
         spec = options.speculation
         yield (
             "Speculative decoding", replace(options, speculation=None),
-            f"{spec.tokens_per_step:.2f} tokens per check of {spec.draft_tokens} drafted at {spec.acceptance:.0%}: "
-            "(1 − aᵍ⁺¹)/(1 − a), Leviathan et al. 2023, arXiv 2211.17192",
+            f"{spec.tokens_per_step:.2f} tokens per check of {spec.draft_tokens} drafted, {spec.kept:.0%} of them kept",
         )
     if options.prefix_reuse:
         yield (

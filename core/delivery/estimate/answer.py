@@ -14,7 +14,7 @@ from core.basics.units import GIB
 from core.calibration.published import assumed_kv_format
 from core.delivery.estimate.rows import Row, Setup
 from core.models import ModelSpec
-from core.physics import memory
+from core.physics import drafter, memory
 from core.physics.ask import Desk, Load, desk
 from core.physics.memory import Footprint
 from core.physics.shapes import misfit
@@ -123,6 +123,8 @@ def _refused(spec: ModelSpec, d: Deployment, footprint: Footprint, has_gpu: bool
     """The first rule that the set-up breaks, in the order engines meet them; None when it starts."""
     if reason := misfit(spec, d):
         return Refused(STRUCTURE, _sentence(reason))
+    if reason := drafter.missing(spec, d):
+        return Refused(STRUCTURE, _sentence(reason))
     most = find_engine(d.engine).most_seqs
     if most and d.max_num_seqs and d.max_num_seqs > most:
         return Refused(STRUCTURE, f"{find_engine(d.engine).label} serves at most {most:,} sequences at once.")
@@ -178,7 +180,7 @@ def _deployment(setup: Setup, spec: ModelSpec) -> tuple[Deployment, bool]:
         gpu=gpu, weights=weights, kv_cache=kv_cache, tp=setup.tp, pp=setup.pp, ep=setup.ep, dp=setup.dp,
         engine=engine, engine_version=setup.engine_version, memory_fraction=setup.memory_fraction,
         max_model_len=setup.max_model_len, max_num_batched_tokens=setup.max_num_batched_tokens,
-        max_num_seqs=setup.max_num_seqs,
+        max_num_seqs=setup.max_num_seqs, drafter=setup.drafter,
     )
     return deployment, bool(setup.gpu)
 

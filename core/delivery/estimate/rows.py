@@ -10,11 +10,13 @@ from typing import Final
 
 from core.basics.bounds import Bounds
 from core.basics.errors import InputError
-from core.terms import LOAD
+from core.products import drafters
+from core.products.drafters import Drafter
+from core.terms import ASKED, LOAD
 
 COLUMNS: Final = (
     "case", "model", "gpu", "tp", "pp", "ep", "dp", "weights", "kv_cache", "engine", "engine_version", "mode",
-    *(one.column for one in LOAD), "max_model_len", "gpu_memory_utilization",
+    *(one.column for one in ASKED), "max_model_len", "gpu_memory_utilization",
     "max_num_batched_tokens", "max_num_seqs",
 )
 LARGEST_FILE_BYTES: Final = 256 * 2**20
@@ -28,6 +30,8 @@ _WHOLE: Final[Mapping[str, Bounds]] = {
 }
 _FRACTION: Final = Bounds(0.01, 1.0)
 _REPORTED: Final = Bounds(0.5, 8192, "GiB")
+_ACCEPTED: Final = Bounds(1, drafters.MOST_DRAFTED + 1)      # tokens a step yields, its own one too
+_ALSO: Final = {"spec_acceptance": "acceptance_rate"}        # other names of columns
 _LENGTHS: Final = ("input_tokens", "output_tokens")
 
 
@@ -50,6 +54,7 @@ class Setup:
     max_num_batched_tokens: int | None = None
     max_num_seqs: int | None = None
     reported_gib: float | None = None      # memory the driver of this very card reports, where known
+    drafter: Drafter = Drafter.NONE
     has_load: bool = False                 # False: a start-up log, say; nothing is served
 
 
@@ -121,7 +126,8 @@ def row(cells: Mapping[str, str]) -> Row:
     mode = cells.get("mode", "").lower() or "serving"
     if mode not in MODES:
         raise InputError(f"mode is '{cells['mode'][:40]}': use static or serving.")
-    load = _load(cells)
+    drafter, drafted = drafters.read(cells.get("spec_method", ""))
+    load = _load(cells, drafted)
     setup = Setup(
         model=cells["model"],
         gpu=cells.get("gpu", ""),
@@ -138,6 +144,7 @@ def row(cells: Mapping[str, str]) -> Row:
         max_num_batched_tokens=_whole(cells, "max_num_batched_tokens"),
         max_num_seqs=_whole(cells, "max_num_seqs"),
         reported_gib=_number(cells, "gpu_total_gib", _REPORTED),
+        drafter=drafter,
         has_load=not math.isnan(load["input_tokens"]),
     )
     return Row(setup, mode == "static", load)
@@ -149,13 +156,20 @@ def _format(cells: Mapping[str, str], name: str) -> str:
     return "" if said.lower() == "auto" else said
 
 
-def _load(cells: Mapping[str, str]) -> Mapping[str, float]:
-    """Every input of the load: an empty cell is open where it may be, else the default.
+def _load(cells: Mapping[str, str], drafted: int | None) -> Mapping[str, float]:
+    """Every input of the load: an empty cell is open where it may be, else the default, or what else says it.
 
+    The name of a drafter may end in the tokens it drafts, and a log says how many tokens a step yields.
     Of the two lengths one alone makes a load, with one token of the other; none of them names no load at all.
     """
-    load = {one.name: one.read(cell) if (cell := cells.get(one.column, "")) else
-            math.nan if one.may_be_open else one.default for one in LOAD}
+    said = {one.name: cells.get(one.column, "") or cells.get(_ALSO.get(one.column, ""), "") for one in LOAD}
+    load = {one.name: one.read(cell) if (cell := said[one.name]) else
+            math.nan if one.default is None or one.may_be_open else one.default for one in LOAD}
+    if drafted and not cells.get("spec_tokens"):
+        load["spec_tokens"] = drafted
+    length = _number(cells, "accept_length", _ACCEPTED)
+    if length is not None and math.isnan(load["spec_acceptance"]):
+        load["spec_acceptance"] = min(1.0, (length - 1) / load["spec_tokens"])
     named = any(cells.get(name) for name in _LENGTHS)
     return load | {name: 1.0 if named else math.nan for name in _LENGTHS if not cells.get(name)}
 

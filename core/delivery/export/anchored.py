@@ -66,9 +66,10 @@ def _deployment(mine: Deployment, cells: Mapping[str, Any]) -> Deployment:
     return replace(mine, tp=tp, pp=pp, ep=ep, dp=dp, kv_cache=find_kv(str(cells["kv_cache"])))
 
 
-def _column(cells: tuple[Mapping[str, Any], ...], name: str, default: float = np.nan) -> np.ndarray:
-    """A figure of every benchmark; the default where it has none."""
-    return np.array([float(cell.get(name, default)) for cell in cells], float)
+def _column(cells: tuple[Mapping[str, Any], ...], name: str, default: float | None = None) -> np.ndarray:
+    """A figure of every benchmark; the default, or NaN, where it has none."""
+    known = [default if (value := cell.get(name)) is None else float(value) for cell in cells]
+    return np.array([np.nan if value is None else value for value in known], float)
 
 
 def _first(column: Range, times: float, source: str) -> Estimate:

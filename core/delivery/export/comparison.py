@@ -16,7 +16,7 @@ from core.delivery.charts.pareto import Offer, pareto
 from core.delivery.export.page import WIDE_PX, Figure, Page, Picture, Table, render, svg
 from core.delivery.export.tables import known, safe
 from core.products.engines import ENGINES
-from core.terms import LOAD, Deployment
+from core.terms import ASKED, Deployment
 
 _PRINTED_ROWS: Final = 14
 
@@ -29,7 +29,7 @@ def comparison_rows(field: Field, rows: Sequence[int], on_front: Sequence[bool])
         cells: dict[str, Any] = {
             "model": field.spec.name, "gpu": d.gpu.name, "vendor": d.gpu.vendor, "gpus": d.gpus, "tp": d.tp, "pp": d.pp,
             "ep": d.ep, "dp": d.dp, "engine": d.engine, "weights": d.weights.name, "kv_cache": d.kv_cache.name,
-            **field.workload.filed(LOAD), "fits": bool(field.fits[row]), "meets_slo": bool(field.meets_slo[row]),
+            **field.workload.filed(ASKED), "fits": bool(field.fits[row]), "meets_slo": bool(field.meets_slo[row]),
             "on_front": bool(on_front[row]),
             "memory_gib_per_gpu": d.gpu.memory_bytes / GIB,
             "usd_per_hour": field.usd_per_hour[row], "price_source": d.gpu.price_source,

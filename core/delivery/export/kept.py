@@ -12,7 +12,7 @@ from core.answers.advice import Choice, Plan
 from core.basics.errors import InputError
 from core.basics.units import GIB, MS_PER_S
 from core.delivery.export.tables import safe
-from core.terms import LOAD, Basis, Estimate, Input, Workload
+from core.terms import ASKED, Basis, Estimate, Input, Workload
 
 Answers: TypeAlias = Mapping[str, str | int | float | None]
 
@@ -61,7 +61,7 @@ def keep(plan: Plan, inputs: Answers) -> dict[str, Any]:
     return {
         "inputs": dict(inputs), "sentence": plan.sentence, "standing": plan.standing.name.lower(),
         "model": plan.spec.name, "gpu": plan.gpu.name, "engine": plan.engine,
-        **plan.workload.filed(LOAD),
+        **plan.workload.filed(ASKED),
         "deployed": None if shown is None else asdict(_deployed(shown)),
         "figures": {} if shown is None else dict(_figures(shown)),
     }
@@ -99,7 +99,7 @@ def kept(body: Mapping[str, Any]) -> KeptPlan:
             inputs={_text(key): _answer(value) for key, value in body["inputs"].items()},
             sentence=_text(body["sentence"]), standing=_text(body["standing"]),
             model=_text(body["model"]), gpu=_text(body["gpu"]), engine=_text(body["engine"]),
-            load=Workload.of({one.name: load for one in LOAD if (load := _load(one, body)) is not None}),
+            load=Workload.of({one.name: load for one in ASKED if (load := _load(one, body)) is not None}),
             deployed=None if deployed is None else _read_deployed(deployed),
             figures={name: _estimate(figures[name]) for name in FIGURES if name in figures},
         )
@@ -109,9 +109,12 @@ def kept(body: Mapping[str, Any]) -> KeptPlan:
 
 def _load(one: Input, body: Mapping[str, Any]) -> float | None:
     """An input by its column, or as it was typed: older plans name the tokens' columns alone."""
-    if one.column in body:
-        return one.of_file(_number(body[one.column]))
+    filed = body.get(one.column)
+    if filed is not None:
+        return one.worded(_text(filed), one.column) if one.words else one.of_file(_number(filed))
     typed = body["inputs"].get(one.key)
+    if one.words:
+        return None if typed is None else one.worded(_text(typed), one.column)
     return None if typed is None else one.of_page(_number(typed))
 
 
@@ -161,7 +164,7 @@ def _row(name: str, kept_s: float, plan: KeptPlan) -> dict[str, object]:
     row: dict[str, object] = {
         "name": name, "kept_at": datetime.fromtimestamp(kept_s, UTC).isoformat(timespec="seconds"),
         "sentence": plan.sentence, "standing": plan.standing, "model": plan.model, "gpu": plan.gpu,
-        "engine": plan.engine, **plan.load.filed(LOAD),
+        "engine": plan.engine, **plan.load.filed(ASKED),
     }
     if plan.deployed is not None:
         row |= asdict(plan.deployed)

@@ -3,7 +3,6 @@
 Option names stand in assets/engine_options.csv, read from the engines' own sources at the version named there.
 """
 
-import json
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -13,9 +12,17 @@ from typing import Final
 import yaml
 
 from core.answers.advice import Plan
-from core.answers.traffic import Speculation
 from core.basics.errors import InputError
 from core.basics.units import GIB
+from core.delivery.export.drafts import (
+    draft_notes,
+    llamacpp_draft,
+    llamacpp_draft_notes,
+    mlx_draft,
+    sglang_draft,
+    trtllm_draft,
+    vllm_draft,
+)
 from core.delivery.export.options import options
 from core.delivery.export.order import (
     HOST_CACHE_RATIO,
@@ -41,10 +48,6 @@ from core.terms import Deployment
 
 MIB: Final = 2**20
 PORT: Final = 8000
-DRAFT: Final = "DRAFT"          # stands for the draft model's name, which the plan does not know
-NEEDS_DRAFT: Final = ("eagle3", "draft_model")
-_SGLANG_DRAFTS: Final = {"eagle3": "EAGLE3", "draft_model": "STANDALONE", "mtp": "NEXTN", "ngram": "NGRAM"}
-_TRTLLM_DRAFTS: Final = {"eagle3": "Eagle", "draft_model": "DraftTarget", "mtp": "MTP", "ngram": "NGram"}
 _DTYPES: Final = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 _VLLM_DROPPED: Final = "bnb-"           # bitsandbytes is no quantization method of vLLM 0.33
 _TRTLLM_CACHES: Final = {"bf16": "auto", "fp16": "auto", "fp8": "fp8"}
@@ -150,23 +153,13 @@ def _vllm(ordered: Order) -> Launch:
         "memory_fraction": memory_fraction(ordered),
         "prefix_caching": True if ordered.options.prefix_reuse else None,
         "offload_gib": ceil(host_cache_bytes(ordered) / GIB) if ordered.options.offload else None,
-        "speculation": _vllm_draft(ordered.options.speculation),
+        "speculation": vllm_draft(ordered),
     })), {}, (*notes, *_many_nodes(d), *extra_notes(ordered)), model)
-
-
-def _vllm_draft(speculation: Speculation | None) -> str | None:
-    """vLLM's SpeculativeConfig as JSON (vllm/config/speculative.py, 0.33)."""
-    if speculation is None:
-        return None
-    settings: dict[str, object] = {"method": speculation.method, "num_speculative_tokens": speculation.draft_tokens}
-    return json.dumps(settings | ({"model": DRAFT} if speculation.method in NEEDS_DRAFT else {}))
 
 
 def extra_notes(ordered: Order) -> tuple[str, ...]:
     """What the options of the engine ask of the person who starts it."""
-    options_, notes = ordered.options, []
-    if options_.speculation is not None and options_.speculation.method in NEEDS_DRAFT:
-        notes.append(f"Put the name or folder of the draft in place of {DRAFT}.")
+    options_, notes = ordered.options, [*draft_notes(ordered)]
     if options_.offload:
         notes.append(f"Keeps up to {ceil(host_cache_bytes(ordered) / GIB):,} GiB of cache in the host's memory.")
     return tuple(notes)
@@ -203,19 +196,8 @@ def _sglang(ordered: Order) -> Launch:
         "memory_fraction": memory_fraction(ordered),
         "offload": True if ordered.options.offload else None,
         "offload_ratio": HOST_CACHE_RATIO if ordered.options.offload else None,
-        **_sglang_draft(ordered.options.speculation),
+        **sglang_draft(ordered),
     })), {}, (*notes, *extra_notes(ordered)), model)
-
-
-def _sglang_draft(speculation: Speculation | None) -> dict[str, object]:
-    """A chain of drafted tokens: a tree of width one (SGLang docs, speculative decoding)."""
-    if speculation is None:
-        return {}
-    return {
-        "draft_method": _SGLANG_DRAFTS[speculation.method],
-        "draft_model": DRAFT if speculation.method in NEEDS_DRAFT else None,
-        "draft_steps": speculation.draft_tokens, "draft_topk": 1, "draft_tokens": speculation.draft_tokens + 1,
-    }
 
 
 def _trtllm(ordered: Order) -> Launch:
@@ -250,19 +232,8 @@ def _trtllm_settings(ordered: Order) -> dict[str, object]:
         "enable_chunked_prefill": True,
         "cuda_graph_config": {"enable_padding": True, "max_batch_size": batch_limit(ordered)},
         **({"enable_attention_dp": True} if ordered.spreads else {}),
-        **_trtllm_draft(ordered.options.speculation),
+        **trtllm_draft(ordered),
     }
-
-
-def _trtllm_draft(speculation: Speculation | None) -> dict[str, object]:
-    """TensorRT-LLM 1.0 docs, speculative decoding: the section of each method."""
-    if speculation is None:
-        return {}
-    settings: dict[str, object] = {"decoding_type": _TRTLLM_DRAFTS[speculation.method],
-                                   "max_draft_len": speculation.draft_tokens}
-    if speculation.method in NEEDS_DRAFT:
-        settings["speculative_model_dir"] = DRAFT
-    return {"speculative_config": settings}
 
 
 def _llamacpp(ordered: Order) -> Launch:
@@ -282,7 +253,8 @@ def _llamacpp(ordered: Order) -> Launch:
         "kv_cache_dtype": cache,
         "value_cache_dtype": cache,
         "offload_mib": ceil(host_cache_bytes(ordered) / MIB) if ordered.options.offload else None,
-    })), {}, (*gguf_notes(ordered), *_no_draft(ordered)), file)
+        **llamacpp_draft(ordered),
+    })), {}, (*gguf_notes(ordered), *llamacpp_draft_notes(ordered)), file)
 
 
 def _mlx(ordered: Order) -> Launch:
@@ -291,6 +263,7 @@ def _mlx(ordered: Order) -> Launch:
         "model": model,
         "max_num_seqs": batch_limit(ordered),
         "max_num_batched_tokens": step_tokens(ordered),
+        **mlx_draft(ordered),
     })), {}, (*notes, *extra_notes(ordered)), model)
 
 
@@ -301,13 +274,6 @@ def gguf_notes(ordered: Order) -> tuple[str, ...]:
     tool = how_to_make(ordered)
     first = f"make it first with {tool}, or " if tool else ""
     return (f"{gguf_file(ordered)} holds the model's {ordered.deployment.weights.label} weights: {first}download it.",)
-
-
-def _no_draft(ordered: Order) -> tuple[str, ...]:
-    if ordered.options.speculation is None:
-        return ()
-    return ("Speculative decoding is left out: llama-server's options for it change from release to release, see its "
-            "documentation.",)
 
 
 # Named as llama.cpp does; its default, f16, takes the room of any 16-bit cache and has kernels everywhere.

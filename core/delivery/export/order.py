@@ -9,7 +9,7 @@ from typing import Final
 
 from core.answers.advice import Choice, Plan
 from core.answers.advice import batch_limit as planned_limit
-from core.answers.traffic import Options
+from core.answers.traffic import Options, speculation
 from core.basics.errors import InputError
 from core.models import ModelSpec
 from core.products.engines import find as find_engine
@@ -72,7 +72,8 @@ def order(plan: Plan) -> Order:
     """What a plan recommends. Raises InputError when nothing is recommended."""
     if plan.best is None:
         raise InputError(f"There is nothing to launch: {plan.sentence}")
-    return Order(plan.spec, plan.workload, plan.best, Options(prefix_reuse=plan.workload.prefix_hit_rate))
+    return Order(plan.spec, plan.workload, plan.best, Options(
+        prefix_reuse=plan.workload.prefix_hit_rate, speculation=speculation(plan.spec, plan.workload)))
 
 
 def longest_request(ordered: Order) -> int:

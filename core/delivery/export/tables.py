@@ -10,7 +10,7 @@ from typing import Any, Final
 from core.answers.advice import Candidate, Choice, Plan
 from core.basics.errors import InputError
 from core.basics.units import GIB, MS_PER_S
-from core.terms import LOAD, Estimate
+from core.terms import ASKED, Estimate
 
 # OWASP "CSV Injection": a cell that begins with one of these is run as a formula by spreadsheets.
 _FORMULA_STARTS: Final = ("=", "+", "-", "@")
@@ -91,7 +91,7 @@ def _row(plan: Plan, role: str, choice: Choice, note: str) -> dict[str, object]:
     cells: dict[str, object] = {
         "role": role, "model": plan.spec.name, "gpu": d.gpu.name, "gpus": d.gpus, "tp": d.tp, "pp": d.pp,
         "engine": d.engine, "weights": d.weights.name, "kv_cache": d.kv_cache.name,
-        **plan.workload.filed(LOAD), "concurrency": choice.concurrency, "fits": choice.fits,
+        **plan.workload.filed(ASKED), "concurrency": choice.concurrency, "fits": choice.fits,
         "meets_slo": choice.meets_slo,
         "largest_concurrency_within_slo": choice.slo_concurrency,
         "largest_concurrency_in_memory": choice.memory_concurrency,

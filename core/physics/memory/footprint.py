@@ -1,12 +1,13 @@
 """The footprint of a deployment, term by term, each with the rule it follows."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from math import inf
+from math import ceil, inf
 
 import numpy as np
 
 from core.models import ModelSpec, Tokens
+from core.physics import drafter
 from core.physics.memory.cache import (
     LayerCache,
     Layout,
@@ -19,8 +20,10 @@ from core.physics.memory.identity import SpecKey
 from core.physics.memory.reserve import Term, reserved_terms
 from core.physics.memory.settings import Settings, settings
 from core.physics.memory.weights import as_shipped, weight_bytes_per_gpu
+from core.products.drafters import Drafter
 from core.terms import Basis, Deployment
 
+DRAFT_ROW = 0.5                        # of a draft model's cache row over the model's: half as many heads or narrower
 _SGLANG_STATE_SHARE = 0.9 / 1.9        # SGLang 0.5 mamba_full_memory_ratio 0.9
 _SGLANG_WINDOW_RATIO = 0.8             # SGLang 0.5 swa_full_tokens_ratio
 
@@ -157,12 +160,25 @@ def cache_of(spec: ModelSpec, deployment: Deployment, chosen: Settings | None = 
     """The cache of a deployment on its fullest GPU."""
     chosen = chosen or settings(spec, deployment)
     layers = layer_caches(SpecKey(spec), deployment.kv_cache, deployment.tp, deployment.pp)
+    layers = _with_drafter(layers, spec, deployment)
     if chosen.engine.cache != "blocks" or not is_paged(spec, layers):
         return Cache(layers, None, chosen)
     if chosen.release < 10:            # no hybrid manager: sliding layers keep every token
         layers = tuple(LayerCache(c.layers, c.row_bytes, None, c.state_bytes) for c in layers)
     states = 2 if chosen.release >= 18 else 1       # prefix caching of states ('align') keeps one behind
     return Cache(layers, paged(layers, chosen.engine.block_tokens, states), chosen)
+
+
+def _with_drafter(layers: tuple[LayerCache, ...], spec: ModelSpec, d: Deployment) -> tuple[LayerCache, ...]:
+    """The caches with that of the drafter: one layer more, or a draft model's, as wide as the model's are deep."""
+    own = drafter.of(spec, d.drafter)
+    if own is None or not own.layers:
+        return layers
+    whole = next((i for i, cache in enumerate(layers) if cache.row_bytes and cache.window is None), None)
+    if whole is None:
+        return layers
+    more = own.layers if d.drafter is not Drafter.DRAFT else ceil(own.layers * DRAFT_ROW)
+    return tuple(replace(cache, layers=cache.layers + more) if i == whole else cache for i, cache in enumerate(layers))
 
 
 def kv_bytes_per_token_per_gpu(spec: ModelSpec, deployment: Deployment) -> float:
@@ -187,6 +203,17 @@ def _weights_term(spec: ModelSpec, deployment: Deployment) -> Term:
     return Term("weights", size, rule, source, basis, size * low, size * high)
 
 
+def _drafter_terms(spec: ModelSpec, d: Deployment) -> tuple[Term, ...]:
+    """Weights of what drafts, where anything does: an MTP head in the model's own format, others in 16 bits."""
+    own = drafter.of(spec, d.drafter)
+    if own is None or not own.params:
+        return ()
+    is_head = d.drafter is Drafter.MTP
+    size = own.params * (d.weights.bits_per_weight / 8 if is_head else drafter.BYTES) / d.tp / d.pp
+    what = "multi-token prediction head of the checkpoint" if is_head else own.name or "a drafter of the usual size"
+    return (Term("drafter", size, what, "drafters of assets/drafters.csv", Basis.ESTIMATED, 0.9 * size, 1.2 * size),)
+
+
 def footprint(spec: ModelSpec, deployment: Deployment) -> Footprint:
     """What a deployment holds on its fullest GPU, and what is left for the KV cache."""
     return _footprint(SpecKey(spec), deployment)
@@ -197,7 +224,8 @@ def _footprint(key: SpecKey, deployment: Deployment) -> Footprint:
     spec = key.spec
     chosen = settings(spec, deployment)
     reported = float(deployment.gpu.memory_bytes)
-    terms = (_weights_term(spec, deployment), *reserved_terms(key, deployment, chosen))
+    terms = (_weights_term(spec, deployment), *_drafter_terms(spec, deployment),
+             *reserved_terms(key, deployment, chosen))
     inside = sum(term.bytes for term in terms if term.inside_budget)
     usable, left = _budget(reported, inside, chosen)
     pool = max(0.0, left)

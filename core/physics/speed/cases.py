@@ -26,6 +26,8 @@ class Cases:
     found_tokens: Floats         # [rows] of the prompt, in the prefix cache: read, not computed
     held: Floats                 # [rows] requests one replica's cache holds, inf without one: at full length where
                                  # the batch starts together, at their mean length where batches are continuous
+    drafted: Floats              # [rows] tokens a drafter proposes a step; 0 without one
+    gained: Floats               # [rows] tokens a step yields; 1 without a drafter
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,7 +140,7 @@ def run(timer: Clock, cases: Cases) -> Times:
         pair = cases.which[chosen]
         times = model(timer, serving.Load(
             pair, cases.concurrency[chosen], cases.input_tokens[chosen], cases.output_tokens[chosen],
-            cases.held[chosen], cases.found_tokens[chosen],
+            cases.held[chosen], cases.found_tokens[chosen], cases.drafted[chosen], cases.gained[chosen],
         ))
         values = (times.ttft_s, times.tpot_s, times.output_tokens_per_s, times.running, times.crowding)
         for column, value in zip(out, values, strict=True):
@@ -155,7 +155,8 @@ def phases(timer: Clock, cases: Cases, times: Times) -> tuple[Step, Step]:
     context = cases.input_tokens + cases.output_tokens / 2
     prompts = np.where(cases.static, batch, 1.0)
     new = cases.input_tokens - cases.found_tokens
-    return timer.prefill(pair, prompts, new, found=cases.found_tokens), timer.decode(pair, batch, context)
+    return timer.prefill(pair, prompts, new, found=cases.found_tokens), timer.decode(
+        pair, batch, context, cases.drafted)
 
 
 def _starved(cases: Cases, times: Times) -> NDArray[np.bool_]:

@@ -22,6 +22,8 @@ class Load:
     output_tokens: Floats
     held: Floats                 # requests one replica's cache holds
     found_tokens: Floats | float = 0.0   # of the prompt, in the prefix cache
+    drafted: Floats | float = 0.0        # tokens that a drafter proposes a step
+    gained: Floats | float = 1.0         # tokens that a step yields
 
     @property
     def new_tokens(self) -> Floats:
@@ -44,7 +46,8 @@ def static(clock: Clock, load: Load) -> Times:
     asked = np.where(np.isnan(load.concurrency), fits * dp, load.concurrency)
     batch = np.maximum(1.0, asked / dp)
     ttft = clock.prefill(load.pair, batch, load.new_tokens, found=load.found_tokens).seconds
-    tpot = clock.decode(load.pair, batch, load.input_tokens + load.output_tokens / 2).seconds
+    context = load.input_tokens + load.output_tokens / 2
+    tpot = clock.decode(load.pair, batch, context, load.drafted).seconds / load.gained
     whole = ttft + (load.output_tokens - 1) * tpot
     return Times(ttft, tpot, asked * load.output_tokens / whole, asked, batch / fits)
 
@@ -67,7 +70,7 @@ def steady(clock: Clock, load: Load) -> Times:
     answers, new = np.maximum(load.output_tokens, 1.0), load.new_tokens
     context = load.input_tokens + load.output_tokens / 2
     own = clock.prefill(pair, np.ones_like(seated), new, found=load.found_tokens).seconds
-    alone = clock.decode(pair, np.ones_like(seated), context).seconds
+    alone = clock.decode(pair, np.ones_like(seated), context, load.drafted).seconds
     others = seated - 1
     ahead = np.minimum(r.synchronised_share[pair] * others + r.wave[pair] * np.log1p(others), others)
 
@@ -77,14 +80,15 @@ def steady(clock: Clock, load: Load) -> Times:
     decoding = seated
     for _ in range(ROUNDS):
         batch = np.maximum(1.0, decoding)
-        step = clock.decode(pair, batch, context).seconds
+        step = clock.decode(pair, batch, context, load.drafted).seconds
         packed = np.maximum(1.0, np.minimum(batch / answers, w.chunk[pair] / new))
         prefills = (others - ahead) / answers / packed
         riding = np.where(w.prefills_apart[pair], 0.0, 1 / np.maximum(1.0, prefills * steps(packed)))
         beside = clock.prefill(pair, packed, new, batch, load.found_tokens).seconds
         between = clock.prefill(pair, packed, new, found=load.found_tokens).seconds
-        tpot = step + r.interference[pair] * prefills * (riding * beside + (1 - riding) * between)
-        first = r.request_s[pair] + r.wait_steps[pair] * tpot + (1 + ahead) * own + steps(1.0) * (step - alone)
+        tpot = step / load.gained + r.interference[pair] * prefills * (riding * beside + (1 - riding) * between)
+        waited = r.wait_steps[pair] * load.gained * tpot
+        first = r.request_s[pair] + waited + (1 + ahead) * own + steps(1.0) * (step - alone)
         decoding = seated * answers * tpot / (first + answers * tpot)
     latency = first + (answers - 1) * tpot
     waiting = np.where(np.isfinite(asked), np.maximum(0.0, asked - seated), 0.0)

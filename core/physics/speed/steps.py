@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from core.physics.efficiency import Rates, operators
+from core.physics.efficiency import Rates, loads, operators
 from core.physics.speed.cases import Floats, Rows
 from core.physics.speed.work import ACTIVATION_BYTES, Work
 
@@ -193,8 +193,10 @@ class Clock:
     rates: Rates
     tables: Tables
 
-    def decode(self, pair: Rows, sequences: Floats, context: Floats) -> Step:
-        """One decode step of `sequences` on a replica, each at `context` tokens."""
+    def decode(self, pair: Rows, sequences: Floats, context: Floats, drafted: Floats | float = 0.0) -> Step:
+        """One decode step of `sequences` on a replica, each at `context` tokens, which checks `drafted` more."""
+        if np.any(drafted):
+            return self._speculative(pair, sequences, context, np.asarray(drafted, float))
         w, r = self.work, self.rates
         stages = np.where(w.layer_split[pair], 1.0, w.pp[pair])
         batch = np.maximum(1.0, sequences / stages)
@@ -210,6 +212,43 @@ class Clock:
             compute=stack * (1 - share) + mixes,
             overhead=np.where(w.eager[pair], 0.0, overhead),
             communication=self._messages(pair, batch),
+            host=np.where(w.eager[pair], self._host(pair) + overhead, 0.0),
+        )
+
+    def _speculative(self, pair: Rows, sequences: Floats, context: Floats, drafted: Floats) -> Step:
+        """The same with drafts: their passes, then a step of every token drafted beside each sequence's own.
+
+        The cache is read once for all tokens of a sequence; everything else takes them as more rows.
+        """
+        w, r = self.work, self.rates
+        drafts = w.drafts
+        assert drafts is not None
+        stages = np.where(w.layer_split[pair], 1.0, w.pp[pair])
+        batch = np.maximum(1.0, sequences / stages)
+        rows_drafted = batch * drafted
+        rows = batch + rows_drafted
+        stack = np.exp(between(self.tables.stack, pair, rows))
+        share = between(self.tables.stack_memory, pair, rows)
+        head = np.exp(between(self.tables.head, pair, rows))
+        cache, mixing = self.cache(pair, batch, context)
+        mixing = mixing * (1 + drafted)
+        own = drafts.stack_share[pair] * np.exp(between(self.tables.stack, pair, batch))
+        own_head = drafts.own_head[pair] * np.exp(between(self.tables.head, pair, batch))
+        read = drafts.bytes[pair] / (r.weights_bandwidth * w.bandwidth)[pair]
+        multiply = drafts.flops[pair] * batch / (r.matmul_rate * w.peak_16bit)[pair]
+        streamed = join(read, multiply) + own + own_head + drafts.stack_share[pair] * cache
+        launched = drafts.units[pair] * r.kernel_s[pair] + drafts.passes[pair] * loads.constant("draft_pass_s")
+        checking = np.where(drafted > 0, loads.constant("check_s"), 0.0)
+        checking = checking + rows_drafted * loads.constant("check_token_s")
+        overhead = r.kernel_s[pair] * w.units[pair] + r.step_s[pair] + r.sequence_s[pair] * batch + checking
+        overhead = overhead + drafted * launched
+        return Step(
+            memory=stack * share + head + np.where(cache >= mixing, join(cache, mixing), 0.0)
+            + self.state(pair, batch) + self.elementwise(pair, rows) + drafted * streamed,
+            compute=stack * (1 - share) + np.where(cache < mixing, join(cache, mixing), 0.0),
+            overhead=np.where(w.eager[pair], 0.0, overhead),
+            communication=self._messages(pair, rows)
+            + drafted * drafts.stack_share[pair] * self._messages(pair, batch),
             host=np.where(w.eager[pair], self._host(pair) + overhead, 0.0),
         )
 

@@ -11,6 +11,7 @@ from core.models import Attention, ModelSpec, Role, Shard
 from core.physics.efficiency import operators
 from core.physics.efficiency.labels import Pair, compute, release, unpacked_from, width
 from core.physics.speed.cases import Floats, Rows
+from core.physics.speed.drafts import Drafts, drafts
 from core.physics.speed.shape import SHARD_CODE, Shape, shape
 from core.products.engines import find
 from core.products.formats import Format
@@ -69,6 +70,7 @@ class Work:
     kv_read: Floats              # [pairs, contexts] bytes read to decode one token
     decode_flops: Floats         # [pairs, contexts] of one GPU
     prefill_flops: Floats        # [pairs, contexts] of one GPU, per prompt token
+    drafts: Drafts | None        # what a pass of each pair's drafter takes; None where nothing drafts
 
 
 def work(pairs: Sequence[Pair]) -> Work:
@@ -149,6 +151,7 @@ def work(pairs: Sequence[Pair]) -> Work:
         kv_elements=np.array([_widened(d) for d in deployments]),
         cache_values=np.array([1 / d.kv_cache.bytes_per_value for d in deployments]),
         state_bytes=state, kv_read=kv_read, decode_flops=decode_flops, prefill_flops=prefill_flops,
+        drafts=drafts(pairs),
     )
 
 
