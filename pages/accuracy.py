@@ -48,12 +48,14 @@ def headline(record: TrackRecord) -> None:
             f"Of a whole source that the fit never saw, half are within {strangers}. The napkin takes what is read "
             "over 0.7 of the bandwidth and FLOPs over half the peak."
         )
-        one = record.anchored["same layout"]
-        left = ", ".join(f"{100 * one[metric].median:.0f} % ({name})" for metric, name in METRICS.items())
-        st.markdown(
-            "A measurement goes far: with one published case of the same model, GPU, engine, format and layout known, "
-            f"half of the others are within {left}."
+        known = {"same layout": "one measured load, whichever it is", "1 chosen": "one that tells most of the others",
+                 "8 chosen": "eight such"}
+        left = "; ".join(
+            f"with {words} " + ", ".join(f"{100 * record.anchored[key][metric].median:.0f} % ({name})"
+                                         for metric, name in METRICS.items())
+            for key, words in known.items() if key in record.anchored
         )
+        st.markdown(f"A measurement of the deployment goes far. Half of its other loads are then within: {left}.")
     with st.grid(3, min_column_width=220, gap="small"):
         for metric, name in METRICS.items():
             unseen, seen = record.errors(metric), record.errors(metric, in_sample=True)

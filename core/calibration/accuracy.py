@@ -10,7 +10,8 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
-from core.calibration import fit, napkin, one_anchor, track_record
+from core.calibration import few_measured, fit, napkin, track_record
+from core.calibration.few_measured import Anchoring
 from core.calibration.problem import problem
 from core.calibration.published import METRICS, Published, published
 from core.calibration.track_record import Errors, Points, TrackRecord
@@ -20,7 +21,13 @@ from core.terms import Deployment
 
 LABELS: Final[Mapping[str, str]] = {"ttft": "TTFT", "tpot": "TPOT", "throughput": "Throughput"}
 BLOCKS: Final = 10               # parts the architectures on GPUs are dealt to when ranges are tested
-ANCHORS: Final = {"any layout": False, "same layout": True}     # where the one measured case comes from
+# Which cases of a deployment are measured, by the words the tables have for it.
+ANCHORS: Final[Mapping[str, Anchoring]] = {
+    "any layout": Anchoring(1, layout=False, chosen=False),
+    "same layout": Anchoring(1, layout=True, chosen=False),
+    **{f"{count} at random": Anchoring(count, layout=True, chosen=False) for count in (4, 8)},
+    **{f"{count} chosen": Anchoring(count, layout=True, chosen=True) for count in (1, 4, 8)},
+}
 LEAST: Final = 5                 # figures a table cell needs
 PAIRS: Final = "architecture x GPU"
 GROUP: Final = 20                # cases of an engine on a generation of GPUs that are worth a word
@@ -43,7 +50,7 @@ class Accuracy:
     lost: Mapping[str, Mapping[str, float]]          # what was left out -> formats, layouts -> mean throughput lost
     worst: Mapping[str, Sequence[str]]               # metric -> groups of source, engine and GPU furthest off
     napkin_wins: Sequence[str]                       # engines on generations of GPUs where the napkin is nearer
-    anchored: Mapping[str, Mapping[str, Errors]]     # any layout, same layout -> metric -> with one case measured
+    anchored: Mapping[str, Mapping[str, Errors]]     # name in ANCHORS -> metric -> with those cases measured
 
 
 def accuracy(data: Published | None = None) -> Accuracy:
@@ -74,7 +81,7 @@ def judged(model: fit.Model, at: fit.Quadratic, left_out: Mapping[str, Estimates
          for name, found in left_out.items()},
         {metric: worst(table, unseen, metric) for metric in METRICS},
         napkin_wins(table, unseen, on_napkin),
-        {name: anchored(model, at.theta, unseen, layout=same) for name, same in ANCHORS.items()},
+        {name: anchored(model, at.theta, unseen, how) for name, how in ANCHORS.items()},
     )
 
 
@@ -116,9 +123,9 @@ def napkin_wins(data: Published, estimates: Estimates, on_napkin: Estimates) -> 
     return found
 
 
-def anchored(model: fit.Model, theta: Floats, unseen: Estimates, *, layout: bool) -> Mapping[str, Errors]:
-    """Errors of each metric where one case of the same model, GPU, engine and format was measured."""
-    found = one_anchor.errors(model, theta, unseen, layout=layout)
+def anchored(model: fit.Model, theta: Floats, unseen: Estimates, how: Anchoring) -> Mapping[str, Errors]:
+    """Errors of each metric where some cases of the same model, GPU, engine and format were measured."""
+    found = few_measured.errors(model, theta, unseen, how)
     return {metric: track_record.errors(error) for metric, error in found.items()}
 
 
@@ -233,7 +240,9 @@ def table(found: Accuracy) -> str:
                  f"{found.regret_over_layouts:.1%} over layouts.")
     for where, errors in found.anchored.items():
         left = ", ".join(f"{LABELS[metric]} {one.median:.1%} / {one.p90:.0%}" for metric, one in errors.items())
-        lines.append(f"With one case of the same model, GPU, engine and format measured ({where}), the others: {left}.")
+        count = ANCHORS[where].count
+        measured = "one case" if count == 1 else f"{count} cases"
+        lines.append(f"With {measured} of a model, GPU, engine and format measured ({where}), the others: {left}.")
     return "\n".join(lines)
 
 

@@ -26,10 +26,15 @@ ENGINE_LEVELS: Final = ("engine", "engine_kernel", "engine_multiplied", "release
 SHARE_RANGE: Final = (0.02, 0.99)
 
 
-def rates_of(pairs: Sequence[Pair], constants: Constants) -> Rates:
-    """Every term for every pair; where the GPU carries measured values, they replace those of its generation."""
+def rates_of(
+    pairs: Sequence[Pair], constants: Constants, shifts: NDArray[np.float64] | None = None,
+) -> Rates:
+    """Every term for every pair; where the GPU carries measured values, they replace those of its generation.
+
+    `shifts` [pairs, terms] move what was not measured, in log or logit.
+    """
     named = labels(pairs)
-    known = rates(named, constants)
+    known = rates(named, constants, shifts)
     if not any(deployment.gpu.measured for _, deployment in pairs):
         return known
     terms = [term for term in TERMS if term.name in MEASURED_TERMS]

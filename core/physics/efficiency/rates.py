@@ -39,16 +39,18 @@ class Rates:
     fill: NDArray[np.float64]
 
 
-def rates(labels: Labels, constants: Constants) -> Rates:
-    """Value of every term for every pair of `labels`."""
+def rates(labels: Labels, constants: Constants, shifts: NDArray[np.float64] | None = None) -> Rates:
+    """Value of every term for every pair of `labels`, moved by `shifts` [pairs, terms] in log or logit."""
     codes = coded(labels)
-    return Rates(**{term.name: _value(term, codes, constants) for term in TERMS})
+    moved = np.zeros(len(TERMS)) if shifts is None else shifts.T
+    return Rates(**{term.name: _value(term, codes, constants, by) for term, by in zip(TERMS, moved, strict=True)})
 
 
 def _value(
     term: Term, codes: Mapping[str, tuple[NDArray[np.str_], NDArray[np.intp]]], constants: Constants,
+    moved: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    x = centre(term, codes) + constants.common.get(term.name, 0.0)
+    x = centre(term, codes) + constants.common.get(term.name, 0.0) + moved
     deviations = constants.deviations.get(term.name, {})
     for level in term.levels:
         known = deviations.get(level)

@@ -1,13 +1,13 @@
 """Columns of cases in, columns of times with ranges and bounds out."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from core.physics.efficiency import TERMS, Constants, Labels, labels, load, rates_of, spread
+from core.physics.efficiency import Constants, Labels, labels, load, rates_of, spread
 from core.physics.efficiency.labels import Pair, compute
 from core.physics.efficiency.measured import known_parts, narrowed
 from core.physics.speed import serving
@@ -19,7 +19,6 @@ from core.terms import Bound
 
 _BOUNDS: Final = np.array([Bound.MEMORY, Bound.COMPUTE, Bound.OVERHEAD, Bound.COMMUNICATION, Bound.CAPACITY], object)
 METRICS: Final = ("ttft", "tpot", "throughput")
-NUDGE: Final = 1e-3         # of a term, for numerical derivatives [log or logit]
 CROWDED: Final = 0.8         # of the seats in use from which small errors in memory decide about queueing
 
 
@@ -60,7 +59,7 @@ def predict(cases: Cases, *, anchors: Anchors | None = None, known: Timed | None
     )
     if anchors is None:
         return estimate
-    return anchored(cases, estimate, anchors, predict(anchors.cases), lambda rows: sensitivity(rows, constants))
+    return anchored(cases, estimate, anchors, lambda rows, shifts: logs(rows, constants, shifts))
 
 
 def _nothing() -> Prediction:
@@ -70,21 +69,12 @@ def _nothing() -> Prediction:
     return Prediction(none, none, none, bound, bound, empty)
 
 
-def sensitivity(cases: Cases, known: Constants) -> Mapping[str, Floats]:
-    """Derivative of the log of every figure by every fitted term, in log or logit [rows, terms]."""
-    jobs = work(cases.pairs)
-
-    def logs(constants: Constants) -> Floats:
-        times = run(clock(jobs, rates_of(cases.pairs, constants)), cases)
-        return np.log(np.stack([times.ttft_s, times.tpot_s, times.output_tokens_per_s]))
-
-    def nudged(term: str) -> Constants:
-        return replace(known, common={**known.common, term: known.common.get(term, 0.0) + NUDGE})
-
-    here = logs(known)
-    slopes = [(logs(nudged(term.name)) - here) / NUDGE for term in TERMS]
-    stacked = np.nan_to_num(np.stack(slopes, axis=-1))
-    return {"ttft_s": stacked[0], "tpot_s": stacked[1], "output_tokens_per_s_per_gpu": stacked[2]}
+def logs(cases: Cases, known: Constants, shifts: Floats) -> Floats:
+    """Logs of TTFT, TPOT and throughput with every term of every pair moved by `shifts` [pairs, terms]; [3, rows]."""
+    times = run(clock(work(cases.pairs), rates_of(cases.pairs, known, shifts)), cases)
+    later = np.where(cases.output_tokens > 1, times.tpot_s, np.nan)
+    gpus = np.array([deployment.gpus for _, deployment in cases.pairs])[cases.which]
+    return np.asarray(np.log(np.stack([times.ttft_s, later, times.output_tokens_per_s / gpus])))
 
 
 def half_widths(cases: Cases, times: Times, names: Labels, known: Constants) -> Mapping[str, Floats]:
