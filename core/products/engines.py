@@ -124,11 +124,12 @@ _VLLM_BY_MONTH: Final = {
     (2024, 6): 5.0, (2024, 12): 6.5, (2025, 3): 8.0, (2025, 6): 9.0, (2025, 7): 10.0, (2025, 9): 11.0,
     (2025, 12): 13.0, (2026, 1): 14.0, (2026, 3): 17.0, (2026, 4): 19.0, (2026, 5): 21.0, (2026, 7): 24.0,
 }
+_SGLANG_BY_MONTH: Final = {(2024, 1): 0.0, (2025, 4): 4.5, (2025, 6): 4.8, (2025, 9): 5.2}   # the same of SGLang
 NEWEST: Final = 99.0
 
 
 @lru_cache(maxsize=512)
-def release(version: str) -> float:
+def release(version: str, engine: str = DEFAULT) -> float:
     """Minor release of a 0.x engine as a number: '0.6.5' -> 6.5, '0.19.0' -> 19, '2025-07' -> 10.
 
     A year alone stands for its April: logs trail the releases. Anything else is taken for the newest.
@@ -137,6 +138,7 @@ def release(version: str) -> float:
         return int(found[1]) + int(found[2] or 0) / 10
     if found := re.search(r"\b(20\d\d)(?:-(\d\d))?\b", version):
         month = (int(found[1]), int(found[2] or 4))
-        past = [minor for since, minor in _VLLM_BY_MONTH.items() if since <= month]
+        by_month = _SGLANG_BY_MONTH if engine == "sglang" else _VLLM_BY_MONTH
+        past = [minor for since, minor in by_month.items() if since <= month]
         return past[-1] if past else 0.0
     return NEWEST

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from core.basics.tables import Table
+from core.products.engines import find
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,12 @@ class Version:
 
 
 VERSIONS: Final[Table[Version]] = Table("versions.csv", Version)
+
+
+def launched_release(engine: str) -> str:
+    """The release of an engine that launch files start; the one its defaults were read from where none is pinned."""
+    name = find(engine).name
+    return VERSIONS[name].version if name in VERSIONS else find(engine).version
 
 
 def requirement(library: str, extra: str = "") -> str:

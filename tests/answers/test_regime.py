@@ -119,13 +119,13 @@ def test_the_textbook_batch_is_the_ridge_for_sixteen_bits():
 
 
 def test_a_long_context_keeps_decode_memory_bound():
-    """128 KiB per token: at 4,096 tokens 537 MB to read, 2 x 7.5 GFLOP to do; at 16 tokens 2.1 MB."""
+    """128 KiB per token: at 1,152 tokens 151 MB to read, 2 x 7.5 GFLOP to do; at 16 tokens 2.1 MB."""
     spec, d = deployed()
-    long, short = regime.memory_bound(spec, d, 16, 4096, doubt=0.2), regime.memory_bound(spec, d, 16, 16, doubt=0.2)
-    assert long.cache_bytes == pytest.approx(4096 * 131_072)
+    long, short = regime.memory_bound(spec, d, 16, 1152, doubt=0.2), regime.memory_bound(spec, d, 16, 16, doubt=0.2)
+    assert long.cache_bytes == pytest.approx(1152 * 131_072)
     assert long.batch is None and long.cache_s > long.token_compute_s
     assert short.batch is not None and short.cache_s < short.token_compute_s
-    assert 16 < long.free_context < 4096
+    assert 16 < long.free_context < 1152
     assert long.cache_flops_per_byte == pytest.approx(4.0, rel=0.01)   # 32 query heads share 8 KV heads
 
 
@@ -146,8 +146,7 @@ def test_int4_leads_at_one_and_ends():
     assert (eight.format.name, sixteen.format.name) == ("fp8", "bf16")
     assert 1 < eight.at_one < sixteen.at_one < 4       # gpt-fast README, A100: 196.8 / 104.9 = 1.88 x at batch 1
     assert eight.prefill < 0.8                         # FP8 multiplies at twice the rate
-    assert eight.stops > 1              # the fitted 16-bit prefill is slow on Hopper: no end against BF16
-    assert sixteen.stops is None or eight.stops < sixteen.stops
+    assert 1 < eight.stops < sixteen.stops
     assert found.own.weight_bytes < eight.weight_bytes < sixteen.weight_bytes
 
 
@@ -224,7 +223,7 @@ def test_gains_are_what_the_model_predicts():
     spec = catalogue.load(LLAMA)
     plans = [recommend(spec, gpus.find(H100), Workload(), formats=(name,), kv_formats=("bf16",), tps=(1,))
              for name in ("bf16", "fp8")]
-    prefill, decode = advised()
+    prefill, decode = advised(engine_version=plans[0].best.deployment.engine_version)
     old, new = (plan.best for plan in plans)
     assert gains(prefill)["FP8 weights"].factor == pytest.approx(old.ttft.value / new.ttft.value)
     assert gains(decode)["FP8 weights"].factor == pytest.approx(old.tpot.value / new.tpot.value)

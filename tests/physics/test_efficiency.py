@@ -20,7 +20,7 @@ from core.physics.efficiency import (
     spread,
 )
 from core.physics.efficiency.labels import backend, compute, kernel, link, memory, mixing, release, width
-from core.physics.speed.predict import run
+from core.physics.speed.predict import run, timed
 from core.physics.speed.steps import clock
 from core.products import formats, gpus
 from core.reading import catalogue
@@ -124,6 +124,19 @@ def test_priors_are_the_operator_tables():
     """aiconfigurator-core 0.12: weights streamed by a matmul of one row on Hopper reach 0.89 of the peak."""
     assert known("H100 SXM5 80GB", Constants()).weights_bandwidth[0] == pytest.approx(0.89)
     assert known("H100 SXM5 80GB", Constants()).matmul_rate[0] == pytest.approx(operators.MATMUL["9.0 16"])
+
+
+@pytest.mark.parametrize("engine, version", [("vllm", "0.33.0"), ("vllm", ""), ("sglang", "0.5.23"), ("trtllm", "1.0")])
+@pytest.mark.parametrize("weights", ["awq-int4", "gptq-int8", "mxfp4"])
+@pytest.mark.parametrize("gpu", ["H100 SXM5 80GB", "A100 SXM4 80GB", "GeForce RTX 4090"])
+def test_weights_that_are_unpacked_are_never_multiplied_faster_than_those_of_16_bits(gpu, weights, engine, version):
+    """A weight-only kernel unpacks and multiplies at 16 bits: of a long prompt it saves nothing."""
+    spec = catalogue.load("meta-llama/Llama-3.1-8B")
+    assert spec is not None
+    pairs = [(spec, deployed(gpu, name, engine=engine, version=version)) for name in ("bf16", weights)]
+    timer = timed(pairs).clock
+    plain, unpacked = timer.prefill(np.arange(2), np.ones(2), np.full(2, 4096.0)).seconds
+    assert unpacked > 0.99 * plain
 
 
 def test_labels_know_what_runs_where():

@@ -13,6 +13,7 @@ from core.products.engines import find as find_engine
 from core.products.formats import FORMATS, KV_FORMATS, Format, KvFormat, find, find_kv
 from core.products.gpus import GpuSpec
 from core.products.kernels import kv_unsupported, unsupported
+from core.products.versions import launched_release
 from core.terms import Deployment
 
 DEFAULT_ENGINE: Final = engines.DEFAULT
@@ -60,13 +61,16 @@ def layouts(
         return Layouts((), (Refusal("Speculative decoding", reason, STRUCTURE),))
     weights = list(_runnable(weight_choices(spec, gpu, engine, formats), gpu, engine, refusals))
     caches = list(_runnable_caches(kv_choices(spec, gpu, engine, kv_formats), gpu, engine, refusals))
-    deployments = []
+    deployments, release = [], launched_release(engine)
     for count in tps:
         if reason := unlinked(gpu, count, engine):
             refusals.append(Refusal(f"{count} GPUs", reason, STRUCTURE))
             continue
         for fmt in weights:
-            ways = [parted(spec, Deployment(gpu, fmt, kv, engine=engine, drafter=drafter), count) for kv in caches]
+            ways = [
+                parted(spec, Deployment(gpu, fmt, kv, engine=engine, engine_version=release, drafter=drafter), count)
+                for kv in caches
+            ]
             deployments += [way for way in ways if not isinstance(way, str)]
             refusals += [Refusal(f"{fmt.label} on {count} GPUs", way, STRUCTURE)
                          for way in ways[:1] if isinstance(way, str)]
@@ -90,8 +94,8 @@ def split(deployment: Deployment, gpus: int) -> Deployment:
     by_layers = find_engine(deployment.engine).splits_layers
     return Deployment(
         deployment.gpu, deployment.weights, deployment.kv_cache, engine=deployment.engine,
+        engine_version=deployment.engine_version, drafter=deployment.drafter,
         tp=1 if by_layers else gpus, pp=gpus if by_layers else 1, max_model_len=deployment.max_model_len,
-        drafter=deployment.drafter,
     )
 
 

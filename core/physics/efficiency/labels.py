@@ -35,6 +35,7 @@ _OF_VENDOR: Final[Mapping[str, str]] = {"NVIDIA": "cuda", "AMD": "rocm", "Apple"
 _BUILDS: Final = ((4400, "2024"), (7550, "2025"), (10**9, "2026"))
 _BUILD: Final = re.compile(r"\bb(\d{4,5})\b")
 _YEAR: Final = re.compile(r"\b20(2\d)\b")
+_NEWEST_TENS: Final = 20         # minor releases of 0.x since which are one generation: the newest with figures
 _NUMBERS: Final = re.compile(r"^v?(\d+)\.(\d+)")
 
 
@@ -81,6 +82,18 @@ def kernel(fmt: Format, gpu: GpuSpec) -> str:
     return f"{width} dequantised" if dequantises else "8-bit" if bits == 8 else width
 
 
+def widens(deployment: Deployment) -> bool:
+    """Whether kernels unpack weights to 16 bits and multiply those: never faster than weights of 16 bits are.
+
+    GGML's are of another kind: they narrow the activations and multiply in 8 bits.
+    """
+    return "dequantised" in kernel(deployment.weights, deployment.gpu) and not _ggml(deployment)
+
+
+def _ggml(deployment: Deployment) -> bool:
+    return deployment.weights.name.startswith("gguf") or "gguf" in find(deployment.engine).containers
+
+
 def unpacked_from(deployment: Deployment) -> float:
     """Rows from which a matmul unpacks its weights to memory and is a 16-bit one; inf where one kernel does both."""
     name = deployment.weights.name
@@ -89,7 +102,7 @@ def unpacked_from(deployment: Deployment) -> float:
 
 @lru_cache(maxsize=4096)
 def release_of(engine: str, version: str) -> str:
-    """Engine with its generation: the year of numbered builds, the major version, and steps of ten below 1.0.
+    """Engine with its generation: the year of numbered builds, the major version, steps of ten to 0.20 and since.
 
     The engine alone where no version is stated or none can be told.
     """
@@ -102,7 +115,7 @@ def release_of(engine: str, version: str) -> str:
     if not numbers:
         return f"{engine} atom" if version.startswith("atom") else engine
     major, minor = int(numbers[1]), int(numbers[2])
-    return f"{engine} {major}" if major else f"{engine} 0.{minor // 10 * 10}"
+    return f"{engine} {major}" if major else f"{engine} 0.{min(minor // 10 * 10, _NEWEST_TENS)}"
 
 
 def release(deployment: Deployment) -> str:
@@ -158,7 +171,7 @@ LEVELS: Final = (
 
 def _row(mixing: str, sparsity: str, deployment: Deployment) -> tuple[str, ...]:
     gpu, matmul = deployment.gpu, kernel(deployment.weights, deployment.gpu)
-    multiplied = "16-bit" if isfinite(unpacked_from(deployment)) else matmul
+    multiplied = "16-bit" if widens(deployment) or isfinite(unpacked_from(deployment)) else matmul
     architecture = gpu.compute_capability or gpu.architecture
     return (
         memory(gpu),

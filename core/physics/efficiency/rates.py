@@ -18,6 +18,7 @@ class Rates:
 
     weights_bandwidth: NDArray[np.float64]
     matmul_rate: NDArray[np.float64]
+    dequantised_rate: NDArray[np.float64]
     expert_rate: NDArray[np.float64]
     expert_bandwidth: NDArray[np.float64]
     kv_bandwidth: NDArray[np.float64]

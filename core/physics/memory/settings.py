@@ -71,7 +71,7 @@ def _memory_fraction(engine: Engine, deployment: Deployment) -> float:
     if engine.memory_fraction is not None:
         return engine.memory_fraction
     return sglang_static_fraction(deployment.gpu.memory_bytes, deployment.tp, deployment.pp,
-                                  release(deployment.engine_version))
+                                  release(deployment.engine_version, engine.name))
 
 
 def sglang_static_fraction(memory_bytes: float, tp: int, pp: int, minor: float) -> float:
@@ -79,7 +79,7 @@ def sglang_static_fraction(memory_bytes: float, tp: int, pp: int, minor: float) 
 
     Source: SGLang 0.5 ServerArgs._handle_gpu_memory_settings; before 0.4.8 (mid 2025) a constant by tp.
     """
-    if minor < 10:
+    if minor < 4.8:
         return {1: 0.88, 2: 0.87, 4: 0.86, 8: 0.85}.get(tp, 0.85)
     mib = memory_bytes / MIB
     reserved = 512 + 1.5 * _sglang_chunk(memory_bytes) + 2 * _sglang_graph_batch(memory_bytes, tp) + 128 * tp * pp

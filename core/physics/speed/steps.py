@@ -16,7 +16,7 @@ BLOCK: Final = 128               # pairs tabulated at a time: a comparison's 5,6
 EAGER_KERNELS: Final = 2.5       # kernels an eager engine launches where others fuse one
 # Terms the tables of matmuls depend on
 TABULATED: Final = frozenset(
-    {"weights_bandwidth", "matmul_rate", "expert_rate", "expert_bandwidth", "expert_imbalance"}
+    {"weights_bandwidth", "matmul_rate", "dequantised_rate", "expert_rate", "expert_bandwidth", "expert_imbalance"}
 )
 POWER_SHARPNESS: Final = 4.0     # clocks throttle gradually near the power limit
 
@@ -80,6 +80,7 @@ def matmuls(work: Work, rates: Rates, ops: Rows, tokens: Floats) -> Matmuls:
     gathered = np.where(work.experts[ops] > 0, rates.expert_bandwidth[pair], 1.0)
     reached = column(np.minimum(rates.weights_bandwidth[pair] * gathered, 1.0)) * bandwidth
     rate = column(rates.matmul_rate[pair] * np.where(work.experts[ops] > 0, rates.expert_rate[pair], 1.0))
+    rate = rate * np.where(column(work.widens[ops]) & ~apart, column(rates.dequantised_rate[pair]), 1.0)
     per_flop = ((1 / (rate * column(work.peak[ops]))) ** POWER_SHARPNESS
                 + column(work.power_s[ops]) ** POWER_SHARPNESS) ** (1 / POWER_SHARPNESS)
     multiply = 2.0 * padded(rows / touched, part) * weights * per_flop

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from core.models import Attention, ModelSpec, Role, Shard
 from core.physics.efficiency import operators
-from core.physics.efficiency.labels import Pair, compute, release, unpacked_from, width
+from core.physics.efficiency.labels import Pair, compute, release, unpacked_from, widens, width
 from core.physics.speed.cases import Floats, Rows
 from core.physics.speed.drafts import Drafts, drafts
 from core.physics.speed.shape import SHARD_CODE, Shape, shape
@@ -42,6 +42,7 @@ class Work:
     power_s: Floats              # [ops] s/FLOP the board's power allows
     quantises: NDArray[np.bool_]     # [ops] activations are quantised first
     dequantises: NDArray[np.bool_]   # [ops] weights are unpacked in the kernel
+    widens: NDArray[np.bool_]    # [ops] multiplied as weights of 16 bits, once unpacked
     unpacked_from: Floats        # [ops] rows from which weights are unpacked to memory first, else inf
     unpack: Floats               # [pairs] weights/s the multiprocessors unpack
     layers: Floats
@@ -128,6 +129,7 @@ def work(pairs: Sequence[Pair]) -> Work:
         peak=peaks[pair, role],
         power_s=np.where(quantises, narrow_power[pair], power[pair]),
         quantises=quantises, dequantises=dequantises,
+        widens=dequantises & np.array([widens(d) for d in deployments])[pair],
         unpacked_from=np.where(dequantises, unpacked[pair], np.inf),
         unpack=np.array([_unpack(d.gpu) for d in deployments]),
         layers=shaped("layers"), reductions=shaped("reductions"),
