@@ -31,8 +31,15 @@ CHROMIUM_FLAGS = [
     "--disable-sync",
     "--no-first-run",
 ]
+PHONE = {"width": 390, "height": 844}
 PATIENCE_S = 300.0                  # before a wait fails: a busy machine takes its time
 PATIENCE_MS = PATIENCE_S * 1e3
+# Fading and turning things keep the processor that draws them busy for as long as a busy machine makes them wait.
+STILL = """addEventListener("DOMContentLoaded", () => {
+  const style = document.createElement("style");
+  style.textContent = "*, *::before, *::after { animation: none !important; transition: none !important }";
+  document.head.append(style);
+})"""
 NO_HUB = "http://127.0.0.1:9"      # the discard port: refuses every connection at once
 
 
@@ -168,10 +175,28 @@ def start_and_cancel(page, start, link):
     expect(page.get_by_text("Cancelled; nothing was kept.")).to_be_visible()
 
 
-@pytest.fixture
-def page(chromium):
-    """A fresh visitor: own context, nothing remembered."""
-    context = chromium.new_context(viewport={"width": 1440, "height": 1000}, accept_downloads=True)
+@contextmanager
+def visiting(chromium, width=1440, **how):
+    """A visitor with nothing remembered: a context in which nothing moves, and patience."""
+    context = chromium.new_context(viewport={"width": width, "height": 1000}, accept_downloads=True, **how)
     context.set_default_timeout(PATIENCE_MS)
-    yield context.new_page()
+    context.add_init_script(STILL)
+    yield context
     context.close()
+
+
+@pytest.fixture(scope="module")
+def browsing(chromium):
+    """One context for the tests of a module, so that the app's own files load once."""
+    with visiting(chromium) as context:
+        yield context
+
+
+@pytest.fixture
+def page(browsing):
+    """A fresh visitor's tab: what the one before has left is cleared."""
+    tab = browsing.new_page()
+    yield tab
+    tab.evaluate("localStorage.clear(), sessionStorage.clear()")
+    tab.close()
+    browsing.clear_cookies()

@@ -21,7 +21,8 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.proto.WidgetStates_pb2 import WidgetState
 from websockets.asyncio.client import ClientConnection, connect
 
-LIMIT_S = 30.0
+from tests.conftest import PATIENCE_S
+
 LARGEST_MESSAGE = 64 * 2**20
 T = TypeVar("T")
 
@@ -74,7 +75,7 @@ class Visitor:
         message.rerun_script.context_info.url = "http://localhost/"
         start = time.perf_counter()
         await self.send(message)
-        return await asyncio.wait_for(self._follow(start), LIMIT_S)
+        return await asyncio.wait_for(self._follow(start), PATIENCE_S)
 
     async def _follow(self, start: float) -> float:
         answered = None

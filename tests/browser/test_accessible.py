@@ -12,13 +12,13 @@ from playwright.sync_api import expect
 
 from core.delivery.charts.style import CYCLE
 from tests.browser.test_browser_plan import VERDICT, verdict
+from tests.conftest import PHONE
 from tests.pages.test_public import PAGES
 from tests.screenshots import settled
 
 SERIOUS = {"serious", "critical"}
 RULES = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]},
          "resultTypes": ["violations"]}
-PHONE_PX = 390
 # Streamlit's own, by rule and what axe says of the element; nothing that a page or the theme could better.
 STREAMLITS = {
     # White on the primary colour of the dark theme, 3.4:1, on primary buttons and chips: Streamlit 1.67 always writes
@@ -49,12 +49,11 @@ def test_no_serious_barrier_on_any_page_in_either_theme(page, app_url, name):
     barriers = found(page)
     page.emulate_media(color_scheme="dark")
     page.wait_for_function("getComputedStyle(document.querySelector('[data-testid=stApp]')).colorScheme === 'dark'")
-    page.wait_for_timeout(300)                  # until its colours have faded over
     barriers += [f"dark, {barrier}" for barrier in found(page, {"runOnly": ["color-contrast"]})]
-    page.set_viewport_size({"width": PHONE_PX, "height": 844})
+    page.set_viewport_size(PHONE)
     page.wait_for_function(                     # tables measure themselves anew a moment later
         "px => Math.max(...['html', '[data-testid=stMain]'].map(css => document.querySelector(css).scrollWidth)) <= px",
-        arg=PHONE_PX,
+        arg=PHONE["width"],
     )
     assert not barriers, "\n".join(barriers)
 

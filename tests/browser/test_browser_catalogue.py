@@ -8,8 +8,9 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.test_browser_plan import choose, reads, says, sentence, verdict
-from tests.conftest import serve
+from tests.conftest import serve, visiting
 from tests.postgresql import BINARIES, cluster
+from tests.visitor import Visitor, finish
 
 DATABASES = ["postgresql" if BINARIES else "sqlite"]
 
@@ -30,20 +31,14 @@ def main(page):
     return page.get_by_test_id("stMain")
 
 
-def test_a_card_opens_by_its_link_as_the_very_first_request(chromium, tmp_path):
-    with serve(SWEETSPOT_DATA=str(tmp_path)) as app:
-        context = chromium.new_context(viewport={"width": 1440, "height": 1000})
-        page = context.new_page()
-        page.goto(f"{app.url}/catalogue?card=openai%2Fgpt-oss-120b")
-        page.get_by_role("heading", name="openai/gpt-oss-120b").wait_for()
-        page.get_by_text("36 layers", exact=True).wait_for()
-        page.get_by_text("sliding × 18").wait_for()
-        assert page.get_by_role("link", name="Plan", exact=True).count() >= 1
-        page.goto(f"{app.url}/catalogue?show=GPUs&gpu_card=L4")
-        page.get_by_role("heading", name="L4", exact=True).wait_for()
-        page.goto(f"{app.url}/saved")
-        page.get_by_text("Nothing is saved yet").wait_for()
-        context.close()
+def test_cards_open_by_their_links(page, kept_app):
+    page.goto(f"{kept_app}/catalogue?card=openai%2Fgpt-oss-120b")
+    page.get_by_role("heading", name="openai/gpt-oss-120b").wait_for()
+    page.get_by_text("36 layers", exact=True).wait_for()
+    page.get_by_text("sliding × 18").wait_for()
+    assert page.get_by_role("link", name="Plan", exact=True).count() >= 1
+    page.goto(f"{kept_app}/catalogue?show=GPUs&gpu_card=L4")
+    page.get_by_role("heading", name="L4", exact=True).wait_for()
 
 
 def test_a_card_is_planned_with_one_click(page, kept_app):
@@ -109,22 +104,22 @@ def test_a_plan_is_saved_reopened_deleted_and_brought_back(page, kept_app):
 
 def test_a_public_host_shows_a_visitor_their_own_alone(chromium, tmp_path):
     """The key is a cookie that scripts cannot read; it is in no link."""
-    with serve(SWEETSPOT_DATA=str(tmp_path), SWEETSPOT_PUBLIC="1") as app:
-        contexts = [chromium.new_context() for _ in range(2)]
-        mine, other = (context.new_page() for context in contexts)
-        mine.goto(app.url)
-        verdict(mine)
-        mine.get_by_role("button", name="Save this plan").click()
-        mine.get_by_text("Saved. It is on the Saved page.").wait_for()
-        mine.goto(f"{app.url}/saved")
-        mine.get_by_role("button", name="Reopen").wait_for()
-        (cookie,) = [cookie for cookie in contexts[0].cookies() if cookie["name"] == "sweetspot_own"]
+    with (
+        serve(SWEETSPOT_DATA=str(tmp_path), SWEETSPOT_PUBLIC="1") as app,
+        visiting(chromium) as mine, visiting(chromium) as other,
+    ):
+        page, stranger = mine.new_page(), other.new_page()
+        page.goto(app.url)
+        verdict(page)
+        page.get_by_role("button", name="Save this plan").click()
+        page.get_by_text("Saved. It is on the Saved page.").wait_for()
+        page.goto(f"{app.url}/saved")
+        page.get_by_role("button", name="Reopen").wait_for()
+        (cookie,) = [cookie for cookie in mine.cookies() if cookie["name"] == "sweetspot_own"]
         assert cookie["httpOnly"] and cookie["sameSite"] == "Lax"
-        assert cookie["value"] not in mine.url + mine.content()
-        other.goto(mine.url)
-        other.get_by_text("Nothing is saved yet").wait_for()
-        for context in contexts:
-            context.close()
+        assert cookie["value"] not in page.url + page.content()
+        stranger.goto(page.url)
+        stranger.get_by_text("Nothing is saved yet").wait_for()
 
 
 @pytest.fixture(scope="module", params=DATABASES)
@@ -137,37 +132,36 @@ def database(request, tmp_path_factory):
         yield f"sqlite:///{tmp_path_factory.mktemp('other') / 'kept.sqlite3'}"
 
 
-def test_the_secrets_name_the_database(chromium, database, tmp_path):
+def test_the_secrets_name_the_database(database, tmp_path):
     """One line in the secrets, and what is kept goes there; a second server finds it."""
+    async def keeps(app):
+        async with Visitor(app.url) as visitor:
+            await visitor.run()
+            await visitor.press("Save this plan")
+
+    async def finds(app):
+        async with Visitor(app.url, "/saved") as visitor:
+            await visitor.run()
+            return [button.button.label for button in visitor.found("button")]
+
     secrets = tmp_path / "secrets.toml"
     secrets.write_text(f'[connections.sweetspot]\nurl = "{database}"\n')
     settings = {"SWEETSPOT_DATA": str(tmp_path / "data"), "STREAMLIT_SECRETS_FILES": str(secrets)}
     with serve(**settings) as app:
-        context = chromium.new_context()
-        page = context.new_page()
-        page.goto(app.url)
-        verdict(page)
-        page.get_by_role("button", name="Save this plan").click()
-        page.get_by_text("Saved. It is on the Saved page.").wait_for()
-        with serve(**settings) as second:
-            page.goto(f"{second.url}/saved")
-            page.get_by_role("button", name="Reopen").wait_for()
-        context.close()
+        finish(keeps(app))
+    with serve(**settings) as second:
+        assert "Reopen" in finish(finds(second))
     assert not (tmp_path / "data" / "sweetspot.sqlite3").exists()
 
 
-def test_a_damaged_store_is_one_sentence_and_planning_goes_on(chromium, tmp_path):
+def test_a_damaged_store_is_one_sentence_and_planning_goes_on(page, tmp_path):
     (tmp_path / "sweetspot.sqlite3").write_bytes(b"this is no database" * 500)
     with serve(SWEETSPOT_DATA=str(tmp_path)) as app:
-        context = chromium.new_context()
-        page = context.new_page()
         page.goto(f"{app.url}/saved")
         assert "damaged" in sentence(page)
-        go_to_plan = page.get_by_role("link", name="Plan", exact=True).first
-        go_to_plan.click()
+        page.get_by_role("link", name="Plan", exact=True).first.click()
         reads(page, "Llama-3.1-8B")
         page.get_by_role("button", name="Save this plan").click()
         assert "damaged" in sentence(page)
         choose(page, "GPU", "L40S")
         page.get_by_text("L40S").first.wait_for()
-        context.close()

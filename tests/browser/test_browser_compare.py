@@ -1,4 +1,4 @@
-"""The Compare page: as a script, and in a real Chromium on a server that nobody has visited yet."""
+"""The Compare page: as a script, and in a real Chromium."""
 
 import csv
 import io
@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from core.basics.places import ROOT
 from core.products import gpus
-from tests.conftest import PATIENCE_S, serve
+from tests.conftest import PATIENCE_S
 
 ROUTER = str(ROOT / "pages" / "router.py")
 VERDICT = ".st-key-compare_verdict"
@@ -76,36 +76,35 @@ def test_a_result_is_held_against_the_prediction_and_kept(app):
     assert len(app.error) == 1 and "vllm bench serve" in app.error[0].value
 
 
-def test_a_deep_link_a_row_and_files_in_a_real_browser(page):
-    """First request of a fresh server; a row of the table goes to Plan; files are downloaded and parsed."""
-    with serve() as app:
-        page.goto(f"{app.url}/compare?users=32&vendors=NVIDIA")
-        page.wait_for_selector(f"{VERDICT} h2")
-        expect(page.locator(VERDICT)).to_contain_text("Cheapest that meets the targets")
-        expect(page.locator(VERDICT)).to_contain_text("32 requests")
-        page.wait_for_selector("[data-testid=stVegaLiteChart] svg")
-        before = page.inner_text(".st-key-picked")
-        page.get_by_role("button", name="Open in Plan").last.wait_for()
-        table = page.locator("[data-testid=stDataFrame] .dvn-scroller").first
-        table.evaluate("element => element.scrollIntoView({block: 'center'})")
-        table.click(position={"x": 18, "y": 4 * ROW_PX + ROW_PX // 2})
-        page.wait_for_function(
-            "before => document.querySelector('.st-key-picked').innerText !== before", arg=before
-        )
-        page.get_by_text("Docker Compose", exact=True).click()
-        with page.expect_download() as caught:
-            page.get_by_role("button", name="compose.yaml").click()
-        services = yaml.safe_load(caught.value.path().read_text())["services"]
-        assert "vllm" in next(iter(services.values()))["image"]
-        picked = page.inner_text(".st-key-picked")
-        page.locator(".st-key-picked").get_by_role("button", name="Open in Plan").click()
-        page.wait_for_selector(".st-key-verdict h2")
-        gpu = picked.split("×")[1].split(",")[0].split("\n")[0].strip()
-        expect(page.locator(".st-key-verdict")).to_contain_text(gpu)
-        page.wait_for_function("() => location.search.includes('gpu=')")
-        with page.expect_download() as caught:
-            page.get_by_role("button", name="Report to print, HTML").click()
-        assert caught.value.path().read_text().startswith("<!doctype html>")
-        with page.expect_download() as caught:
-            page.get_by_role("button", name="Recommendation, CSV").click()
-        assert next(csv.DictReader(io.StringIO(caught.value.path().read_text())))["gpu"] == gpu
+def test_a_deep_link_a_row_and_files_in_a_real_browser(page, app_url):
+    """A row of the table goes to Plan; files are downloaded and parsed."""
+    page.goto(f"{app_url}/compare?users=32&vendors=NVIDIA")
+    page.wait_for_selector(f"{VERDICT} h2")
+    expect(page.locator(VERDICT)).to_contain_text("Cheapest that meets the targets")
+    expect(page.locator(VERDICT)).to_contain_text("32 requests")
+    page.wait_for_selector("[data-testid=stVegaLiteChart] svg")
+    before = page.inner_text(".st-key-picked")
+    page.get_by_role("button", name="Open in Plan").last.wait_for()
+    table = page.locator("[data-testid=stDataFrame] .dvn-scroller").first
+    table.evaluate("element => element.scrollIntoView({block: 'center'})")
+    table.click(position={"x": 18, "y": 4 * ROW_PX + ROW_PX // 2})
+    page.wait_for_function(
+        "before => document.querySelector('.st-key-picked').innerText !== before", arg=before
+    )
+    page.get_by_text("Docker Compose", exact=True).click()
+    with page.expect_download() as caught:
+        page.get_by_role("button", name="compose.yaml").click()
+    services = yaml.safe_load(caught.value.path().read_text())["services"]
+    assert "vllm" in next(iter(services.values()))["image"]
+    picked = page.inner_text(".st-key-picked")
+    page.locator(".st-key-picked").get_by_role("button", name="Open in Plan").click()
+    page.wait_for_selector(".st-key-verdict h2")
+    gpu = picked.split("×")[1].split(",")[0].split("\n")[0].strip()
+    expect(page.locator(".st-key-verdict")).to_contain_text(gpu)
+    page.wait_for_function("() => location.search.includes('gpu=')")
+    with page.expect_download() as caught:
+        page.get_by_role("button", name="Report to print, HTML").click()
+    assert caught.value.path().read_text().startswith("<!doctype html>")
+    with page.expect_download() as caught:
+        page.get_by_role("button", name="Recommendation, CSV").click()
+    assert next(csv.DictReader(io.StringIO(caught.value.path().read_text())))["gpu"] == gpu

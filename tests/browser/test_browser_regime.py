@@ -2,7 +2,7 @@
 
 import re
 
-from tests.conftest import serve
+from tests.conftest import PHONE
 
 HEADLINE = ".st-key-regime h2"
 DRAWN = "[data-testid=stVegaLiteChart] canvas, [data-testid=stVegaLiteChart] svg"
@@ -16,16 +16,12 @@ def said(page):
     return page.inner_text("[data-testid=stMain]")
 
 
-def test_a_link_to_the_regime_is_the_first_thing_a_fresh_server_answers(chromium):
-    with serve() as app:
-        context = chromium.new_context(viewport={"width": 1440, "height": 1000})
-        page = context.new_page()
-        page.goto(f"{app.url}/regime?gpu=L40S&users=32")
-        text = said(page)
-        assert "on 1 × L40S; 32 requests" in text
-        assert "From which batch does INT4 stop paying?" in text
-        assert page.get_by_role("link", name="Plan").count() and "Traceback" not in text
-        context.close()
+def test_a_link_to_the_regime_is_answered(page, app_url):
+    page.goto(f"{app_url}/regime?gpu=L40S&users=32")
+    text = said(page)
+    assert "on 1 × L40S; 32 requests" in text
+    assert "From which batch does INT4 stop paying?" in text
+    assert page.get_by_role("link", name="Plan").count() and "Traceback" not in text
 
 
 def test_figures_follow_the_gpu(page, app_url):
@@ -46,9 +42,9 @@ def _textbook(text):
     return re.search(r"ridge ([\d,.]+) FLOP/B", text)[1]
 
 
-def test_both_pages_stay_within_a_narrow_screen(chromium, app_url):
-    context = chromium.new_context(viewport={"width": 390, "height": 844}, color_scheme="dark")
-    page = context.new_page()
+def test_both_pages_stay_within_a_narrow_screen(page, app_url):
+    page.set_viewport_size(PHONE)
+    page.emulate_media(color_scheme="dark")
     for path in ("regime", "accuracy"):
         page.goto(f"{app_url}/{path}")
         page.wait_for_selector(DRAWN)
@@ -59,4 +55,3 @@ def test_both_pages_stay_within_a_narrow_screen(chromium, app_url):
             ".map(chart => chart.getBoundingClientRect().right))"
         )
         assert widest <= 390
-    context.close()

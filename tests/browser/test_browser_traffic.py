@@ -1,9 +1,9 @@
-"""The Traffic page in a real Chromium: a deep link to a fresh server, an upload, a run, a reload, a cancellation."""
+"""The Traffic page in a real Chromium: a deep link, an upload, a run, a reload, a cancellation."""
 
 import pytest
 from playwright.sync_api import expect
 
-from tests.conftest import serve
+from tests.conftest import PHONE
 
 VERDICT = ".st-key-verdict h2"
 DONE = "text=Every fleet tried"
@@ -25,15 +25,12 @@ def bad_trace(tmp_path):
     return path
 
 
-def test_a_deep_link_is_answered_by_a_server_nobody_has_visited(chromium):
-    with serve() as fresh:
-        page = chromium.new_page()
-        page.goto(f"{fresh.url}/traffic?rate=90&lengths=agents&gpu=H200+SXM+141GB")
-        page.wait_for_selector(VERDICT)
-        expect(page.locator(VERDICT)).to_contain_text("90.0 requests/s")
-        expect(page.get_by_role("spinbutton", name="Requests per second")).to_have_value("90.00")
-        assert page.locator("[data-testid=stException]").count() == 0
-        page.close()
+def test_a_deep_link_fills_the_form(page, app_url):
+    page.goto(f"{app_url}/traffic?rate=90&lengths=agents&gpu=H200+SXM+141GB")
+    page.wait_for_selector(VERDICT)
+    expect(page.locator(VERDICT)).to_contain_text("90.0 requests/s")
+    expect(page.get_by_role("spinbutton", name="Requests per second")).to_have_value("90.00")
+    assert page.locator("[data-testid=stException]").count() == 0
 
 
 def test_an_uploaded_trace_is_simulated_and_found_again_after_a_reload(page, app_url, trace, bad_trace):
@@ -63,11 +60,9 @@ def test_a_simulation_can_be_cancelled(page, app_url):
     assert page.locator(DONE).count() == 0
 
 
-def test_a_narrow_screen_holds_the_page(chromium, app_url):
-    context = chromium.new_context(viewport={"width": 390, "height": 844})
-    page = context.new_page()
+def test_a_narrow_screen_holds_the_page(page, app_url):
+    page.set_viewport_size(PHONE)
     page.goto(f"{app_url}/traffic")
     page.wait_for_selector(VERDICT)
     assert page.locator(VERDICT).bounding_box()["y"] < 600
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    context.close()

@@ -49,7 +49,21 @@ def test_a_deep_link_is_the_first_thing_a_fresh_server_answers(name):
     assert not visitor.found("exception") and len(visitor.elements) > 15
     assert not [sentence for sentence in visitor.sentences() if "went wrong" in sentence]
     (users,) = visitor.found("number_input", "Requests in flight")
-    assert (users.number_input.value if users.number_input.set_value else 48) == 48
+    assert (users.number_input.value if users.number_input.set_value else users.number_input.default) == 48
+
+
+@pytest.mark.parametrize("name", PAGES, ids=lambda name: name or "plan")
+def test_a_link_says_the_same_on_every_page(app_url, name):
+    async def visited():
+        async with Visitor(app_url, f"/{name}?users=48&model=Qwen/Qwen3-32B") as visitor:
+            await visitor.run()
+            return visitor
+
+    visitor = finish(visited())
+    (users,), (model,) = visitor.found("number_input", "Requests in flight"), visitor.found("selectbox", "Model")
+    assert (users.number_input.value if users.number_input.set_value else users.number_input.default) == 48
+    assert model.selectbox.raw_value == "Qwen/Qwen3-32B"
+    assert not [sentence for sentence in visitor.sentences() if "went wrong" in sentence]
 
 
 # -- memory -----------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from core.basics.errors import InputError
 from core.machinery.jobs import MAX_WAITING, Jobs
 from core.reading import hub
 from pages.server import bounds
-from tests.conftest import PATIENCE_MS, PATIENCE_S, ROOT, serve
+from tests.conftest import PATIENCE_S, ROOT, serve
 from tests.hub_server import HubServer, Repo, Trouble, llama, llama_tensors
 from tests.visitor import Visitor, finish
 
@@ -30,7 +30,7 @@ MIB = 2**20
 
 
 @pytest.fixture(scope="module")
-def planted(tmp_path_factory, chromium):
+def planted(tmp_path_factory, browsing):
     """A visit with a token: a gated model planned and saved, every file taken away, and each kind of refusal met.
 
     Gives everything that was left behind: addresses, pages, downloads, the server's words, its data folder.
@@ -48,9 +48,7 @@ def planted(tmp_path_factory, chromium):
         serve(log=folder / "log", SWEETSPOT_HUB_ENDPOINT=hub_server.url, SWEETSPOT_DATA=str(folder / "data"),
               SWEETSPOT_PUBLIC="1", STREAMLIT_LOGGER_LEVEL="debug") as app,
     ):
-        context = chromium.new_context(viewport={"width": 1440, "height": 1000}, accept_downloads=True)
-        context.set_default_timeout(PATIENCE_MS)
-        page = context.new_page()
+        page = browsing.new_page()
         asked = []
         page.on("request", lambda request: asked.append(request.url))
         page.goto(f"{app.url}/?model={GATED}")
@@ -82,10 +80,11 @@ def planted(tmp_path_factory, chromium):
             seen[model] = page.get_by_test_id("stMain").inner_html()
         seen["addresses"] = "\n".join([*asked, page.url])
         seen["stored in the browser"] = page.evaluate("JSON.stringify(localStorage) + JSON.stringify(sessionStorage)")
-        seen["cookies"] = str(context.cookies())
+        seen["cookies"] = str(browsing.cookies())
         assert any(TOKEN in headers.get("authorization", "") for _, _, headers in hub_server.requests)
         seen["paths asked of the Hub"] = "\n".join(path for _, path, _ in hub_server.requests)
-        context.close()
+        page.close()
+        browsing.clear_cookies()
     seen["log"] = (folder / "log").read_text(errors="replace")
     seen["data folder"] = "\n".join(
         f"{path.name} {path.read_bytes().decode('latin-1')}" for path in (folder / "data").rglob("*") if path.is_file()
@@ -293,14 +292,13 @@ def test_every_answer_says_what_a_browser_may_do_with_it(public_app):
         assert said["x-content-type-options"] == "nosniff"
 
 
-@pytest.mark.parametrize("name", [
-    "see http://evil.example/x", "www.evil.example/x", "evil@evil.example", "HTTPS://evil.example", "a\n- b\n\n---",
-])
-def test_no_link_list_or_rule_is_made_of_a_strangers_text(public_app, page, name):
+def test_no_link_list_or_rule_is_made_of_a_strangers_text(public_app, page):
     """Drawn by Streamlit's own Markdown in a browser."""
-    page.goto(f"{public_app.url}/?model={quote(name)}")
-    page.get_by_test_id("stAlert").first.wait_for()
-    assert page.locator("[data-testid=stAlert] :is(a, li, hr)").count() == 0
+    for name in ("see http://evil.example/x", "www.evil.example/x", "evil@evil.example", "HTTPS://evil.example",
+                 "a\n- b\n\n---"):
+        page.goto(f"{public_app.url}/?model={quote(name)}")
+        page.get_by_test_id("stAlert").first.wait_for()
+        assert page.locator("[data-testid=stAlert] :is(a, li, hr)").count() == 0, name
 
 
 # -- messages ---------------------------------------------------------------------------------------
