@@ -9,7 +9,8 @@ from typing import Any, Final, TypeVar
 from core.basics.bounds import Bounds
 from core.basics.errors import InputError
 from core.basics.units import MS_PER_S
-from core.products import drafters
+from core.products import cpus, drafters
+from core.products.cpus import Host
 from core.products.drafters import Drafter
 from core.products.engines import DEFAULT
 from core.products.formats import Format, KvFormat
@@ -65,6 +66,7 @@ class Unit:
 TOKENS: Final = Unit("tokens")
 REQUESTS: Final = Unit("requests")
 COUNT: Final = Unit("")
+GB_PER_S: Final = Unit("GB/s", whole=False)
 MS: Final = Unit("ms", MS_PER_S, MS_PER_S)
 PERCENT: Final = Unit("%", 100.0, whole=False)      # a share in files
 
@@ -159,6 +161,7 @@ class Input:
 
 
 SPECULATION: Final = "Speculative decoding"
+HOST: Final = "Weights in host memory"
 
 Value = TypeVar("Value", int, float, float | None)
 
@@ -203,6 +206,12 @@ class Workload:
         "Share of the drafted tokens that the model keeps, as engines log it; left empty, what is published of this "
         "model and drafter, else of others.", may_be_open=True, group=SPECULATION,
     ))
+    cpu_bandwidth_gb_per_s: float = _asks(0.0, Input(
+        "cpu_gbps", GB_PER_S, Bounds(0, 4000, "GB/s"), 10, "Host memory",
+        "Bandwidth of the processor's memory, channels x rate x 8 bytes: 2 of DDR5-5600 are 89.6, 12 of DDR5-4800 are "
+        "461. With it llama.cpp keeps what does not fit on the GPU in host memory; 0: everything lies on the GPU.",
+        of_deployment=True, group=HOST,
+    ))
     ttft_slo_s: float = _asks(1.0, Input(
         "ttft", MS, Bounds(1e-6, 1e5, "ms"), 100, "TTFT target",
         "Time to first token: how long a user waits before the answer starts.", is_target=True,
@@ -222,6 +231,16 @@ class Workload:
         """The workload of inputs by name; those that are not named have their defaults."""
         named: dict[str, Any] = dict(values)
         return cls(**named, mode=mode)
+
+    @property
+    def run_as(self) -> "Workload":
+        """How the model is run, under no load: what layouts depend on."""
+        return Workload.of({one.name: getattr(self, one.name) for one in ASKED if one.of_deployment})
+
+    @property
+    def host(self) -> Host | None:
+        """What may hold weights that the GPU does not."""
+        return cpus.typed(self.cpu_bandwidth_gb_per_s) if self.cpu_bandwidth_gb_per_s else None
 
     @property
     def drafter(self) -> Drafter:
@@ -258,6 +277,14 @@ LOAD: Final = tuple(one for one in ASKED if not one.of_deployment)   # what come
 
 
 @dataclass(frozen=True, slots=True)
+class Placement:
+    """What lies where, in llama.cpp's words: --n-cpu-moe and --n-gpu-layers."""
+
+    cpu_experts: int           # layers, the first ones, whose routed experts stay on the host
+    gpu_layers: int            # layers on the GPU, the last ones; one more than the model has: the output too
+
+
+@dataclass(frozen=True, slots=True)
 class Deployment:
     """One way to serve a model: hardware layout, number formats and engine settings.
 
@@ -279,6 +306,8 @@ class Deployment:
     max_num_batched_tokens: int | None = None
     max_num_seqs: int | None = None
     drafter: Drafter = Drafter.NONE
+    host: Host | None = None               # what holds weights that the GPUs do not; None: they hold all
+    placement: Placement | None = None     # which; None: as few as the memory needs
 
     @property
     def gpus(self) -> int:

@@ -66,6 +66,7 @@ class Engine:
     quantisers: tuple[str, ...]        # what makes its checkpoints, the first choice first: core.delivery.export.order
     publisher: Note                    # who publishes quantised checkpoints for it
     benchmark: Note                    # its own: a rule of core.delivery.export.verify
+    hosts_weights: bool                # layers or experts may stay in host memory, multiplied there
     drafts: tuple[str, ...]            # ways of speculative decoding it is known to have, of core.products.drafters
     source: str
 

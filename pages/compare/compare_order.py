@@ -13,7 +13,6 @@ from core.basics.units import GIB
 from core.losses.measured import QualityMeasurement
 from core.models import ModelSpec
 from core.products import gpus
-from core.products.drafters import Drafter
 from core.products.engines import DEFAULT, ENGINES, launched
 from core.products.gpus import GpuSpec
 from core.terms import Workload
@@ -68,7 +67,7 @@ def filters() -> tuple[Field, np.ndarray]:
     spec = parts.current_model()
     field = _field(Rivals(
         spec, among, tuple(engines) or (DEFAULT,), asked.workload.quality_loss, asked.gpus, tuple(splits) or SPLITS,
-        asked.formats, asked.kv_formats, evidence.measured_losses(spec), asked.workload.drafter,
+        asked.formats, asked.kv_formats, evidence.measured_losses(spec), asked.workload.run_as,
     ), asked.workload)
     local = {found.spec.name for found in inputs.local_gpus()}
     shown = [
@@ -113,7 +112,7 @@ class Rivals(NamedTuple):
     formats: tuple[str, ...] | None
     kv_formats: tuple[str, ...] | None
     measured: tuple[QualityMeasurement, ...]
-    drafter: Drafter
+    run_as: Workload
 
 
 @st.cache_resource(max_entries=4, ttl="1h", show_spinner="Comparing …", hash_funcs=parts.REPEATED)

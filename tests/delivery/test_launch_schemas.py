@@ -70,7 +70,10 @@ def orders():
     } | {
         f"{engine} with a drafter": drafting(replace(made[engine], options=EVERYTHING), way)
         for engine, way in (("llamacpp", Drafter.DRAFT), ("mlx", Drafter.DRAFT), ("trtllm", Drafter.MTP))
-    }
+    } | {"llamacpp with a host": order(recommend(
+        catalogue.load("Qwen/Qwen3-30B-A3B"), gpus.find("GeForce RTX 3060 12GB"),
+        Workload(concurrency=1, quality_loss=0.2, cpu_bandwidth_gb_per_s=89.6), engine="llamacpp", tps=[1],
+        formats=["gguf-Q4_K_M"]))}
 
 
 def documents(orders, make):

@@ -17,6 +17,7 @@ from core.calibration.track_record import Point
 from core.delivery.export.options import Accelerator, Image, Option
 from core.losses.prior.published import Published
 from core.physics.efficiency.loads import Constant
+from core.products.cpus import CpuRow
 from core.products.drafters import Published as Drafted
 from core.products.engines import Engine
 from core.products.families import Family, OtherName
@@ -40,7 +41,7 @@ KINDS = {
     "machines.csv": Machine, "models.csv": ModelRow, "models_aliases.csv": AliasRow,
     "models_defaults.csv": ClassFacts, "prices.csv": Quote, "published.csv": Figure, "published_sources.csv": Source,
     "quality_facts.csv": Published,
-    "drafters.csv": Drafted, "load_constants.csv": Constant,
+    "cpus.csv": CpuRow, "drafters.csv": Drafted, "load_constants.csv": Constant,
     "ray_accelerators.csv": Accelerator, "versions.csv": Version,
     "log_facts.csv": FactRow, "log_problems.csv": ProblemRow,
 }

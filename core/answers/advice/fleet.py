@@ -102,7 +102,7 @@ def _allowed(question: Question) -> tuple[list[tuple[Deployment, Estimate | None
     """Layouts that run on the GPU within the tolerance, and why there are none."""
     q = question
     try:
-        found = layouts(q.spec, q.gpu, q.engine, tps=q.tps, drafter=q.workload.drafter)
+        found = layouts(q.spec, q.gpu, q.engine, tps=q.tps, asked=q.workload)
     except SweetspotError as error:
         return [], str(error)
     known = [(d, q.losses.of(d.weights, d.kv_cache)) for d in found.deployments]

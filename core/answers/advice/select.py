@@ -76,7 +76,7 @@ def select(question: Question) -> Selection:
     """
     q = question
     found = layouts(q.spec, q.gpu, q.engine, formats=q.formats, kv_formats=q.kv_formats, tps=q.tps,
-                    drafter=q.workload.drafter)
+                    asked=q.workload)
     grid = points(q.spec, q.workload, found.deployments, found.refusals, batches(q.workload.concurrency),
                   (q.workload.context_tokens,), gpu=q.gpu, engine=q.engine)
     losses = tuple(q.losses.of(d.weights, d.kv_cache) for d in grid.deployments)

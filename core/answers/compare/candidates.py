@@ -6,12 +6,11 @@ from enum import StrEnum
 from typing import Final
 
 from core.answers.advice.select import Question, is_allowed
-from core.answers.sweep import layouts
+from core.answers.sweep import NOTHING_MORE, layouts
 from core.basics.errors import SweetspotError
 from core.losses import Losses
 from core.models import ModelSpec
 from core.physics.shapes import misfit
-from core.products.drafters import Drafter
 from core.products.engines import find as find_engine
 from core.products.gpus import GpuSpec
 from core.terms import Deployment, Estimate, Workload
@@ -49,10 +48,10 @@ def candidates(
     splits: Sequence[Split] = SPLITS,
     formats: tuple[str, ...] | None = None,
     kv_formats: tuple[str, ...] | None = None,
-    drafter: Drafter = Drafter.NONE,
+    run_as: Workload = NOTHING_MORE,
 ) -> Candidates:
     """All layouts on `counts` GPUs. Announced accelerators are left out: nobody can rent or buy them yet."""
-    accepted = Workload(quality_loss=quality_loss, spec_method=drafter)
+    accepted = replace(run_as, quality_loss=quality_loss)
     deployments: list[Deployment] = []
     losses: list[Estimate | None] = []
     without: dict[str, str] = {}
@@ -80,7 +79,7 @@ def _runnable(question: Question) -> tuple[list[tuple[Deployment, Estimate | Non
     q = question
     try:
         found = layouts(q.spec, q.gpu, q.engine, formats=q.formats, kv_formats=q.kv_formats, tps=q.tps,
-                        drafter=q.workload.drafter)
+                        asked=q.workload)
     except SweetspotError as error:
         return [], [str(error)]
     known = [(whole, q.losses.of(whole.weights, whole.kv_cache)) for whole in found.deployments]

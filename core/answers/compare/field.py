@@ -9,14 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.answers.compare.candidates import SPLITS, Candidates, Split, candidates
-from core.answers.sweep import DEFAULT_GPU_COUNTS
+from core.answers.sweep import DEFAULT_GPU_COUNTS, NOTHING_MORE
 from core.losses import Losses
 from core.losses.measured import QualityMeasurement
 from core.models import ModelSpec
 from core.physics.ask import Desk, Load, desk
 from core.physics.memory import Footprint
 from core.physics.speed import Prediction
-from core.products.drafters import Drafter
 from core.products.gpus import GpuSpec
 from core.terms import Deployment, Estimate, Workload
 
@@ -114,11 +113,11 @@ def board(
     formats: tuple[str, ...] | None = None,
     kv_formats: tuple[str, ...] | None = None,
     measured: Sequence[QualityMeasurement] = (),
-    drafter: Drafter = Drafter.NONE,
+    run_as: Workload = NOTHING_MORE,
 ) -> Board:
     """All layouts of the model within the tolerance for loss of quality, with their memory and step times."""
     found = candidates(Losses(spec, tuple(measured)), among, quality_loss, engines, counts=counts, splits=splits,
-                       formats=formats, kv_formats=kv_formats, drafter=drafter)
+                       formats=formats, kv_formats=kv_formats, run_as=run_as)
     return Board(spec, found, desk((spec, deployment) for deployment in found.deployments))
 
 

@@ -4,6 +4,7 @@ from core.answers.sweep.grid import BATCHES, CONTEXTS, SOURCE, Sweep, overflow_t
 from core.answers.sweep.layouts import (
     DEFAULT_ENGINE,
     DEFAULT_GPU_COUNTS,
+    NOTHING_MORE,
     STRUCTURE,
     Layouts,
     Refusal,
@@ -16,6 +17,7 @@ __all__ = [
     "CONTEXTS",
     "DEFAULT_ENGINE",
     "DEFAULT_GPU_COUNTS",
+    "NOTHING_MORE",
     "SOURCE",
     "STRUCTURE",
     "Layouts",

@@ -164,7 +164,7 @@ def sweep(
     where the GPU has no memory figure, InputError for unknown formats.
     """
     found = layouts(spec, gpu, engine, formats=formats, kv_formats=kv_formats, tps=tps,
-                    drafter=workload.drafter)
+                    asked=workload)
     return points(spec, workload, found.deployments, found.refusals, batches, contexts, gpu=gpu, engine=engine)
 
 

@@ -8,18 +8,18 @@ from core.models import ModelSpec
 from core.physics import drafter as drafters
 from core.physics.shapes import misfit
 from core.products import engines
-from core.products.drafters import Drafter
 from core.products.engines import find as find_engine
 from core.products.formats import FORMATS, KV_FORMATS, Format, KvFormat, find, find_kv
 from core.products.gpus import GpuSpec
 from core.products.kernels import kv_unsupported, unsupported
 from core.products.versions import launched_release
-from core.terms import Deployment
+from core.terms import Deployment, Workload
 
 DEFAULT_ENGINE: Final = engines.DEFAULT
 DEFAULT_GPU_COUNTS: Final = (1, 2, 4, 8)
 STRUCTURE: Final = "structure"      # what refuses a split that the links or the model's shapes do not allow
 SIXTEEN_BIT: Final = 16.0
+NOTHING_MORE: Final = Workload()
 _DTYPES: Final = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp16"}   # servers cast FP32 down
 
 
@@ -48,29 +48,31 @@ def layouts(
     formats: Sequence[str] | None = None,
     kv_formats: Sequence[str] | None = None,
     tps: Sequence[int] = DEFAULT_GPU_COUNTS,
-    drafter: Drafter = Drafter.NONE,
+    asked: Workload = NOTHING_MORE,
 ) -> Layouts:
     """Every weight format x KV format x number of GPUs that has kernels and divides the model.
 
+    Of what is `asked` it takes how the model is run: what drafts, what may hold weights.
     Without `formats` the ones that make sense for the repository: its own when it ships quantised,
     else 16 bits in the model's own dtype and everything it can be quantised to.
     """
     refusals: list[Refusal] = []
-    if drafter and (reason := drafters.missing(spec, Deployment(gpu, FORMATS["bf16"], KV_FORMATS["bf16"],
-                                                                engine=engine, drafter=drafter))):
+    plain = Deployment(
+        gpu, FORMATS["bf16"], KV_FORMATS["bf16"], engine=engine,
+        engine_version=launched_release(engine), drafter=asked.drafter,
+        host=asked.host if find_engine(engine).hosts_weights else None,
+    )
+    if reason := drafters.missing(spec, plain):
         return Layouts((), (Refusal("Speculative decoding", reason, STRUCTURE),))
     weights = list(_runnable(weight_choices(spec, gpu, engine, formats), gpu, engine, refusals))
     caches = list(_runnable_caches(kv_choices(spec, gpu, engine, kv_formats), gpu, engine, refusals))
-    deployments, release = [], launched_release(engine)
+    deployments = []
     for count in tps:
         if reason := unlinked(gpu, count, engine):
             refusals.append(Refusal(f"{count} GPUs", reason, STRUCTURE))
             continue
         for fmt in weights:
-            ways = [
-                parted(spec, Deployment(gpu, fmt, kv, engine=engine, engine_version=release, drafter=drafter), count)
-                for kv in caches
-            ]
+            ways = [parted(spec, replace(plain, weights=fmt, kv_cache=kv), count) for kv in caches]
             deployments += [way for way in ways if not isinstance(way, str)]
             refusals += [Refusal(f"{fmt.label} on {count} GPUs", way, STRUCTURE)
                          for way in ways[:1] if isinstance(way, str)]
@@ -96,6 +98,7 @@ def split(deployment: Deployment, gpus: int) -> Deployment:
         deployment.gpu, deployment.weights, deployment.kv_cache, engine=deployment.engine,
         engine_version=deployment.engine_version, drafter=deployment.drafter,
         tp=1 if by_layers else gpus, pp=gpus if by_layers else 1, max_model_len=deployment.max_model_len,
+        host=deployment.host,
     )
 
 

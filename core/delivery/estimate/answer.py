@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from core.basics.errors import InputError, SweetspotError
 from core.basics.units import GIB
 from core.calibration.published import assumed_kv_format
+from core.delivery.estimate.hosting import hosting
 from core.delivery.estimate.rows import Row, Setup
 from core.models import ModelSpec
 from core.physics import drafter, memory
@@ -19,7 +20,7 @@ from core.physics.ask import Desk, Load, desk
 from core.physics.memory import Footprint
 from core.physics.shapes import misfit
 from core.physics.speed import Anchors, Cases, Prediction
-from core.products import formats, gpus
+from core.products import cpus, formats, gpus
 from core.products.engines import GENERIC, known
 from core.products.engines import find as find_engine
 from core.products.kernels import kv_unsupported, unsupported
@@ -30,6 +31,7 @@ Resolve: TypeAlias = Callable[[str], ModelSpec]
 
 log = logging.getLogger("sweetspot")
 _NO_TOKENS: Final = 1024.0
+_RAM_GIB: Final = 64.0           # of a host whose memory nobody states
 STRUCTURE: Final = "structure"
 
 
@@ -128,7 +130,9 @@ def _refused(spec: ModelSpec, d: Deployment, footprint: Footprint, has_gpu: bool
     most = find_engine(d.engine).most_seqs
     if most and d.max_num_seqs and d.max_num_seqs > most:
         return Refused(STRUCTURE, f"{find_engine(d.engine).label} serves at most {most:,} sequences at once.")
-    if has_gpu and (reason := unsupported(d.weights, d.gpu, d.engine) or kv_unsupported(d.kv_cache, d.gpu, d.engine)):
+    if has_gpu and d.gpu.vendor != cpus.CPU and (
+        reason := unsupported(d.weights, d.gpu, d.engine) or kv_unsupported(d.kv_cache, d.gpu, d.engine)
+    ):
         return Refused("kernels", _sentence(reason))
     if has_gpu and not footprint.fits:
         over = footprint.overflow_bytes / GIB
@@ -163,9 +167,13 @@ def _resolved(name: str, resolve: Resolve) -> ModelSpec | str:
 
 def _deployment(setup: Setup, spec: ModelSpec) -> tuple[Deployment, bool]:
     """The deployment with its defaults, and whether its GPU is named."""
-    found = gpus.meant(setup.gpu or gpus.DEFAULT_GPU)
-    taken, gpu = setup.tp * setup.pp * setup.dp, found.spec
-    if found.names_count and found.count != taken:
+    host, placement = hosting(setup, spec)
+    if host is not None and setup.gpu.lower() in (cpus.NONE, "cpu"):
+        gpu, found, taken = cpus.alone(host, (setup.ram_gib or _RAM_GIB) * GIB), None, 1
+    else:
+        found = gpus.meant(setup.gpu or gpus.DEFAULT_GPU)
+        taken, gpu = setup.tp * setup.pp * setup.dp, found.spec
+    if found and found.names_count and found.count != taken:
         raise InputError(f"'{setup.gpu}' is {found.count} x {found.name}, but tp x pp x dp is {taken}: "
                          "name one GPU, or make them agree.")
     if setup.reported_gib is not None:
@@ -180,7 +188,7 @@ def _deployment(setup: Setup, spec: ModelSpec) -> tuple[Deployment, bool]:
         gpu=gpu, weights=weights, kv_cache=kv_cache, tp=setup.tp, pp=setup.pp, ep=setup.ep, dp=setup.dp,
         engine=engine, engine_version=setup.engine_version, memory_fraction=setup.memory_fraction,
         max_model_len=setup.max_model_len, max_num_batched_tokens=setup.max_num_batched_tokens,
-        max_num_seqs=setup.max_num_seqs, drafter=setup.drafter,
+        max_num_seqs=setup.max_num_seqs, drafter=setup.drafter, host=host, placement=placement,
     )
     return deployment, bool(setup.gpu)
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,8 @@ _FRACTION: Final = Bounds(0.01, 1.0)
 _REPORTED: Final = Bounds(0.5, 8192, "GiB")
 _ACCEPTED: Final = Bounds(1, drafters.MOST_DRAFTED + 1)      # tokens a step yields, its own one too
 _ALSO: Final = {"spec_acceptance": "acceptance_rate"}        # other names of columns
+_MEMORY_RATE: Final = Bounds(1, 4000, "GB/s")
+_AMOUNT: Final = re.compile(r"(\d+(?:\.\d+)?) ?([GT])i?B")
 _LENGTHS: Final = ("input_tokens", "output_tokens")
 
 
@@ -55,6 +58,10 @@ class Setup:
     max_num_seqs: int | None = None
     reported_gib: float | None = None      # memory the driver of this very card reports, where known
     drafter: Drafter = Drafter.NONE
+    placement: str = ""                    # llama.cpp's words: ncmoe=20, ngl=30, auto, cpu
+    cpu: str = ""
+    cpu_bandwidth_gb_s: float | None = None
+    ram_gib: float | None = None
     has_load: bool = False                 # False: a start-up log, say; nothing is served
 
 
@@ -145,9 +152,20 @@ def row(cells: Mapping[str, str]) -> Row:
         max_num_seqs=_whole(cells, "max_num_seqs"),
         reported_gib=_number(cells, "gpu_total_gib", _REPORTED),
         drafter=drafter,
+        placement=cells.get("placement_word", cells.get("placement", "")).lower(),
+        cpu=cells.get("cpu", ""),
+        cpu_bandwidth_gb_s=_number(cells, "cpu_bandwidth_gb_per_s", _MEMORY_RATE)
+        or _number(cells, "ram_bandwidth_gb_s", _MEMORY_RATE),
+        ram_gib=_ram(cells.get("ram", "")),
         has_load=not math.isnan(load["input_tokens"]),
     )
     return Row(setup, mode == "static", load)
+
+
+def _ram(said: str) -> float | None:
+    """Memory of the host where the cell is an amount, as "31.9 GB"."""
+    amount = _AMOUNT.fullmatch(said)
+    return float(amount[1]) * (1024 if amount[2] == "T" else 1) if amount else None
 
 
 def _format(cells: Mapping[str, str], name: str) -> str:

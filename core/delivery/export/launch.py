@@ -42,6 +42,7 @@ from core.delivery.export.order import (
     step_tokens,
 )
 from core.delivery.export.ready import ready_made
+from core.physics import memory
 from core.products.engines import find as find_engine
 from core.products.engines import launched
 from core.terms import Deployment
@@ -52,6 +53,7 @@ _DTYPES: Final = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 _VLLM_DROPPED: Final = "bnb-"           # bitsandbytes is no quantization method of vLLM 0.33
 _TRTLLM_CACHES: Final = {"bf16": "auto", "fp16": "auto", "fp8": "fp8"}
 TRTLLM_CONFIG: Final = "llm-api.yaml"
+_ALL_LAYERS: Final = 999
 _LLAMACPP_BATCH: Final = 2048           # its default logical batch, which the physical one cannot exceed
 
 
@@ -243,7 +245,7 @@ def _llamacpp(ordered: Order) -> Launch:
     return Launch(("llama-server", *options(ordered.engine, {
         "model": file,
         "served_name": ordered.spec.name if ordered.spec.name != file else None,
-        "gpu_layers": 999,
+        **_layers(ordered),
         "pp": "layer" if d.pp > 1 else None,
         "max_num_seqs": slots,
         "max_model_len": slots * request_length(ordered),
@@ -255,6 +257,16 @@ def _llamacpp(ordered: Order) -> Launch:
         "offload_mib": ceil(host_cache_bytes(ordered) / MIB) if ordered.options.offload else None,
         **llamacpp_draft(ordered),
     })), {}, (*gguf_notes(ordered), *llamacpp_draft_notes(ordered)), file)
+
+
+def _layers(ordered: Order) -> dict[str, object]:
+    """What lies on the GPU: all layers, or as many as leave room for the cache."""
+    held = memory.hosted(ordered.spec, ordered.deployment)
+    if held is None:
+        return {"gpu_layers": _ALL_LAYERS}
+    placement, layers = held.placement, ordered.spec.n_layers
+    on_gpu = _ALL_LAYERS if placement.gpu_layers > layers else placement.gpu_layers
+    return {"gpu_layers": on_gpu, "cpu_experts": placement.cpu_experts or None}
 
 
 def _mlx(ordered: Order) -> Launch:

@@ -16,10 +16,12 @@ from core.physics.memory.cache import (
     layer_caches,
     paged,
 )
+from core.physics.memory.hosted import Hosted, placed
 from core.physics.memory.identity import SpecKey
 from core.physics.memory.reserve import Term, reserved_terms
 from core.physics.memory.settings import Settings, settings
 from core.physics.memory.weights import as_shipped, weight_bytes_per_gpu
+from core.products.cpus import CPU
 from core.products.drafters import Drafter
 from core.terms import Basis, Deployment
 
@@ -192,8 +194,23 @@ def sequence_bytes(spec: ModelSpec, deployment: Deployment, context: Tokens) -> 
     return cache_of(spec, deployment).sequence_bytes(context)
 
 
-def _weights_term(spec: ModelSpec, deployment: Deployment) -> Term:
-    size = weight_bytes_per_gpu(spec, deployment)
+def hosted(spec: ModelSpec, deployment: Deployment) -> Hosted | None:
+    """What stays in the host's memory; None where the GPUs hold all."""
+    return _hosted(SpecKey(spec), deployment) if deployment.host else None
+
+
+@lru_cache(maxsize=2048)
+def _hosted(key: SpecKey, d: Deployment) -> Hosted:
+    chosen = settings(key.spec, d)
+    reserved = sum(term.bytes for term in reserved_terms(key, d, chosen) if term.inside_budget)
+    _, room = _budget(float(d.gpu.memory_bytes), reserved, chosen)
+    length = float(chosen.max_model_len)
+    per_token = float(cache_of(key.spec, d, chosen).sequence_bytes(length)) / length
+    return placed(key, d, room, per_token)
+
+
+def _weights_term(spec: ModelSpec, deployment: Deployment, host_bytes: float) -> Term:
+    size = max(0.0, weight_bytes_per_gpu(spec, deployment) - host_bytes)
     shipped = as_shipped(spec, deployment.weights)
     exact = bool(shipped and shipped.weight_bytes)
     rule = "tensor headers of the checkpoint" if exact else f"{deployment.weights.label}; the rest 16-bit"
@@ -224,7 +241,9 @@ def _footprint(key: SpecKey, deployment: Deployment) -> Footprint:
     spec = key.spec
     chosen = settings(spec, deployment)
     reported = float(deployment.gpu.memory_bytes)
-    terms = (_weights_term(spec, deployment), *_drafter_terms(spec, deployment),
+    held = None if deployment.gpu.vendor == CPU else hosted(spec, deployment)
+    on_host = held.host_bytes / deployment.pp if held else 0.0
+    terms = (_weights_term(spec, deployment, on_host), *_drafter_terms(spec, deployment),
              *reserved_terms(key, deployment, chosen))
     inside = sum(term.bytes for term in terms if term.inside_budget)
     usable, left = _budget(reported, inside, chosen)

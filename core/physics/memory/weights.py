@@ -155,6 +155,17 @@ def _table_bits(spec: ModelSpec, fmt: Format) -> tuple[float, float]:
     return (shipped.embedding_bits if shipped and shipped.embedding_bits < 16 else everywhere or 16.0), head
 
 
+def matrix_bytes(spec: ModelSpec, layer: Layer, fmt: str) -> tuple[float, ...]:
+    """Bytes of every matrix of a layer, all experts of a routed one together [B]."""
+    stored = FORMATS[fmt]
+    return tuple(linear.matrix_params * _bits(spec, linear, layer, stored) / 8 for linear in layer.linears)
+
+
+def head_bits(spec: ModelSpec, fmt: Format) -> float:
+    """Bits per weight of the output."""
+    return _table_bits(spec, fmt)[1]
+
+
 @lru_cache(maxsize=4096)
 def _stage_bytes(key: SpecKey, fmt: Format, ranks: _Ranks, engine: str | None = None) -> float:
     """Bytes of the largest pipeline stage on one rank, as the engine lays it out; None: as the file has it [B]."""

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from core.physics.efficiency import Rates, loads, operators
 from core.physics.speed.cases import Floats, Rows
+from core.physics.speed.hosts import Hosts
 from core.physics.speed.work import ACTIVATION_BYTES, Work
 
 TOKENS: Final[Floats] = np.exp2(np.arange(0, 16.5, 0.5))      # rows of a matmul at which times are tabulated
@@ -205,6 +206,8 @@ class Clock:
         share = between(self.tables.stack_memory, pair, batch)
         head = np.exp(between(self.tables.head, pair, batch))
         cache, mixing = self.cache(pair, batch, context)
+        if w.hosts is not None:
+            return self._with_host(w.hosts, pair, batch, (stack, share, head, cache, mixing))
         reads = np.where(cache >= mixing, join(cache, mixing), 0.0)
         mixes = np.where(cache < mixing, join(cache, mixing), 0.0)
         overhead = r.kernel_s[pair] * w.units[pair] + r.step_s[pair] + r.sequence_s[pair] * batch
@@ -214,6 +217,23 @@ class Clock:
             overhead=np.where(w.eager[pair], 0.0, overhead),
             communication=self._messages(pair, batch),
             host=np.where(w.eager[pair], self._host(pair) + overhead, 0.0),
+        )
+
+    def _with_host(self, hosts: Hosts, pair: Rows, batch: Floats, whole: tuple[Floats, ...]) -> Step:
+        """A decode step whose weights lie on both sides, which wait for each other; `whole`: all of it on the GPU."""
+        w, r = self.work, self.rates
+        stack, share, head, cache, mixing = whole
+        here, layers = hosts.stack_share[pair], hosts.layers_share[pair]
+        elsewhere = (1 - layers) * cache * (r.kv_bandwidth * w.bandwidth)[pair] / hosts.bytes_per_s[pair]
+        device = here * stack * share + hosts.head_share[pair] * head
+        launched = r.kernel_s[pair] * w.units[pair] * layers + hosts.crossings[pair] * loads.constant("crossing_s")
+        return Step(
+            memory=device + layers * join(cache, mixing) + layers * self.elementwise(pair, batch)
+            + hosts.decode_s(pair, batch) + elsewhere,
+            compute=here * stack * (1 - share),
+            overhead=launched + r.step_s[pair] + r.sequence_s[pair] * batch,
+            communication=self._messages(pair, batch) * layers,
+            host=np.zeros_like(batch),
         )
 
     def _speculative(self, pair: Rows, sequences: Floats, context: Floats, drafted: Floats) -> Step:
@@ -277,6 +297,9 @@ class Clock:
             stack = stack - np.exp(between(self.tables.stack, pair, beside))
             launches, head = np.zeros_like(chunk), np.zeros_like(chunk)
         attention = self.prompt_attention(pair, total, tokens, found)
+        if w.hosts is not None:
+            stack = stack * w.hosts.stack_share[pair] + w.hosts.chunk_s(pair, chunk)
+            attention = attention + w.hosts.attention_s(pair, attention * (r.attention_rate * w.peak_16bit)[pair])
         overhead = chunks * launches + r.sequence_s[pair] * prompts
         overlapped = 1 - (chunks + w.pp[pair] - 1) / (chunks * w.pp[pair])
         pipelined = 1 - r.pipeline_share[pair] * overlapped

@@ -12,6 +12,7 @@ from core.physics.efficiency import operators
 from core.physics.efficiency.labels import Pair, compute, release, unpacked_from, widens, width
 from core.physics.speed.cases import Floats, Rows
 from core.physics.speed.drafts import Drafts, drafts
+from core.physics.speed.hosts import Hosts, hosts
 from core.physics.speed.shape import SHARD_CODE, Shape, shape
 from core.products.engines import find
 from core.products.formats import Format
@@ -72,6 +73,7 @@ class Work:
     decode_flops: Floats         # [pairs, contexts] of one GPU
     prefill_flops: Floats        # [pairs, contexts] of one GPU, per prompt token
     drafts: Drafts | None        # what a pass of each pair's drafter takes; None where nothing drafts
+    hosts: Hosts | None          # what hosts hold and multiply; None where GPUs hold all
 
 
 def work(pairs: Sequence[Pair]) -> Work:
@@ -153,7 +155,7 @@ def work(pairs: Sequence[Pair]) -> Work:
         kv_elements=np.array([_widened(d) for d in deployments]),
         cache_values=np.array([1 / d.kv_cache.bytes_per_value for d in deployments]),
         state_bytes=state, kv_read=kv_read, decode_flops=decode_flops, prefill_flops=prefill_flops,
-        drafts=drafts(pairs),
+        drafts=drafts(pairs), hosts=hosts(pairs),
     )
 
 
