@@ -167,7 +167,7 @@ def _plan(asked: argparse.Namespace) -> None:
     spec = _resolve(asked.model, asked.offline)
     gpu, counts, counted = _hardware(asked)
     said = {one.name: getattr(asked, one.name) for one in INPUTS}
-    is_open = said[OPEN] is None
+    demand = advice.Open() if said[OPEN] is None else None
     workload = Workload.of({name: value for name, value in said.items() if value is not None}, Mode(asked.mode))
     measured = [_checked(path, spec) for path in asked.quality]
     engine = asked.engine or asked.launch or DEFAULT_ENGINE
@@ -175,7 +175,7 @@ def _plan(asked: argparse.Namespace) -> None:
     def planned(load: Workload, tps: Sequence[int]) -> advice.Plan:
         return advice.recommend(spec, gpu, load, engine=engine, tps=tps, measured=measured)
 
-    plan = advice.carried(planned, workload, counts) if is_open else planned(workload, counts)
+    plan = advice.answered(planned, workload, counts, demand)
     launch = export.launch(plan, asked.launch) if asked.launch else None
     if counted:
         print(counted, file=sys.stderr)

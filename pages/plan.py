@@ -4,9 +4,10 @@ from functools import partial
 
 import streamlit as st
 
-from core.answers.advice import Choice, Plan, Standing
+from core.answers.advice import Choice, Plan, Standing, sentences
 from core.basics.places import ROOT
 from core.basics.units import GIB, MS_PER_S
+from core.basics.words import with_article
 from core.delivery import charts, export
 from core.delivery.export import report
 from core.delivery.export.order import order
@@ -79,33 +80,45 @@ def memory(choice: Choice, plan: Plan) -> None:
 
 
 def batching(choice: Choice, plan: Plan) -> None:
-    """Throughput and time per token over the batch, with the knee, the target and the memory limit."""
-    curve = plan.batch_curve()
-    knee = charts.pays_less_from(curve.batch, curve.output_tokens_per_s.value)
-    pays = f"Up to about {knee:.0f} requests batching is nearly free" if knee else "Batching keeps its pace"
+    """Throughput and both times over the batch, with the batch to run, the targets and the memory's end."""
+    curve, load = plan.batch_curve(), plan.workload
     with st.container(border=True, gap="small"):
-        parts.section("How far batching pays", f"{pays}; {plan.binding_limit}. Bands hold 8 of 10 cases.")
-        left, right = st.columns(2)
-        rate, tpot = curve.output_tokens_per_s, curve.tpot_s
-        with left:
+        parts.section("Which batch to run", _batch_advice(choice, plan))
+        rate = curve.output_tokens_per_s
+        places = st.columns(3)
+        with places[0]:
             parts.chart(
                 charts.throughput_over_batch(
-                    curve.batch, rate.value, rate.low, rate.high,
-                    memory_limit=curve.memory_limit, knee=knee, chosen=choice.concurrency,
+                    curve.batch, rate.value, rate.low, rate.high, memory_limit=curve.memory_limit,
+                    limit=plan.recommended_batch, best_value=plan.best_value_batch, chosen=choice.concurrency,
                 ),
-                alt="Output tokens per second, by batch",
+                alt="Output tokens per second, by batch, with the batch limit",
                 key="throughput",
             )
-        with right:
-            parts.chart(
-                charts.tpot_over_batch(
-                    curve.batch, tpot.value * MS_PER_S, tpot.low * MS_PER_S, tpot.high * MS_PER_S,
-                    memory_limit=curve.memory_limit, slo_ms=plan.workload.tpot_slo_s * MS_PER_S,
-                    chosen=choice.concurrency,
-                ),
-                alt="Time per output token, by batch, with its target",
-                key="tpot_curve",
-            )
+        for place, name, time, slo_s in ((places[1], "TPOT", curve.tpot_s, load.tpot_slo_s),
+                                         (places[2], "TTFT", curve.ttft_s, load.ttft_slo_s)):
+            with place:
+                parts.chart(
+                    charts.time_over_batch(
+                        curve.batch, time.value * MS_PER_S, time.low * MS_PER_S, time.high * MS_PER_S, name=name,
+                        memory_limit=curve.memory_limit, limit=plan.recommended_batch, slo_ms=slo_s * MS_PER_S,
+                        chosen=choice.concurrency,
+                    ),
+                    alt=f"{name}, by batch, with its target",
+                    key=f"{name.lower()}_curve",
+                )
+        st.caption("Shaded: 80 % prediction range.")
+
+
+def _batch_advice(choice: Choice, plan: Plan) -> str:
+    """The batch limit and why it is that, then how far a batch is worth what it costs each user."""
+    if plan.best_value_batch is None:
+        return figures.plain(f"{figures.opened(plan.binding_limit)}.")
+    limit = sentences.limit_of(choice)
+    return figures.plain(
+        f"Run with {with_article(limit)}: {plan.binding_limit}. Best value up to {plan.best_value_batch:,}: from there "
+        "on a larger batch costs each user more speed than it gains in total."
+    )
 
 
 def formats(choice: Choice, plan: Plan) -> None:

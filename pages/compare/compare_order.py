@@ -68,7 +68,7 @@ def filters() -> tuple[Field, np.ndarray]:
     field = _field(Rivals(
         spec, among, tuple(engines) or (DEFAULT,), asked.workload.quality_loss, asked.gpus, tuple(splits) or SPLITS,
         asked.formats, asked.kv_formats, evidence.measured_losses(spec), asked.workload.run_as,
-    ), asked.workload)
+    ), parts.current_load())
     local = {found.spec.name for found in inputs.local_gpus()}
     shown = [
         (not vendors or d.gpu.vendor in vendors) and (not only or d.gpu.name in only)

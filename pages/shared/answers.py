@@ -18,16 +18,27 @@ BEST: Final = "best"
 GPU_COUNTS: Final = (1, 2, 4, 8)             # what “any” tries
 NAMED_COUNTS: Final = (*GPU_COUNTS, 16)
 
+IN_FLIGHT: Final = "in flight"
+USERS: Final = "users"
+PER_SECOND: Final = "per second"
+OPEN: Final = "open"
+LOADS: Final = (IN_FLIGHT, USERS, PER_SECOND, OPEN)      # how the number of requests is said
+PEOPLE: Final = Bounds(1, 1_000_000, whole=True)
+THINKING: Final = Bounds(0.0, 86_400.0)                      # s
+ARRIVING: Final = Bounds(0.001, 10_000.0)                  # requests/s
+
 _NAMES: Final = ("model", "gpu")
 _LONGEST_NAME: Final = 200
 _ANY_FIGURE: Final = Bounds(0, 1e9)          # of a GPU typed in: the core says what is outside its range
 _NUMBERS: Final[Mapping[str, Bounds]] = {
     **{one.key: one.on_pages for one in INPUTS if not one.words}, "price": PRICE,
+    "people": PEOPLE, "think": THINKING, "per_s": ARRIVING,
     **dict.fromkeys(("gpu_gib", "gpu_gbps", "gpu_fp16", "gpu_fp8", "gpu_link"), _ANY_FIGURE),
 }
 _OPTIONAL: Final = frozenset({"price", "gpu_fp8", *(one.key for one in INPUTS if one.is_open)})
 _CHOICES: Final[Mapping[str, frozenset[str]]] = {
     "gpus": frozenset({ANY_COUNT, *map(str, NAMED_COUNTS)}), "gpu_cc": frozenset(GENERATIONS),
+    "load": frozenset(LOADS),
     "engine": frozenset(ENGINES), "weights": frozenset({BEST, *FORMATS}), "kv": frozenset({BEST, *KV_FORMATS}),
     **{one.key: frozenset(one.words) for one in INPUTS if one.words},
 }

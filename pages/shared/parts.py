@@ -81,7 +81,7 @@ def current_plan() -> advice.Plan:
     asked = inputs.asked()
     spec = current_model()
     return _plan(spec, current_gpu(), asked.workload, asked.engine, asked.gpus, asked.formats, asked.kv_formats,
-                 evidence.measured_losses(spec))
+                 evidence.measured_losses(spec), asked.demand)
 
 
 @st.cache_resource(scope="session", max_entries=16, ttl=3600, show_spinner="Reading the model …")
@@ -105,10 +105,19 @@ def _resolved(
 def _plan(
     spec: ModelSpec, gpu: GpuSpec, workload: Workload, engine: str, tps: tuple[int, ...],
     formats: tuple[str, ...] | None, kv_formats: tuple[str, ...] | None, measured: tuple[QualityMeasurement, ...],
+    demand: advice.Demand | None,
 ) -> advice.Plan:
-    return advice.recommend(
-        spec, gpu, workload, engine=engine, tps=tps, formats=formats, kv_formats=kv_formats, measured=measured
-    )
+    def planned(load: Workload, counts: Sequence[int]) -> advice.Plan:
+        return advice.recommend(
+            spec, gpu, load, engine=engine, tps=counts, formats=formats, kv_formats=kv_formats, measured=measured
+        )
+    return advice.answered(planned, workload, tps, demand)
+
+
+def current_load() -> Workload:
+    """The load asked for, its requests in flight found by the plan where they are given otherwise."""
+    asked = inputs.asked()
+    return asked.workload if asked.demand is None else current_plan().workload
 
 
 # -- when it cannot be answered -------------------------------------------------------------------
@@ -180,6 +189,8 @@ def verdict(plan: advice.Plan) -> None:
         st.header(figures.plain(head), anchor=False)
         if tail:
             st.markdown(figures.plain(figures.opened(tail)))
+        if found := advice.assumed(inputs.asked().demand, plan):
+            st.markdown(figures.plain(found))
         if plan.reason and plan.best is not None:
             st.caption(figures.plain(plan.reason))
         for note in plan.spec.notes:
@@ -207,8 +218,7 @@ def _claims(plan: advice.Plan) -> list[str]:
     kept = {
         "TTFT": choice.ttft.value <= plan.workload.ttft_slo_s,
         "TPOT": not choice.tpot.value > plan.workload.tpot_slo_s,      # a single token has none
-        f"{choice.concurrency:,} of {plan.workload.concurrency:,} requests":
-            choice.concurrency >= plan.workload.concurrency,
+        _served(choice.concurrency, plan.workload.concurrency): choice.concurrency >= plan.workload.concurrency,
     }
     return [
         ":green-badge[:material/check: fits]",
@@ -220,6 +230,13 @@ def _claims(plan: advice.Plan) -> list[str]:
         f":gray-badge[decode limited by {choice.decode_bound}]",
         f":gray-badge[prefill limited by {choice.prefill_bound}]",
     ]
+
+
+def _served(served: int, asked: int) -> str:
+    """Of how many requests the plan speaks: "all 16 requests", "12 of 16 requests", "the one request"."""
+    if served < asked:
+        return f"{served:,} of {asked:,} requests"
+    return f"all {asked:,} requests" if asked > 1 else "the one request"
 
 
 def _quality(choice: advice.Choice) -> list[str]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from core.answers.advice import Standing, best_over_gpus, carried, recommend
+from core.answers.advice import Open, Standing, answered, best_over_gpus, recommend
 from core.basics.errors import InputError
 from core.delivery import export
 from core.models import ModelSpec
@@ -36,7 +36,7 @@ def test_the_defaults_are_answered(plan):
     assert plan.best.deployment.weights.name in ("fp8", "w8a8-int8") and plan.best.deployment.gpus == 1
     assert plan.best.fits and plan.best.meets_slo
     assert plan.best.concurrency == 16 <= plan.best.slo_concurrency <= plan.best.memory_concurrency
-    for said in ("Llama-3.1-8B", "H100 SXM5 80GB", "fits", "16 requests", "tokens/s", "per million"):
+    for said in ("Llama-3.1-8B", "H100 SXM5 80GB", "fits", "16 concurrent requests", "tokens/s", "per million"):
         assert said in plan.sentence
     assert plan.binding_limit and plan.runner_up.deployment != plan.best.deployment and plan.trade
 
@@ -189,7 +189,8 @@ def test_the_batch_is_that_of_the_launch_file_and_the_best_value_lies_within(pla
     launched = export.launch(plan, "vllm").command
     assert int(launched[launched.index("--max-num-seqs") + 1]) == plan.recommended_batch == plan.best.slo_concurrency
     assert 1 <= plan.best_value_batch <= plan.recommended_batch
-    assert f"batch limit {plan.recommended_batch} (best value up to {plan.best_value_batch})" in plan.sentence
+    limit = f"batch limit {plan.recommended_batch} (--max-num-seqs)"
+    assert f"{limit}, best value up to {plan.best_value_batch}:" in plan.sentence
 
 
 def test_no_alternative_is_beaten_in_its_own_respect(plan):
@@ -222,7 +223,7 @@ def test_an_open_load_is_planned_at_what_can_be_carried():
     def planned(load, counts):
         return recommend(spec, H100, load, tps=counts, formats=("fp8",), kv_formats=("bf16",))
 
-    plan = carried(planned, Workload(), (1, 2))
+    plan = answered(planned, Workload(), (1, 2), Open())
     best = plan.best
     assert plan.standing is Standing.MET and best.deployment.gpus == 1
     assert best.concurrency == best.slo_concurrency == plan.recommended_batch > 100

@@ -131,7 +131,7 @@ def test_replicas_share_the_requests_that_memory_is_needed_for(chosen):
     """Four requests over two replicas: two full-length caches on each GPU."""
     two = replace(chosen, deployment=replace(chosen.deployment, dp=2))
     need = chosen.footprint.taken_bytes(2, ASKED.context_tokens) / 2**30
-    assert sentences._memory(two, ASKED).startswith(f"{need:,.1f} of ")
+    assert sentences._memory(two, ASKED).startswith(f"it fits, needing {need:,.1f} of ")
 
 
 @pytest.mark.parametrize(("tokens_per_s", "note"), [
@@ -172,7 +172,9 @@ def test_a_limit_beyond_the_knee_says_so(chosen):
     assert "the KV cache holds 300 requests" in binding_limit(ASKED, replace(best, memory_concurrency=300), None)
 
 
-@pytest.mark.parametrize(("tpot_s", "ttft_s", "target"), [(0.045, 0.8, "TPOT 50.0 ms"), (0.04, 0.9, "TTFT 1,000 ms")])
+@pytest.mark.parametrize(
+    ("tpot_s", "ttft_s", "target"), [(0.045, 0.8, "TPOT exceeds 50.0 ms"), (0.04, 0.9, "TTFT exceeds 1,000 ms")],
+)
 def test_the_target_beyond_is_the_nearer_one(chosen, tpot_s, ttft_s, target):
     """Nine tenths of a target are nearer to it than eight."""
     assert _target_beyond(ASKED, replace(chosen, tpot=figure(tpot_s), ttft=figure(ttft_s))) == target

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from core.delivery import charts
 from core.delivery.charts import Segment
-from core.delivery.charts.batch import leaders, pays_less_from, stops_paying_at
+from core.delivery.charts.batch import leaders, stops_paying_at
 from core.delivery.charts.style import CYCLE, spread
 
 BATCHES = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024]
@@ -16,17 +16,18 @@ TPOT_MS = np.array([7.0, 7.1, 7.3, 7.6, 8.2, 9.5, 12.0, 17.0, 27.0, 48.0, 92.0])
 LIGHT, DARK = "#ffffff", "#0f1420"
 
 
-def throughput(memory_limit=300.0, chosen=16):
+def throughput(memory_limit=300.0, chosen=16, limit=250):
     tokens_per_s = 1000 * np.array(BATCHES) / TPOT_MS
     return charts.throughput_over_batch(
         BATCHES, tokens_per_s, 0.9 * tokens_per_s, 1.1 * tokens_per_s,
-        memory_limit=memory_limit, knee=120, chosen=chosen,
+        memory_limit=memory_limit, limit=limit, best_value=120, chosen=chosen,
     )
 
 
 def tpot(slo_ms=50.0):
-    return charts.tpot_over_batch(
-        BATCHES, TPOT_MS, 0.9 * TPOT_MS, 1.1 * TPOT_MS, memory_limit=300.0, slo_ms=slo_ms, chosen=16
+    return charts.time_over_batch(
+        BATCHES, TPOT_MS, 0.9 * TPOT_MS, 1.1 * TPOT_MS, name="TPOT", memory_limit=300.0, limit=250, slo_ms=slo_ms,
+        chosen=16,
     )
 
 
@@ -65,7 +66,10 @@ def texts(spec):
 
 @pytest.mark.parametrize(
     "spec",
-    [throughput(), throughput(memory_limit=None), tpot(), tpot(slo_ms=5000), heat(), bar(15, 6), formats()],
+    [
+        throughput(), throughput(memory_limit=1e9), throughput(memory_limit=0.0), tpot(), tpot(slo_ms=5000), heat(),
+        bar(15, 6), formats(),
+    ],
 )
 def test_every_chart_is_valid_vega_lite(spec):
     altair.LayerChart.from_dict(spec, validate=True)
@@ -78,11 +82,18 @@ def test_the_memory_bar_grows_past_the_memory_line():
     assert "80 GiB of memory" in texts(bar(60, 45))
 
 
-def test_what_lies_beyond_the_memory_is_not_drawn_solid():
-    spec = throughput(memory_limit=100)
-    solid = next(layer for layer in spec["layer"] if layer["mark"].get("strokeWidth") == 2.5)
-    assert [row["batch"] for row in solid["data"]["values"]][-2:] == [64, 100]
+def test_nothing_is_drawn_where_nothing_can_run():
+    spec = throughput(memory_limit=100, limit=90)
+    for layer in spec["layer"][:3]:
+        assert [row["batch"] for row in layer["data"]["values"]][-2:] == [64, 100]
+        assert layer["encoding"]["x"]["scale"]["domain"] == [1, 128]
     assert "memory ends at 100" in texts(spec)
+
+
+def test_the_batch_to_run_is_marked():
+    assert {"batch limit 250", "best value up to 120", "this load: 16"} <= set(texts(throughput()))
+    assert "batch limit 300: memory ends" in texts(throughput(limit=300))
+    assert not any("batch limit" in text for text in texts(throughput(limit=None)))
 
 
 def test_a_target_far_above_the_curve_does_not_flatten_it():
@@ -95,13 +106,6 @@ def test_where_a_format_stops_paying():
     assert stops_paying_at(BATCHES, np.linspace(3.02, 0.52, 11)) == pytest.approx(256)
     assert stops_paying_at(BATCHES, np.full(11, 1.2)) is None
     assert stops_paying_at(BATCHES, np.full(11, 0.9)) is None
-
-
-def test_batching_pays_less_once_a_step_has_doubled():
-    """A step of 5 ms + 0.1 ms a request doubles at 50 requests; between samples it is read to a tenth."""
-    batch = np.array(BATCHES, dtype=float)
-    assert pays_less_from(BATCHES, batch / (5 + 0.1 * batch)) == pytest.approx(50, rel=0.1)
-    assert pays_less_from(BATCHES, batch) is None
 
 
 def test_the_lead_changes_only_for_more_than_two_per_cent():

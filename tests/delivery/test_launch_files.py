@@ -20,12 +20,12 @@ from core.delivery.export.kubernetes import deployment, kserve, llm_d
 from core.delivery.export.launch import command
 from core.delivery.export.manifests import slug
 from core.delivery.export.ollama import ollama
-from core.delivery.export.options import image, names, options, ray_accelerator
 from core.delivery.export.order import Order, order
 from core.delivery.export.ray import ray_serve
 from core.delivery.export.verify import benchmarks, guidellm, vllm_bench
 from core.products import gpus
 from core.products.engines import ENGINES, launched
+from core.products.options import image, names, options, ray_accelerator
 from core.reading import catalogue
 from core.terms import Workload
 from tests.conftest import PATIENCE_S

@@ -17,13 +17,13 @@ from core.delivery.export import deliver
 from core.delivery.export.checkpoint import is_needed
 from core.delivery.export.kubernetes import deployment, kserve, llm_d
 from core.delivery.export.launch import TRTLLM_CONFIG, command
-from core.delivery.export.options import names
 from core.delivery.export.order import Order, as_launched, batch_limit, order
 from core.delivery.export.ray import ray_serve
 from core.products import gpus
 from core.products.drafters import Drafter
 from core.products.engines import ENGINES, launched, loads
 from core.products.formats import FORMATS, find
+from core.products.options import names
 from core.reading import catalogue
 from core.terms import Workload
 

@@ -9,12 +9,12 @@ import sys
 
 import pytest
 
+from core.answers.advice import UseCase
 from core.basics import places, tables
 from core.basics.errors import TableError
 from core.basics.places import ASSETS, ROOT
 from core.calibration.published import Figure, Source
 from core.calibration.track_record import Point
-from core.delivery.export.options import Accelerator, Image, Option
 from core.losses.prior.published import Published
 from core.physics.efficiency.loads import Constant
 from core.products.cpus import CpuRow
@@ -26,6 +26,7 @@ from core.products.ggml import GgmlType
 from core.products.gpus import Quote
 from core.products.gpus.machines import Machine
 from core.products.gpus.tables import CoresRow, GpuRow, NameRow
+from core.products.options import Accelerator, Image, Option
 from core.products.versions import Version
 from core.reading.catalogue import AliasRow, BlockRow, ModelRow
 from core.reading.checkpoints.gguf_config import Architecture
@@ -43,7 +44,7 @@ KINDS = {
     "quality_facts.csv": Published,
     "cpus.csv": CpuRow, "drafters.csv": Drafted, "load_constants.csv": Constant,
     "ray_accelerators.csv": Accelerator, "versions.csv": Version,
-    "log_facts.csv": FactRow, "log_problems.csv": ProblemRow,
+    "use_cases.csv": UseCase, "log_facts.csv": FactRow, "log_problems.csv": ProblemRow,
 }
 EVERY = pytest.mark.parametrize(("file", "kind"), KINDS.items(), ids=list(KINDS))
 NUMBER = re.compile(r"-?\d+(\.\d+)?")

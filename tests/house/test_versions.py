@@ -5,8 +5,8 @@ import re
 import pytest
 
 from core.basics.places import ROOT
-from core.delivery.export.options import image, images, listed
 from core.products.engines import ENGINES, launched
+from core.products.options import image, images, listed
 from core.products.versions import VERSIONS, requirement
 
 REQUIREMENTS = sorted([*ROOT.glob("requirements*.txt"), *(ROOT / "tests").glob("requirements*.txt")])

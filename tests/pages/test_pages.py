@@ -33,7 +33,7 @@ def test_defaults_answer_without_a_click(app):
     assert "Llama-3.1-8B" in verdict(app)
     assert gpus.DEFAULT_GPU in verdict(app)
     assert [metric.label.split()[0] for metric in app.metric] == ["TPOT", "TTFT", "Output", "Memory", "Cost"]
-    assert len(app.get("vega_lite_chart")) == 7
+    assert len(app.get("vega_lite_chart")) == 8
 
 
 def test_every_figure_says_what_it_rests_on(app):

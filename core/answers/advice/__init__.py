@@ -1,6 +1,6 @@
 """What to deploy, and why: the recommendation under a service level and a tolerance for loss of quality."""
 
-from core.answers.advice.carried import carried
+from core.answers.advice.demand import Arrivals, Demand, Open, Users, answered, assumed
 from core.answers.advice.fleet import Offer, best_over_gpus
 from core.answers.advice.plan import (
     BatchCurve,
@@ -15,20 +15,29 @@ from core.answers.advice.plan import (
     batch_limit,
 )
 from core.answers.advice.recommend import recommend
+from core.answers.advice.use_cases import USE_CASES, UseCase, use_case
 
 __all__ = [
+    "USE_CASES",
+    "Arrivals",
     "BatchCurve",
     "Candidate",
     "Choice",
+    "Demand",
     "FormatCurves",
     "Heat",
     "Offer",
+    "Open",
     "Plan",
     "Remedy",
     "Sensitivity",
     "Standing",
+    "UseCase",
+    "Users",
+    "answered",
+    "assumed",
     "batch_limit",
     "best_over_gpus",
-    "carried",
     "recommend",
+    "use_case",
 ]

@@ -144,12 +144,12 @@ def binding_limit(workload: Workload, best: Choice, knee: float | None) -> str:
     """What stops a larger batch: the memory, a target or, before both, compute."""
     most = best.slo_concurrency
     if not most:
-        return f"even one request misses the targets: {sentences.bound(best.decode_bound)} binds"
+        return f"even one request misses the targets: {sentences.bound(best.decode_bound)} limits it"
     if most >= best.memory_concurrency:
-        text = f"the memory binds: the KV cache holds {sentences.requests(best.memory_concurrency)} of " \
+        text = f"the memory limits the batch: the KV cache holds {sentences.requests(best.memory_concurrency)} of " \
                f"{workload.context_tokens:,} tokens"
     else:
-        text = f"beyond {sentences.requests(most)} a target is missed ({_target_beyond(workload, best)})"
+        text = f"up to {sentences.requests(most)} stay within the targets, then {_target_beyond(workload, best)}"
     if knee is not None and knee < most:
         text += f", and from about {knee:,.0f} on decode is compute-bound and batching pays less"
     return text
@@ -159,7 +159,7 @@ def _target_beyond(workload: Workload, best: Choice) -> str:
     """The target nearer to being missed."""
     nearer_tpot = best.tpot.value / workload.tpot_slo_s >= best.ttft.value / workload.ttft_slo_s
     slo = workload.tpot_slo_s if nearer_tpot else workload.ttft_slo_s
-    return f"{'TPOT' if nearer_tpot else 'TTFT'} {ms(slo)}"
+    return f"{'TPOT' if nearer_tpot else 'TTFT'} exceeds {ms(slo)}"
 
 
 def _candidates(selection: Selection, shown: Choice | None) -> tuple[Candidate, ...]:

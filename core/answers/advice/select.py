@@ -184,8 +184,10 @@ def lost(losses: Sequence[Estimate | None]) -> Floats:
 
 
 def fine_grid(grid: Sweep, deployment: Deployment) -> Sweep:
-    """One layout over every batch that a plan could name."""
-    return points(grid.spec, grid.workload, (deployment,), (), tuple(sorted({*_FINE, *grid.batches})),
+    """One layout over every batch that a plan could name, the most that its memory holds among them."""
+    held = float(grid.capacity[grid.deployments.index(deployment) * len(grid.batches)])
+    named = {*_FINE, *grid.batches, max(1, int(min(held, _FINE[-1])))}
+    return points(grid.spec, grid.workload, (deployment,), (), tuple(sorted(named)),
                   grid.contexts, gpu=grid.gpu, engine=grid.engine)
 
 

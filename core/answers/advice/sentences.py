@@ -6,6 +6,8 @@ from core.answers.advice.plan import Choice, Standing, batch_limit
 from core.basics.units import GIB
 from core.basics.words import counted, dollars, ms, number, percent, with_article
 from core.models import ModelSpec
+from core.products import options
+from core.products.formats import Format
 from core.terms import Basis, Bound, Deployment, Estimate, Workload
 
 _BOUND_WORDS = {
@@ -48,7 +50,12 @@ def hardware(deployment: Deployment) -> str:
 
 def formats(deployment: Deployment) -> str:
     """ "FP8 weights and a BF16 KV cache"."""
-    return f"{deployment.weights.label} weights and {with_article(f'{deployment.kv_cache.name.upper()} KV cache')}"
+    return f"{weights(deployment.weights)} and {with_article(f'{deployment.kv_cache.name.upper()} KV cache')}"
+
+
+def weights(fmt: Format) -> str:
+    """ "FP8 weights", "INT8 weight-only quantization"."""
+    return f"{fmt.label} {'quantization' if 'weight' in fmt.label else 'weights'}"
 
 
 def loss(quality: Estimate | None) -> str:
@@ -75,29 +82,41 @@ def verdict(
     """What to deploy, does it fit, how fast, what it costs, what limits it."""
     if chosen is None or standing is Standing.IMPOSSIBLE:
         return f"{short(spec)} cannot be served here: {why}"
-    cost = chosen.cost_usd_per_million_output_tokens
-    price = f" at {dollars(cost.value)} per million" if cost else ""
-    speed = (
-        f"{requests(chosen.concurrency)} in flight get their first token after {ms(chosen.ttft.value)} and one every "
-        f"{ms(chosen.tpot.value)}, {number(chosen.output_tokens_per_s.value)} tokens/s in all{price}"
-    )
-    start = f"Deploy {short(spec)} with {formats(chosen.deployment)} on {hardware(chosen.deployment)}"
-    if best_value is not None:
-        start += f", batch limit {batch_limit(chosen):,} (best value up to {best_value:,})"
+    late = standing is Standing.LATE
+    says = "; ".join((_memory(chosen, workload), speed(chosen), *(() if late else (limit,))))
+    what = f"{short(spec)} with {formats(chosen.deployment)} on {hardware(chosen.deployment)}"
+    batch = "" if best_value is None else f", {limit_of(chosen)}, best value up to {best_value:,}"
     if standing is Standing.MET:
-        return f"{start}: it fits, with {_memory(chosen, workload)}; {speed}; {limit}."
+        return f"Deploy {what}{batch}: {says}."
     if standing is Standing.FEWER:
         return (f"Only {chosen.concurrency:,} of {requests(workload.concurrency)} can be served within the targets. "
-                f"{start}: {speed}; {limit}.")
-    return f"{missed(chosen, workload)} {start} comes closest: {speed}."
+                f"Deploy {what}{batch}: {says}.")
+    return f"{missed(chosen, workload)} The closest is {what}: {says}."
+
+
+def limit_of(chosen: Choice) -> str:
+    """The batch to launch with, and what the engine calls it: "batch limit 362 (--max-num-seqs)"."""
+    option = options.names(chosen.deployment.engine).get("max_num_seqs")
+    each = "" if chosen.deployment.dp == 1 else " per replica"
+    return f"batch limit {batch_limit(chosen):,}{each}" + (f" ({option})" if option else "")
+
+
+def speed(chosen: Choice) -> str:
+    """What users and the bill get: "with 16 concurrent requests the first token arrives after 72 ms, ..."."""
+    cost = chosen.cost_usd_per_million_output_tokens
+    price = f", {dollars(cost.value)} per million output tokens" if cost else ""
+    flows = "" if math.isnan(chosen.tpot.value) else f" and the next ones every {ms(chosen.tpot.value)}"
+    return (f"with {counted(chosen.concurrency, 'concurrent request')} the first token arrives after "
+            f"{ms(chosen.ttft.value)}{flows}; {number(chosen.output_tokens_per_s.value)} output tokens/s in "
+            f"total{price}")
 
 
 def _memory(chosen: Choice, workload: Workload) -> str:
     """What the load needs of each GPU, of what it has."""
     footprint, requests_each = chosen.footprint, chosen.concurrency / chosen.deployment.dp
     needed = footprint.taken_bytes(requests_each, workload.context_tokens, workload.shared_tokens)
-    each = "" if chosen.deployment.gpus == 1 else " of each GPU"
-    return f"{needed / GIB:,.1f} of {footprint.reported_bytes / GIB:,.1f} GiB{each} needed"
+    each = "" if chosen.deployment.gpus == 1 else " on each GPU"
+    return f"it fits, needing {needed / GIB:,.1f} of {footprint.reported_bytes / GIB:,.1f} GiB{each}"
 
 
 def missed(chosen: Choice, workload: Workload) -> str:
@@ -108,7 +127,7 @@ def missed(chosen: Choice, workload: Workload) -> str:
     if chosen.ttft.value > workload.ttft_slo_s:
         parts.append(f"the TTFT target of {ms(workload.ttft_slo_s)} (best {ms(chosen.ttft.value)})")
     text = " and ".join(parts) or "the targets"
-    return f"Nothing meets {text} for {requests(chosen.concurrency)}."
+    return f"No setup meets {text} for {requests(chosen.concurrency)}."
 
 
 def bound(limit: Bound) -> str:
@@ -119,16 +138,16 @@ def bound(limit: Bound) -> str:
 def why_chosen(chosen: Choice, baseline: Choice | None) -> str:
     """Why this layout: against 16 bits where that is a choice, with live numbers."""
     phase = f"decode is limited by {bound(chosen.decode_bound)}, prefill by {bound(chosen.prefill_bound)}"
-    weights = chosen.footprint.term("weights").bytes / GIB
+    held = chosen.footprint.term("weights").bytes / GIB
     if baseline is None or baseline.deployment.weights == chosen.deployment.weights:
-        return (f"{chosen.deployment.weights.label} takes {number(weights)} GiB a GPU at {loss(chosen.quality)}; "
+        return (f"{chosen.deployment.weights.label} takes {number(held)} GiB per GPU at {loss(chosen.quality)}; "
                 f"at {requests(chosen.concurrency)} {phase}.")
     other = baseline.footprint.term("weights").bytes / GIB
     label = chosen.deployment.weights.label
-    holds = f"{label} holds the weights in {number(weights)} instead of {number(other)} GiB a GPU"
+    holds = f"{label} shrinks the weights from {number(other)} to {number(held)} GiB per GPU"
     end = f"at {loss(chosen.quality)}; at {requests(chosen.concurrency)} {phase}."
     if not baseline.fits:
-        return f"{holds}, where {baseline.deployment.weights.label} leaves no room for the load, {end}"
+        return f"{holds}, {end} {baseline.deployment.weights.label} would not fit."
     faster = chosen.output_tokens_per_s.value / baseline.output_tokens_per_s.value - 1
     speed = f"{percent(faster)} more tokens/s" if faster >= 0 else f"{percent(-faster)} fewer tokens/s"
     same = "" if chosen.deployment.gpus == baseline.deployment.gpus else f" on {hardware(baseline.deployment)}"

@@ -4,9 +4,8 @@ from core.delivery.charts.accuracy import predicted_against_measured
 from core.delivery.charts.batch import (
     formats_over_batch,
     leaders,
-    pays_less_from,
     throughput_over_batch,
-    tpot_over_batch,
+    time_over_batch,
 )
 from core.delivery.charts.gains import gain_bars, moves
 from core.delivery.charts.heat import batch_by_context
@@ -50,7 +49,6 @@ __all__ = [
     "measured_roofline",
     "memory_bar",
     "moves",
-    "pays_less_from",
     "percentiles_over_rate",
     "predicted_against_measured",
     "replicas_by_hour",
@@ -59,6 +57,6 @@ __all__ = [
     "step_bars",
     "strip_legend",
     "throughput_over_batch",
+    "time_over_batch",
     "tokens_over_batch",
-    "tpot_over_batch",
 ]

@@ -9,6 +9,7 @@ from core.delivery.charts.style import (
     BLUE,
     INK,
     ORANGE,
+    TEAL,
     Spec,
     colour,
     doubling,
@@ -26,7 +27,6 @@ PLOT_HEIGHT = 200        # what axes leave of it, roughly [px]
 X_TITLE = "Requests in flight"
 RELATIVE = "Decode speed, relative"
 WORTH = 1.02            # closer than this, no estimate can tell two speeds apart
-KNEE_ELASTICITY = 0.5   # below it, doubling the batch adds less than 2**0.5 - 1 = 41 % of throughput
 LABEL_ROOM = 14          # how far the axis runs on, as a factor, to hold the names at the ends of lines
 Floats = NDArray[np.float64]
 
@@ -37,49 +37,65 @@ def throughput_over_batch(
     low: ArrayLike,
     high: ArrayLike,
     *,
-    memory_limit: float | None,
-    knee: float | None,
+    memory_limit: float,
+    limit: int | None,
+    best_value: int | None,
     chosen: int,
 ) -> Spec:
-    """Output tokens/s over the batch with its range, the knee, the memory limit and the chosen batch.
+    """Output tokens/s over the batch with its range, as far as the memory reaches.
 
-    `knee` is where batching pays less, see `pays_less_from`.
+    Marked are the batch limit to launch with, the batch of best value, and the load planned for, `chosen`.
     """
-    curve = _curve(batch, value, low, high, "Output tokens/s", BLUE, memory_limit, number=",.0f")
-    marks = _limit(batch, memory_limit)
-    if knee is not None and batch[0] < knee < batch[-1]:
-        label = f"knee at {knee:.0f}"
-        marks += _point(batch, value, knee, label, "Output tokens/s", ORANGE, filled=False, above=True)
-    marks += _point(batch, value, chosen, f"plan: {chosen}", "Output tokens/s", BLUE, filled=True)
-    return figure([*curve, *marks], height=HEIGHT)
+    title = "Output tokens/s"
+    seen = _reached(batch, memory_limit)
+    marks = _limits(seen, memory_limit, limit)
+    if best_value is not None and best_value > seen[0]:
+        label = f"best value up to {best_value:,}"
+        marks += _point(batch, seen, value, best_value, label, title, TEAL, filled=False, above=best_value > chosen)
+    above = best_value is None or chosen >= best_value
+    marks += _point(batch, seen, value, chosen, _load(chosen), title, BLUE, filled=True, above=above)
+    return figure([*_curve(batch, seen, value, low, high, title, memory_limit, number=",.0f"), *marks], height=HEIGHT)
 
 
-def tpot_over_batch(
+def time_over_batch(
     batch: Sequence[int],
     value_ms: ArrayLike,
     low_ms: ArrayLike,
     high_ms: ArrayLike,
     *,
-    memory_limit: float | None,
+    name: str,
+    memory_limit: float,
+    limit: int | None,
     slo_ms: float,
     chosen: int,
 ) -> Spec:
-    """Time per output token [ms] over the batch with its range, the SLO and the memory limit.
+    """TPOT or TTFT, by `name` [ms], over the batch with its range and target, as far as the memory reaches.
 
-    The axis ends a little above the SLO or the plan, whichever is higher: what lies far beyond the
-    SLO is of no use to the reader and would flatten what matters.
+    The axis ends a little above the target or the plan, whichever is higher: what lies far beyond the
+    target is of no use to the reader and would flatten what matters.
     """
-    title = "TPOT, ms"
-    values = np.asarray(value_ms, dtype=float)
+    title = f"{name}, ms"
+    values, seen = np.asarray(value_ms, dtype=float), _reached(batch, memory_limit)
+    drawn = np.asarray(batch) <= seen[-1]
     at_plan = float(np.interp(chosen, batch, values))
-    top = min(float(np.nanmax(np.asarray(high_ms))), 2.2 * max(slo_ms, at_plan))
-    top = max(top, 1.15 * slo_ms if slo_ms < 4 * float(np.nanmax(values)) else 0.0)
-    curve = _curve(batch, values, low_ms, high_ms, title, BLUE, memory_limit, number=".1f", top=top)
-    marks = _limit(batch, memory_limit)
+    top = min(float(np.nanmax(np.asarray(high_ms)[drawn])), 2.2 * max(slo_ms, at_plan))
+    top = max(top, 1.15 * slo_ms if slo_ms < 4 * float(np.nanmax(values[drawn])) else 0.0)
+    marks = _limits(seen, memory_limit, limit)
     if slo_ms <= top:
-        marks += _slo(slo_ms, batch, title, top)
-    marks += _point(batch, values, chosen, f"plan: {chosen}", title, BLUE, filled=True, above=True, top=top)
+        marks += _slo(slo_ms, seen, title, top)
+    marks += _point(batch, seen, values, chosen, _load(chosen), title, BLUE, filled=True, above=True, top=top)
+    curve = _curve(batch, seen, values, low_ms, high_ms, title, memory_limit, number=".1f", top=top)
     return figure([*curve, *marks], height=HEIGHT)
+
+
+def _load(chosen: int) -> str:
+    return f"this load: {chosen:,}"
+
+
+def _reached(batch: Sequence[int], memory_limit: float) -> list[int]:
+    """The batches that the axis shows: those that fit, and the next one."""
+    beyond = int(np.searchsorted(batch, memory_limit))
+    return list(batch[: max(2, beyond + 1)])
 
 
 def formats_over_batch(
@@ -127,23 +143,6 @@ def stops_paying_at(batch: Sequence[int], relative: ArrayLike) -> float | None:
     return float(2.0 ** np.interp(share, [0, 1], np.log2([batch[left], batch[left + 1]])))
 
 
-def pays_less_from(batch: Sequence[int], throughput: ArrayLike) -> float | None:
-    """The batch from which doubling it adds less than 41 % of throughput, or None on a curve without one.
-
-    That is where the elasticity d ln(throughput) / d ln(batch) falls through 1/2: for a step of
-    fixed + batch * share seconds, where the requests' own share has grown as large as what they split.
-    """
-    size, rate = np.log2(np.asarray(batch, dtype=float)), np.log2(np.asarray(throughput, dtype=float))
-    elasticity = np.diff(rate) / np.diff(size)
-    middle = size[:-1] + np.diff(size) / 2
-    below = np.flatnonzero(elasticity < KNEE_ELASTICITY)
-    if below.size == 0 or below[0] == 0:
-        return None
-    left, right = below[0] - 1, below[0]
-    share = (elasticity[left] - KNEE_ELASTICITY) / (elasticity[left] - elasticity[right])
-    return float(2.0 ** (middle[left] + share * (middle[right] - middle[left])))
-
-
 def leaders(batch: Sequence[int], series: Mapping[str, ArrayLike]) -> list[tuple[int, str]]:
     """The fastest series from each batch on: (batch, name), an entry wherever the lead changes.
 
@@ -160,37 +159,31 @@ def leaders(batch: Sequence[int], series: Mapping[str, ArrayLike]) -> list[tuple
 
 def _curve(
     batch: Sequence[int],
+    seen: Sequence[int],
     value: ArrayLike,
     low: ArrayLike,
     high: ArrayLike,
     title: str,
-    hue: str,
-    memory_limit: float | None,
+    memory_limit: float,
     *,
     number: str,
     top: float | None = None,
 ) -> list[Spec]:
-    """The range as a band and the value as a line, faint beyond the memory limit."""
-    values, lows, highs = (np.asarray(column, dtype=float) for column in (value, low, high))
+    """The range as a band and the value as a line; both end where the memory does."""
+    columns = {name: np.asarray(column, dtype=float)
+               for name, column in (("value", value), ("low", low), ("high", high))}
     scale = {"scale": {"domain": [0, top], "nice": False}} if top else {}
-    within_memory = np.asarray(batch, dtype=float) <= (memory_limit if memory_limit is not None else np.inf)
-    fits = ["yes" if fit else "no" for fit in within_memory]
-    data = rows(batch=batch, value=values.tolist(), low=lows.tolist(), high=highs.tolist(), fits=fits)
-    x = doubling("batch", X_TITLE, batch)
+    data = _until(batch, columns, memory_limit)
+    x = doubling("batch", X_TITLE, seen)
     y = quantity("value", title, **scale)
     band: Spec = {
         "data": data,
-        "mark": {"type": "area", "color": hue, "opacity": 0.2, "clip": True},
+        "mark": {"type": "area", "color": BLUE, "opacity": 0.2, "clip": True},
         "encoding": {"x": x, "y": {**y, "field": "low"}, "y2": {"field": "high"}},
     }
-    beyond: Spec = {
+    line: Spec = {
         "data": data,
-        "mark": {"type": "line", "color": hue, "opacity": 0.5, "strokeDash": [3, 4], "clip": True},
-        "encoding": {"x": x, "y": y},
-    }
-    within: Spec = {
-        "data": _until(batch, values, memory_limit),
-        "mark": {"type": "line", "color": hue, "strokeWidth": 2.5, "clip": True},
+        "mark": {"type": "line", "color": BLUE, "strokeWidth": 2.5, "clip": True},
         "encoding": {"x": x, "y": y},
     }
     hover: Spec = {
@@ -200,33 +193,38 @@ def _curve(
             "x": x,
             "y": y,
             "tooltip": [
-                *tooltip(Batch="batch"),
+                *tooltip(Batch="batch|,.0f"),
                 {"field": "value", "title": title, "type": "quantitative", "format": number},
-                *tooltip(Low=f"low|{number}", High=f"high|{number}", Fits="fits"),
+                *tooltip(Low=f"low|{number}", High=f"high|{number}"),
             ],
         },
     }
-    return [band, beyond, within, hover]
+    return [band, line, hover]
 
 
-def _until(batch: Sequence[int], values: Floats, limit: float | None) -> Spec:
-    """The part of a curve below `limit`, with a last point on the limit itself."""
+def _until(batch: Sequence[int], columns: Mapping[str, Floats], limit: float) -> Spec:
+    """The part of curves below `limit`, with a last point on the limit itself."""
     size = np.asarray(batch, dtype=float)
-    if limit is None or limit >= size[-1]:
-        return rows(batch=size.tolist(), value=values.tolist())
-    inside = size < limit
-    if not inside.any():
-        return rows(batch=[], value=[])
-    end = float(np.interp(np.log2(limit), np.log2(size), values))
-    return rows(batch=[*size[inside].tolist(), limit], value=[*values[inside].tolist(), end])
+    if limit >= size[-1]:
+        return rows(batch=size.tolist(), **{name: column.tolist() for name, column in columns.items()})
+    inside = [*size[size < limit].tolist(), float(limit)] if limit >= size[0] else []
+    ends = {name: np.interp(np.log2(inside), np.log2(size), column).tolist() for name, column in columns.items()}
+    return rows(batch=inside, **ends)
 
 
-def _limit(batch: Sequence[int], memory_limit: float | None) -> list[Spec]:
-    if memory_limit is None or not batch[0] <= memory_limit <= batch[-1]:
-        return []
-    side = "left" if memory_limit > np.sqrt(batch[0] * batch[-1]) else "right"
-    label = f"memory ends at {memory_limit:.0f}"
-    return vertical_rule(memory_limit, label, doubling("x", X_TITLE, batch), side=side)
+def _limits(seen: Sequence[int], memory_limit: float, limit: int | None) -> list[Spec]:
+    """Rules at the batch limit to launch with and at the end of the memory; one where they are the same."""
+    at_memory = f"memory ends at {memory_limit:,.0f}"
+    rules = {} if limit is None else {float(limit): f"batch limit {limit:,}"}
+    if memory_limit in rules:
+        rules = {memory_limit: f"batch limit {limit:,}: memory ends"}
+    elif seen[0] <= memory_limit <= seen[-1]:
+        rules[memory_limit] = at_memory
+    x, middle = doubling("x", X_TITLE, seen), np.sqrt(seen[0] * seen[-1])
+    return [
+        layer for row, (at, label) in enumerate(rules.items()) if seen[0] <= at <= seen[-1]
+        for layer in vertical_rule(at, label, x, side="left" if at > middle else "right", row=row)
+    ]
 
 
 def _slo(slo_ms: float, batch: Sequence[int], title: str, top: float) -> list[Spec]:
@@ -248,6 +246,7 @@ def _slo(slo_ms: float, batch: Sequence[int], title: str, top: float) -> list[Sp
 
 def _point(
     batch: Sequence[int],
+    seen: Sequence[int],
     value: ArrayLike,
     at: float,
     label: str,
@@ -263,13 +262,12 @@ def _point(
     height = float(np.interp(np.log2(at), np.log2(np.asarray(batch, dtype=float)), values))
     data = one(x=at, y=height, label=label)
     scale = {"scale": {"domain": [0, top], "nice": False}} if top else {}
-    encoding = {"x": doubling("x", X_TITLE, batch), "y": quantity("y", title, **scale)}
-    late = at > batch[-1] / 8
+    encoding = {"x": doubling("x", X_TITLE, seen), "y": quantity("y", title, **scale)}
     dot = {"type": "point", "size": 110, "filled": filled, "color": hue, "strokeWidth": 2.5, "opacity": 1}
     text = {
         "type": "text",
-        "align": "right" if late or above else "left",
-        "dx": -8 if late or above else 8,
+        "align": "right" if above else "left",
+        "dx": -8 if above else 8,
         "dy": -14 if above else 14,
         "color": INK,
         "fontWeight": 600,

@@ -59,7 +59,7 @@ def batch_by_context(
             "title": "Context, tokens",
             "domain": False,
             "ticks": False,
-            "labelExpr": "datum.value >= 1024 ? datum.value / 1024 + 'k' : datum.value",
+            "labelExpr": "datum.value >= 1024 ? format(datum.value / 1024, '.3~r') + 'k' : datum.value",
         },
     }
     rect: Spec = {

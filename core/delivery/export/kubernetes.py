@@ -17,9 +17,9 @@ from core.delivery.export.manifests import (
     to_yaml,
     weights_gib,
 )
-from core.delivery.export.options import image
 from core.delivery.export.order import Order
 from core.products.engines import find as find_engine
+from core.products.options import image
 
 SECRET: Final = "hf-token"           # holds HF_TOKEN
 KSERVE_PORT: Final = 8080            # KServe's port of a custom container

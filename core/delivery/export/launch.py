@@ -23,7 +23,6 @@ from core.delivery.export.drafts import (
     trtllm_draft,
     vllm_draft,
 )
-from core.delivery.export.options import options
 from core.delivery.export.order import (
     HOST_CACHE_RATIO,
     Order,
@@ -45,6 +44,7 @@ from core.delivery.export.ready import ready_made
 from core.physics import memory
 from core.products.engines import find as find_engine
 from core.products.engines import launched
+from core.products.options import options
 from core.terms import Deployment
 
 MIB: Final = 2**20

@@ -11,9 +11,9 @@ import yaml
 from core.basics.errors import InputError
 from core.basics.units import GIB
 from core.delivery.export.launch import Launch, command
-from core.delivery.export.options import image
 from core.delivery.export.order import Order, is_as_shipped
 from core.products.engines import ENGINES
+from core.products.options import image
 
 SHARED_MEMORY_GIB: Final = 16        # for the exchange between processes of one server; vLLM docs, Using Docker
 MODELS: Final = "/models"            # where a folder with own checkpoints is mounted

@@ -6,9 +6,9 @@ from typing import Any, Final
 from core.basics.errors import InputError
 from core.delivery.export.launch import command
 from core.delivery.export.manifests import Manifest, slug, to_yaml
-from core.delivery.export.options import names, ray_accelerator
 from core.delivery.export.order import Order, batch_limit
 from core.products.engines import find as find_engine
+from core.products.options import names, ray_accelerator
 
 _APP: Final = "ray.serve.llm:build_openai_app"
 _SHARED: Final = "ray.serve.llm:build_dp_openai_app"

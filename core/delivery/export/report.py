@@ -57,19 +57,26 @@ def _charts(plan: Plan, choice: Choice) -> list[Picture]:
     curve = plan.batch_curve()
     if curve is None or plan.best is None:
         return drawn
-    rate, tpot = curve.output_tokens_per_s, curve.tpot_s
+    rate, load = curve.output_tokens_per_s, plan.workload
     throughput = charts.throughput_over_batch(
         curve.batch, rate.value, rate.low, rate.high, memory_limit=curve.memory_limit,
-        knee=charts.pays_less_from(curve.batch, rate.value), chosen=choice.concurrency,
+        limit=plan.recommended_batch, best_value=plan.best_value_batch, chosen=choice.concurrency,
     )
-    times = charts.tpot_over_batch(
-        curve.batch, tpot.value * MS_PER_S, tpot.low * MS_PER_S, tpot.high * MS_PER_S,
-        memory_limit=curve.memory_limit, slo_ms=plan.workload.tpot_slo_s * MS_PER_S, chosen=choice.concurrency,
-    )
+    times = [
+        Picture(svg(charts.time_over_batch(
+            curve.batch, time.value * MS_PER_S, time.low * MS_PER_S, time.high * MS_PER_S, name=name,
+            memory_limit=curve.memory_limit, limit=plan.recommended_batch, slo_ms=slo_s * MS_PER_S,
+            chosen=choice.concurrency,
+        )), says)
+        for name, time, slo_s, says in (
+            ("TPOT", curve.tpot_s, load.tpot_slo_s, "Time per output token over the batch, and its target."),
+            ("TTFT", curve.ttft_s, load.ttft_slo_s, "Time to first token over the batch, and its target."),
+        )
+    ]
     return [
         *drawn,
         Picture(svg(throughput), f"Output tokens/s over the batch; {plan.binding_limit}."),
-        Picture(svg(times), "Time per output token over the batch, and its target."),
+        *times,
     ]
 
 
