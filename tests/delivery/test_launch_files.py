@@ -13,12 +13,13 @@ import yaml
 from core.answers import compare
 from core.answers.advice import recommend
 from core.basics.errors import InputError
+from core.basics.units import GIB
 from core.delivery.export import deliver
 from core.delivery.export.checkpoint import is_needed
 from core.delivery.export.compose import compose
 from core.delivery.export.kubernetes import deployment, kserve, llm_d
 from core.delivery.export.launch import command
-from core.delivery.export.manifests import slug
+from core.delivery.export.manifests import slug, weights_gib
 from core.delivery.export.ollama import ollama
 from core.delivery.export.order import Order, order
 from core.delivery.export.ray import ray_serve
@@ -140,7 +141,9 @@ def test_kubernetes_objects_have_what_their_schemas_require(vllm):
     assert found["Deployment"]["apiVersion"] == "apps/v1"
     assert spec["selector"]["matchLabels"].items() <= spec["template"]["metadata"]["labels"].items()
     server = spec["template"]["spec"]["containers"][0]
-    assert server["resources"]["limits"] == {"nvidia.com/gpu": str(vllm.deployment.gpus)}
+    asked = server["resources"]
+    assert asked["limits"] == {"nvidia.com/gpu": str(vllm.deployment.gpus)}
+    assert asked["requests"] == asked["limits"] | {"cpu": "3", "memory": "32Gi"}     # one GPU: 2 + 1 cores, 2 x 8 + 16
     assert all(isinstance(word, str) for word in server["args"])
     volumes = {volume["name"] for volume in spec["template"]["spec"]["volumes"]}
     assert {mount["name"] for mount in server["volumeMounts"]} == volumes
@@ -148,8 +151,38 @@ def test_kubernetes_objects_have_what_their_schemas_require(vllm):
     assert found["Service"]["spec"]["ports"][0]["targetPort"] == server["ports"][0]["containerPort"]
 
 
+def test_a_pod_goes_where_its_card_is_and_keeps_what_it_loads(vllm):
+    """The node label of GPU Feature Discovery: the driver's name, dashes for spaces."""
+    found = {document["kind"]: document for document in yaml.safe_load_all(deployment(vllm).text)}
+    pod = found["Deployment"]["spec"]["template"]["spec"]
+    required = pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    (rule,) = required["nodeSelectorTerms"][0]["matchExpressions"]
+    assert rule["key"] == "nvidia.com/gpu.product" and "NVIDIA-H100-80GB-HBM3" in rule["values"]
+    claims = {volume["name"]: volume["persistentVolumeClaim"]["claimName"]
+              for volume in pod["volumes"] if "persistentVolumeClaim" in volume}
+    kept = found["PersistentVolumeClaim"]
+    assert claims["cache"] == kept["metadata"]["name"] and kept["spec"]["accessModes"] == ["ReadWriteOnce"]
+    assert kept["spec"]["resources"]["requests"]["storage"] == f"{weights_gib(vllm)}Gi"
+    server = pod["containers"][0]
+    assert server["securityContext"]["allowPrivilegeEscalation"] is False and "livenessProbe" in server
+    assert pod["automountServiceAccountToken"] is False
+
+
+def test_a_large_checkpoint_may_take_longer_to_start(vllm):
+    """At a stated 125 MB/s, and 15 minutes for compiling: 18 GiB are 155 s more, 160 GiB 1,375 s."""
+    def starts_within_s(one):
+        text = deployment(one).text
+        server = next(d for d in yaml.safe_load_all(text) if d["kind"] == "Deployment")["spec"]["template"]["spec"]
+        probe = server["containers"][0]["startupProbe"]
+        return probe["failureThreshold"] * probe["periodSeconds"]
+
+    assert starts_within_s(vllm) == pytest.approx(900 + weights_gib(vllm) * GIB / 125e6, abs=10)
+    large = ordered(name="meta-llama/Llama-3.1-70B")
+    assert starts_within_s(large) > starts_within_s(vllm) + 400
+
+
 def test_kserve_names_its_container_and_port(vllm):
-    document = yaml.safe_load(kserve(vllm).text)
+    _, document = yaml.safe_load_all(kserve(vllm).text)
     assert document["apiVersion"] == "serving.kserve.io/v1beta1" and document["kind"] == "InferenceService"
     server = document["spec"]["predictor"]["containers"][0]
     assert server["name"] == "kserve-container"
@@ -216,8 +249,10 @@ def test_amd_gets_its_own_image_devices_and_plugin():
     made = ordered(gpu="MI300X")
     service = next(iter(yaml.safe_load(compose(made).text)["services"].values()))
     assert service["devices"] == ["/dev/kfd", "/dev/dri"] and "rocm" in service["image"]
-    pod = next(iter(yaml.safe_load_all(deployment(made).text)))["spec"]["template"]["spec"]
-    assert pod["containers"][0]["resources"] == {"limits": {"amd.com/gpu": "1"}}
+    _, server, _ = yaml.safe_load_all(deployment(made).text)
+    pod = server["spec"]["template"]["spec"]
+    assert pod["containers"][0]["resources"]["limits"] == {"amd.com/gpu": "1"}
+    assert "affinity" not in pod and "add a nodeSelector" in deployment(made).text      # no label we know of
 
 
 # -- hostile names ------------------------------------------------------------------------------------
@@ -249,8 +284,8 @@ def test_a_hostile_name_of_a_checkpoint_to_be_made(evil):
 
 def test_kubernetes_expands_nothing_in_arguments(vllm):
     """Kubernetes API, Container.args: $(VAR) is expanded, $$(VAR) is not."""
-    server = next(iter(yaml.safe_load_all(deployment(hostile(vllm, "a/$(HF_TOKEN)")).text)))["spec"]["template"]["spec"]
-    assert server["containers"][0]["args"][0] == "a/$$(HF_TOKEN)"
+    _, document, _ = yaml.safe_load_all(deployment(hostile(vllm, "a/$(HF_TOKEN)")).text)
+    assert document["spec"]["template"]["spec"]["containers"][0]["args"][0] == "a/$$(HF_TOKEN)"
 
 
 def test_a_name_that_helm_would_run_is_refused(vllm):

@@ -4,27 +4,13 @@ from typing import Any, Final
 
 from core.basics.errors import InputError
 from core.delivery.export.launch import PORT, command
-from core.delivery.export.manifests import (
-    CACHE,
-    CONFIG,
-    MODELS,
-    SHARED_MEMORY_GIB,
-    Container,
-    Manifest,
-    container,
-    resources,
-    slug,
-    to_yaml,
-    weights_gib,
-)
+from core.delivery.export.manifests import Container, Manifest, container, slug, to_yaml, weights_gib
 from core.delivery.export.order import Order
+from core.delivery.export.pod import DOWNLOAD_BYTES_PER_S, SECRET, affinity, argument, asked_of_a_node, claim, pod
 from core.products.engines import find as find_engine
 from core.products.options import image
 
-SECRET: Final = "hf-token"           # holds HF_TOKEN
 KSERVE_PORT: Final = 8080            # KServe's port of a custom container
-STARTUP_S: Final = 3600              # a large checkpoint is downloaded and compiled before the first answer
-_PERIOD_S: Final = 10
 # A plain Deployment; KServe 0.16 calls it Standard and still takes this name (kserve pkg/constants/constants.go).
 _KSERVE_MODE: Final = "RawDeployment"
 _LLM_D_CHART: Final = "v0.4.0"
@@ -37,17 +23,17 @@ def deployment(ordered: Order) -> Manifest:
     one = ordered.one_of(servers)
     made = container(one, PORT)
     labels = {"app": name}
-    documents: list[dict[str, Any]] = [*_configs(name, made), {
+    documents: list[dict[str, Any]] = [*_configs(name, made), claim(one, name, servers), {
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "labels": labels},
         "spec": {
             "replicas": servers, "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": _pod(one, made, name, PORT)},
+            "template": {"metadata": {"labels": labels}, "spec": pod(one, made, name, PORT)},
         },
     }, {
         "apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "labels": labels},
         "spec": {"selector": labels, "ports": [{"name": "http", "port": PORT, "targetPort": PORT}]},
     }]
-    notes = (*made.launch.notes, *_claim_note(made), *_secret_note())
+    notes = _notes(one, made, servers)
     return Manifest("Kubernetes", "deployment.yaml", "yaml", to_yaml(*documents, notes=notes),
                     "kubectl apply -f deployment.yaml", notes)
 
@@ -62,11 +48,12 @@ def kserve(ordered: Order) -> Manifest:
         "metadata": {"name": name, "annotations": {"serving.kserve.io/deploymentMode": _KSERVE_MODE}},
         "spec": {"predictor": {
             "minReplicas": servers, "maxReplicas": servers,
-            **_pod(one, made, name, KSERVE_PORT, container_name="kserve-container"),
+            **pod(one, made, name, KSERVE_PORT, container_name="kserve-container"),
         }},
     }
-    notes = (*made.launch.notes, *_claim_note(made), *_secret_note())
-    return Manifest("KServe", "inferenceservice.yaml", "yaml", to_yaml(*_configs(name, made), service, notes=notes),
+    documents = (*_configs(name, made), claim(one, name, servers), service)
+    notes = _notes(one, made, servers)
+    return Manifest("KServe", "inferenceservice.yaml", "yaml", to_yaml(*documents, notes=notes),
                     "kubectl apply -f inferenceservice.yaml", notes)
 
 
@@ -86,7 +73,7 @@ def llm_d(ordered: Order) -> Manifest:
     if "{{" in model:
         raise InputError("This model's name holds {{, which Helm would take for a template: rename it.")
     own = model.startswith("./")
-    args = [_argument(word) for word in made.command[2:]]
+    args = [argument(word) for word in made.command[2:]]
     if own:
         args[0] = f"/model-cache/{model.removeprefix('./')}"
     values = {
@@ -104,7 +91,7 @@ def llm_d(ordered: Order) -> Manifest:
                 "name": d.engine, "image": found.image, "modelCommand": "custom", "command": list(made.command[:2]),
                 "args": args,
                 "ports": [{"containerPort": PORT, "name": "metrics", "protocol": "TCP"}], "mountModelVolume": True,
-                "resources": {"limits": dict([_limit(one)])},
+                "resources": {"limits": asked_of_a_node(one)["limits"]},
             }],
         },
         "prefill": {"create": False, "replicas": 0},
@@ -117,46 +104,24 @@ def llm_d(ordered: Order) -> Manifest:
     )
 
 
-def _pod(one: Order, made: Container, name: str, port: int, container_name: str = "server") -> dict[str, Any]:
-    health = {"httpGet": {"path": "/health", "port": port}, "periodSeconds": _PERIOD_S}
-    mounts = [{"name": "shm", "mountPath": "/dev/shm"}, {"name": "cache", "mountPath": CACHE}]
-    volumes: list[dict[str, Any]] = [
-        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": f"{SHARED_MEMORY_GIB}Gi"}},
-        {"name": "cache", "emptyDir": {"sizeLimit": f"{weights_gib(one)}Gi"}},
-    ]
-    if made.own_checkpoint:
-        mounts.append({"name": "models", "mountPath": MODELS})
-        volumes.append({"name": "models", "persistentVolumeClaim": {"claimName": "models"}})
-    for file in made.launch.files:
-        mounts.append({"name": "config", "mountPath": f"{CONFIG}/{file}", "subPath": file})
-        volumes.append({"name": "config", "configMap": {"name": f"{name}-config"}})
-    server: dict[str, Any] = {"name": container_name, "image": made.image}
-    if made.entry:
-        server["command"] = [_argument(word) for word in made.entry]
-    server |= {
-        "args": [_argument(word) for word in made.args],
-        "ports": [{"containerPort": port, "protocol": "TCP"}],
-        "env": [{"name": "HF_TOKEN", "valueFrom": {
-            "secretKeyRef": {"name": SECRET, "key": "HF_TOKEN", "optional": True}}}],
-        "resources": {"limits": dict([_limit(one)])},
-        "startupProbe": {**health, "failureThreshold": STARTUP_S // _PERIOD_S},
-        "readinessProbe": health,
-        "volumeMounts": mounts,
-    }
-    return {"containers": [server], "volumes": volumes}
-
-
-def _limit(one: Order) -> tuple[str, str]:
-    name, count = resources(one)
-    return name, str(count)
-
-
 def _configs(name: str, made: Container) -> list[dict[str, Any]]:
     """The files that a command reads, as a ConfigMap."""
     if not made.launch.files:
         return []
     return [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"{name}-config"},
              "data": dict(made.launch.files)}]
+
+
+def _notes(one: Order, made: Container, servers: int) -> tuple[str, ...]:
+    """What a person has to know or to do before it is applied."""
+    rate = f"{DOWNLOAD_BYTES_PER_S / 1e6:,.0f} MB/s"
+    notes = [*made.launch.notes, *_claim_note(made), *_secret_note(),
+             f"The first start may take as long as a download at {rate} and 15 minutes."]
+    if servers > 1:
+        notes.append("The claim for weights is shared: it needs a storage class that many nodes can write to.")
+    if not affinity(one):
+        notes.append(f"No node label for {one.deployment.gpu.name} is known: add a nodeSelector where others exist.")
+    return tuple(notes)
 
 
 def _claim_note(made: Container) -> tuple[str, ...]:
@@ -167,8 +132,3 @@ def _claim_note(made: Container) -> tuple[str, ...]:
 
 def _secret_note() -> tuple[str, ...]:
     return (f"A gated model needs a secret: kubectl create secret generic {SECRET} --from-literal=HF_TOKEN=...",)
-
-
-def _argument(text: str) -> str:
-    """A word in which Kubernetes finds no variable (container args: `$$(` is a plain `$(`)."""
-    return text.replace("$(", "$$(")

@@ -1,6 +1,6 @@
 """GPUs: the catalogue, the local device through NVML, and cards that nobody listed."""
 
-from core.products.gpus.catalogue import DEFAULT_GPU, catalogue, closest, search
+from core.products.gpus.catalogue import DEFAULT_GPU, catalogue, closest, reported_as, search
 from core.products.gpus.custom import RANGES, VENDORS, custom
 from core.products.gpus.detection import LocalGpu, LocalGpus, detect, detection
 from core.products.gpus.naming import Meant, find, meant
@@ -25,5 +25,6 @@ __all__ = [
     "find",
     "meant",
     "quotes",
+    "reported_as",
     "search",
 ]

@@ -74,6 +74,11 @@ def same_name() -> Mapping[str, tuple[GpuSpec, ...]]:
     return {key: tuple(bearers.values()) for key, bearers in found.items()}
 
 
+def reported_as(name: str) -> tuple[str, ...]:
+    """The names that drivers have for a catalogued accelerator."""
+    return tuple(row.alias for row in name_rows() if row.kind == "driver" and row.gpu == name)
+
+
 def plain(name: str) -> GpuSpec:
     """The accelerator of that name or alias, whatever its case and punctuation; never a near match.
 
