@@ -14,7 +14,7 @@ run: $(VENV)/.app
 quality: $(VENV)/.quality
 
 test: check
-	$(BIN)/python -m pytest -n auto --dist loadfile --durations 20     # one server, browser and cluster per file
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --durations 20     # one server, browser and cluster per file
 
 check: $(VENV)/.tests
 	$(BIN)/ruff check .

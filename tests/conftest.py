@@ -31,6 +31,7 @@ CHROMIUM_FLAGS = [
     "--disable-sync",
     "--no-first-run",
 ]
+SLOW = ("quality", "browser", "machinery", "probe", "pages")     # folders of tests that wait for others: begun first
 PHONE = {"width": 390, "height": 844}
 PATIENCE_S = 300.0                  # before a wait fails: a busy machine takes its time
 PATIENCE_MS = PATIENCE_S * 1e3
@@ -41,6 +42,15 @@ STILL = """addEventListener("DOMContentLoaded", () => {
   document.head.append(style);
 })"""
 NO_HUB = "http://127.0.0.1:9"      # the discard port: refuses every connection at once
+
+
+def pytest_collection_modifyitems(items):
+    """Whole files go to the workers in this order: none is left with a slow one at the end."""
+    def turn(item):
+        folder = item.path.parent.name
+        return SLOW.index(folder) if folder in SLOW else len(SLOW)
+
+    items.sort(key=turn)
 
 
 def free_port() -> int:

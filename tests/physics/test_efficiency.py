@@ -1,13 +1,11 @@
-"""Constants: priors, labels, and that the shipped ones are what the fit finds in the shipped table."""
+"""Constants: priors, labels, ranges; what the fit does with them is in tests/calibration/test_fit.py."""
 
 import json
 
 import numpy as np
 import pytest
 
-from core.calibration import fit
-from core.calibration.problem import problem
-from core.calibration.published import assumed_kv_format, published
+from core.calibration.published import assumed_kv_format
 from core.physics.efficiency import (
     TERMS,
     Constants,
@@ -16,12 +14,10 @@ from core.physics.efficiency import (
     load,
     operators,
     rates,
-    rates_of,
     spread,
 )
 from core.physics.efficiency.labels import backend, compute, kernel, link, memory, mixing, release, width
-from core.physics.speed.predict import run, timed
-from core.physics.speed.steps import clock
+from core.physics.speed.predict import timed
 from core.products import formats, gpus
 from core.reading import catalogue
 from core.terms import Deployment
@@ -37,63 +33,6 @@ def known(gpu: str, found: Constants, **how):
     spec = catalogue.load("meta-llama/Llama-3.1-8B")
     assert spec is not None
     return rates(labels(((spec, deployed(gpu, **how)),)), found)
-
-
-@pytest.fixture(scope="module")
-def optimum():
-    model = fit.Model(problem(published()))
-    return model, fit.fit(model)
-
-
-def test_the_shipped_constants_are_what_the_fit_finds(optimum):
-    """Weakly known constants may differ where the fit stops; what they predict may not."""
-    model, at = optimum
-    with_shipped = run(clock(model.jobs, rates_of(model.problem.data.cases.pairs, load())), model.problem.data.cases)
-    ours = model.predict(at.theta)
-    for found, shipped in ((ours["ttft"], with_shipped.ttft_s), (ours["tpot"], with_shipped.tpot_s)):
-        assert np.median(np.abs(np.log(found / shipped))) < 0.05
-
-
-def test_the_fit_stands_at_an_optimum(optimum):
-    """The Gauss-Newton step that remains is small against the priors."""
-    model, at = optimum
-    step = np.linalg.solve(at.curvature, at.slope)
-    assert np.sqrt(np.mean((step / model.problem.spreads) ** 2)) < 0.1
-
-
-def test_sums_by_label_are_sums_over_derivatives(optimum):
-    """The curvature is J'WJ of the derivatives, written out for some observations."""
-    _, at = optimum
-    chosen = np.arange(0, len(at.weight), 97)
-    weight = np.zeros(len(at.weight))
-    weight[chosen] = at.weight[chosen]
-    J = at.slopes.dense(chosen)
-    assert at.slopes.gram(weight) == pytest.approx((J * weight[chosen][:, None]).T @ J, rel=1e-9, abs=1e-9)
-    assert at.slopes.dot(weight) == pytest.approx(J.T @ weight[chosen], rel=1e-9, abs=1e-9)
-
-
-@pytest.mark.parametrize("out", [60, 600])
-def test_few_and_many_are_left_out_alike(optimum, out):
-    """By Woodbury's identity and by solving again: the same optimum."""
-    _, at = optimum
-    left_out = np.arange(len(at.weight)) < out
-    weight = np.where(left_out, at.weight, 0.0)
-    direct = at.theta + np.linalg.solve(
-        at.curvature - at.slopes.gram(weight), at.slope + at.slopes.dot(weight * at.error),
-    )
-    assert at.without(left_out) == pytest.approx(direct, abs=1e-6)
-
-
-def test_leaving_a_fold_out_forgets_its_labels(optimum):
-    """A GPU seen in one fold only falls back to its parents when that fold is left out."""
-    model, at = optimum
-    problem = model.problem
-    names = np.array([problem.data.cases.pairs[pair][1].gpu.name for pair in problem.data.cases.which])
-    folds = {name: np.unique(problem.data.fold[names == name]) for name in np.unique(names).tolist()}
-    alone = next(name for name, of_gpu in folds.items() if len(of_gpu) == 1)
-    theta = at.without(problem.data.fold[problem.row] == folds[alone][0])
-    own = [i for i, p in enumerate(problem.parameters) if p.level == "gpu" and p.label == alone]
-    assert np.allclose(theta[own], 0.0, atol=1e-6)
 
 
 def test_every_constant_has_a_unit_a_source_and_a_spread():
