@@ -67,6 +67,7 @@ class Engine:
     publisher: Note                    # who publishes quantised checkpoints for it
     benchmark: Note                    # its own: a rule of core.delivery.export.verify
     hosts_weights: bool                # layers or experts may stay in host memory, multiplied there
+    apart_since: Annotated[float, Within(0, 100)] | None    # release from which prefill and decode can be apart
     drafts: tuple[str, ...]            # ways of speculative decoding it is known to have, of core.products.drafters
     source: str
 

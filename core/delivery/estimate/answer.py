@@ -13,9 +13,11 @@ from core.basics.errors import InputError, SweetspotError
 from core.basics.units import GIB
 from core.calibration.published import assumed_kv_format
 from core.delivery.estimate.hosting import hosting
+from core.delivery.estimate.phases import apart_cells, is_apart, phases_release
 from core.delivery.estimate.rows import Row, Setup
 from core.models import ModelSpec
 from core.physics import drafter, memory
+from core.physics.apart import worker
 from core.physics.ask import Desk, Load, desk
 from core.physics.memory import Footprint
 from core.physics.shapes import misfit
@@ -95,6 +97,7 @@ def estimate(cases: Sequence[Row | str], resolve: Resolve, anchors: Anchors | No
     loaded = np.array([
         i for i, (one, case) in enumerate(zip(built, rows, strict=True))
         if one and one.has_gpu and case and not math.isnan(case.context_tokens) and not one.is_impossible
+        and not is_apart(case)
     ], np.intp)
     if not len(loaded):
         return Estimates(tuple(built), tuple(errors), loaded, None, rows, None)
@@ -190,6 +193,8 @@ def _deployment(setup: Setup, spec: ModelSpec) -> tuple[Deployment, bool]:
         max_model_len=setup.max_model_len, max_num_batched_tokens=setup.max_num_batched_tokens,
         max_num_seqs=setup.max_num_seqs, drafter=setup.drafter, host=host, placement=placement,
     )
+    if setup.decode is not None:       # of its own kind of workers: the first way to split one that holds the model
+        deployment = worker(spec, phases_release(deployment), setup.decode.gpus)[0]
     return deployment, bool(setup.gpu)
 
 
@@ -244,6 +249,8 @@ def columns(estimates: Estimates, names: Sequence[str]) -> list[Mapping[str, obj
                 continue
             cells |= _memory_cells(one, case)
             cells["fits"] = cells.get("fits") and refused is None
+            if is_apart(case):
+                cells |= apart_cells(one.spec, one.deployment, case)
             if index in place and estimates.prediction is not None:
                 cells |= _speed_cells(estimates.prediction, place[index])
         out.append(cells)

@@ -11,6 +11,7 @@ from typing import Final
 
 from core.basics.bounds import Bounds
 from core.basics.errors import InputError
+from core.physics.apart import Pool
 from core.products import drafters
 from core.products.drafters import Drafter
 from core.terms import ASKED, LOAD
@@ -27,12 +28,15 @@ _WHOLE: Final[Mapping[str, Bounds]] = {
     name: Bounds(1, most, whole=True) for name, most in (
         ("tp", 1024), ("pp", 1024), ("ep", 4096), ("dp", 4096), ("max_model_len", 100_000_000),
         ("max_num_batched_tokens", 100_000_000), ("max_num_seqs", 1_000_000),
+        *((f"{kind}_{name}", 1024) for kind in ("prefill", "decode") for name in ("workers", "tp", "dp", "ep")),
     )
 }
 _FRACTION: Final = Bounds(0.01, 1.0)
 _REPORTED: Final = Bounds(0.5, 8192, "GiB")
 _ACCEPTED: Final = Bounds(1, drafters.MOST_DRAFTED + 1)      # tokens a step yields, its own one too
 _ALSO: Final = {"spec_acceptance": "acceptance_rate"}        # other names of columns
+_PRECISIONS: Final = {"fp4": "nvfp4"}                        # as tables of runs write formats
+_NOTED: Final = re.compile(r"concurrency=(\d+)")
 _MEMORY_RATE: Final = Bounds(1, 4000, "GB/s")
 _AMOUNT: Final = re.compile(r"(\d+(?:\.\d+)?) ?([GT])i?B")
 _LENGTHS: Final = ("input_tokens", "output_tokens")
@@ -62,6 +66,8 @@ class Setup:
     cpu: str = ""
     cpu_bandwidth_gb_s: float | None = None
     ram_gib: float | None = None
+    prefill: Pool | None = None            # workers of their own; None: one server does both
+    decode: Pool | None = None
     has_load: bool = False                 # False: a start-up log, say; nothing is served
 
 
@@ -142,7 +148,7 @@ def row(cells: Mapping[str, str]) -> Row:
         pp=_whole(cells, "pp") or 1,
         ep=_whole(cells, "ep") or 1,
         dp=_whole(cells, "dp") or 1,
-        weights=_format(cells, "weights"),
+        weights=_format(cells, "weights") or _PRECISIONS.get(cells.get("precision", ""), cells.get("precision", "")),
         kv_cache=_format(cells, "kv_cache"),
         engine=cells.get("engine", "").lower(),
         engine_version=cells.get("engine_version", ""),
@@ -152,6 +158,8 @@ def row(cells: Mapping[str, str]) -> Row:
         max_num_seqs=_whole(cells, "max_num_seqs"),
         reported_gib=_number(cells, "gpu_total_gib", _REPORTED),
         drafter=drafter,
+        prefill=_pool(cells, "prefill"),
+        decode=_pool(cells, "decode"),
         placement=cells.get("placement_word", cells.get("placement", "")).lower(),
         cpu=cells.get("cpu", ""),
         cpu_bandwidth_gb_s=_number(cells, "cpu_bandwidth_gb_per_s", _MEMORY_RATE)
@@ -160,6 +168,14 @@ def row(cells: Mapping[str, str]) -> Row:
         has_load=not math.isnan(load["input_tokens"]),
     )
     return Row(setup, mode == "static", load)
+
+
+def _pool(cells: Mapping[str, str], kind: str) -> Pool | None:
+    """The workers of one kind; None where the row names none."""
+    if not cells.get(f"{kind}_tp"):
+        return None
+    tp, dp = (_whole(cells, f"{kind}_{name}") or 1 for name in ("tp", "dp"))
+    return Pool(tp * dp, _whole(cells, f"{kind}_workers"))
 
 
 def _ram(said: str) -> float | None:
@@ -183,6 +199,8 @@ def _load(cells: Mapping[str, str], drafted: int | None) -> Mapping[str, float]:
     said = {one.name: cells.get(one.column, "") or cells.get(_ALSO.get(one.column, ""), "") for one in LOAD}
     load = {one.name: one.read(cell) if (cell := said[one.name]) else
             math.nan if one.default is None or one.may_be_open else one.default for one in LOAD}
+    if cells.get("prefill_tp") and not said["concurrency"] and (noted := _NOTED.search(cells.get("note", ""))):
+        load["concurrency"] = float(noted[1])
     if drafted and not cells.get("spec_tokens"):
         load["spec_tokens"] = drafted
     length = _number(cells, "accept_length", _ACCEPTED)

@@ -25,3 +25,9 @@ CONSTANTS: Final = Table("load_constants.csv", Constant)
 def constant(name: str) -> float:
     """Its value."""
     return CONSTANTS[name].value
+
+
+def of_engine(name: str, engine: str) -> float:
+    """Its value for an engine that has one of its own, else the common one."""
+    own = f"{name}_{engine}"
+    return constant(own if own in CONSTANTS else name)
