@@ -83,7 +83,8 @@ def batching(choice: Choice, plan: Plan) -> None:
     """Throughput and both times over the batch, with the batch to run, the targets and the memory's end."""
     curve, load = plan.batch_curve(), plan.workload
     with st.container(border=True, gap="small"):
-        parts.section("Which batch to run", _batch_advice(choice, plan))
+        drafts = f" {plan.speculation.sentence}" if plan.speculation else ""
+        parts.section("Which batch to run", _batch_advice(choice, plan) + drafts)
         rate = curve.output_tokens_per_s
         places = st.columns(3)
         with places[0]:

@@ -1,7 +1,7 @@
 """What a recommendation is: the choice, its figures, what limits it, and what would help."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from functools import cached_property
 from math import ceil
@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.answers.sweep import BATCHES, CONTEXTS, Refusal, Sweep, points, sweep
+from core.basics.words import counted
 from core.losses import Losses
 from core.models import ModelSpec
 from core.physics.memory import Footprint
 from core.physics.speed import Range
+from core.products.drafters import Drafter
 from core.products.engines import find as find_engine
 from core.products.gpus import GpuSpec
 from core.terms import Bound, Deployment, Estimate, Workload
@@ -123,6 +125,33 @@ class FormatCurves:
 
 
 @dataclass(frozen=True, slots=True)
+class SpeedUp:
+    """TPOT without drafts over TPOT with them."""
+
+    batch: tuple[int, ...]
+    gain: Floats                        # [batches] above 1: drafting pays
+    concurrency: int                    # of the plan
+
+    @property
+    def here(self) -> float:
+        """At the plan's own requests in flight."""
+        return float(self.gain[self.batch.index(self.concurrency)])
+
+    @property
+    def stops_at(self) -> int | None:
+        """The batch from which drafting no longer pays; None where it does up to the largest."""
+        last = int(np.max(np.flatnonzero(self.gain > 1), initial=-1))
+        return None if last == len(self.batch) - 1 else self.batch[last + 1]
+
+    @property
+    def sentence(self) -> str:
+        """What it is worth, and until when."""
+        end = f"from {self.stops_at:,} on it no longer pays" if self.stops_at else \
+            f"it pays up to {self.batch[-1]:,}"
+        return f"Drafting makes answers {self.here:.2g} × as fast at {counted(self.concurrency, 'request')}; {end}."
+
+
+@dataclass(frozen=True, slots=True)
 class Heat:
     """Batch x context of one layout; arrays [contexts, batches]."""
 
@@ -215,6 +244,19 @@ class Plan:
             batch=grid.batches, baseline=widest, chosen=shown.deployment.weights.label,
             relative={label: tpot[widest] / line for label, line in tpot.items()}, tpot_s=tpot,
         )
+
+    @cached_property
+    def speculation(self) -> SpeedUp | None:
+        """What drafting is worth over the batch, against the shown layout without it; None where nothing drafts."""
+        shown = self.shown
+        if shown is None or not shown.deployment.drafter:
+            return None
+        plain = replace(shown.deployment, drafter=Drafter.NONE)
+        batches = tuple(sorted({*BATCHES, shown.concurrency}))
+        grid = points(self.spec, self.workload, (shown.deployment, plain), (), batches,
+                      (self.workload.context_tokens,), gpu=self.gpu, engine=self.engine)
+        drafted, alone = grid.cube(grid.prediction.tpot_s.value)[:, 0, :].astype(float)
+        return SpeedUp(batches, alone / drafted, shown.concurrency)
 
     def batch_by_context(self) -> Heat | None:
         """The shown layout over batch and context; None when nothing runs."""

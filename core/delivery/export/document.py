@@ -32,6 +32,10 @@ def _document(plan: Plan, launch: Launch | None) -> dict[str, Any]:
             "name": plan.spec.name, "total_params": plan.spec.total_params, "active_params": plan.spec.active_params,
             "max_context": plan.spec.max_context, "source": plan.spec.source,
         },
+        "speculation": None if plan.speculation is None else {
+            "speed_up": plan.speculation.here, "stops_paying_at": plan.speculation.stops_at,
+            "sentence": plan.speculation.sentence,
+        },
         "workload": {**plan.workload.filed(), "mode": str(plan.workload.mode)},
         "best": _choice(plan.best),
         "nearest": _choice(plan.nearest),
