@@ -190,7 +190,8 @@ class Workload:
     prefix_hit_rate: float = _asks(0.0, Input(
         "prefix", PERCENT, Bounds(0, 1), 5, "Prefix cache hits",
         "Share of each prompt whose keys and values are still in the cache from an earlier request, as of a system "
-        "prompt, a document or earlier turns are: not computed again, and held once for all requests that share them.",
+        "prompt, a document or earlier turns are: not computed again, and held once for all requests that share "
+        "them. Engines without a prefix cache compute the whole prompt.",
     ))
     spec_method: int = _asks(0, Input(
         "drafter", COUNT, Bounds(0, len(drafters.WORDS) - 1, whole=True), 1, "Speculative decoding",

@@ -96,6 +96,8 @@ class Desk:
         static = np.array(np.broadcast_to(load.static, which.shape), bool)
         inputs, outputs = column(load.input_tokens), column(load.output_tokens)
         found = np.minimum(np.floor(inputs * column(load.prefix_hit_rate)), inputs - 1)
+        if found.any():
+            found = found * np.array([find_engine(d.engine).reuses_prompts for _, d in self.parts], float)[which]
         length = inputs + np.where(static, outputs, outputs / 2)
         drafted, gained = self._drafting(which, column(load.spec_tokens), column(load.spec_acceptance))
         return Cases(

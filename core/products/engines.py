@@ -66,6 +66,7 @@ class Engine:
     quantisers: tuple[str, ...]        # what makes its checkpoints, the first choice first: core.delivery.export.order
     publisher: Note                    # who publishes quantised checkpoints for it
     benchmark: Note                    # its own: a rule of core.delivery.export.verify
+    reuses_prompts: bool               # finds what it computed for an earlier request
     hosts_weights: bool                # layers or experts may stay in host memory, multiplied there
     apart_since: Annotated[float, Within(0, 100)] | None    # release from which prefill and decode can be apart
     drafts: tuple[str, ...]            # ways of speculative decoding it is known to have, of core.products.drafters

@@ -26,6 +26,15 @@ def seen(spec, deployment, rate, *, static=True, concurrency=1.0):
     return desk([(spec, deployment)]).predict(Load(static, concurrency, PROMPT, ANSWER, rate))
 
 
+def test_an_engine_without_a_prefix_cache_computes_the_whole_prompt():
+    spec = catalogue.load("meta-llama/Llama-3.1-8B")
+    for engine, reuses in (("hf-eager", False), ("llamacpp", True)):
+        d = Deployment(gpus.find("H100 SXM5 80GB"), formats.find("fp16"), formats.find_kv("fp16"), engine=engine)
+        plain, found = (desk([(spec, d)]).predict(Load(True, 1.0, 8000.0, 64.0, rate)).ttft_s.value[0]
+                        for rate in (0.0, 0.9))
+        assert (found < plain / 3) == reuses and (found == plain) != reuses
+
+
 def test_nothing_found_changes_nothing(spec):
     plain = desk([(spec, VLLM)]).predict(Load(False, 8.0, PROMPT, ANSWER))
     assert seen(spec, VLLM, 0.0, static=False, concurrency=8.0).ttft_s.value == plain.ttft_s.value
