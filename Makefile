@@ -6,7 +6,7 @@ TORCH := $(shell grep ^torch== requirements.txt)
 PORT ?= 8501
 ADDRESS ?= localhost
 
-.PHONY: run quality test check accuracy architectures bench load coverage audit lock sbom screenshots clean
+.PHONY: run quality test check accuracy architectures engines bench load coverage audit lock sbom screenshots clean
 
 run: $(VENV)/.app
 	$(BIN)/sweetspot app --port $(PORT) --address $(ADDRESS)
@@ -27,6 +27,10 @@ accuracy: $(VENV)/.app
 # Every class of the installed transformers that writes text, built on the meta device, against what we read.
 architectures: $(VENV)/.tests
 	$(BIN)/python -m tests.reading.architectures
+
+# Which families of models vLLM and SGLang have, from their wheels: WHEELS is a folder of `pip download --no-deps`.
+engines: $(VENV)/.tests
+	$(BIN)/python -m tests.products.engine_models $(WHEELS)
 
 bench: $(VENV)/.tests
 	$(BIN)/python -m tests.bench

@@ -1,12 +1,14 @@
 """Which formats have kernels worth deploying on which GPU, engine by engine, and the reason when not.
 
-The answer is for recommending: a slow emulation counts as missing, and the sentence says so.
+Where the GPU lacks a format's number type, an engine may unpack its weights and multiply in 16 bits: that runs, at the
+speed of a weight-only format, and is `slower`, not `unsupported`.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeAlias
 
-from core.products.engines import Engine, loads
+from core.products.engines import Engine, loads, release
 from core.products.engines import find as find_engine
 from core.products.families import Kernels
 from core.products.formats import Format, KvFormat
@@ -19,9 +21,20 @@ _ADA: Final = (8, 9)
 _HOPPER: Final = (9, 0)
 _BLACKWELL: Final = (10, 0)
 _ANY: Final = (99, 0)
+_SIXTEEN_BITS: Final = 16.0
 
 # GPUs whose engines run 16-bit and what their own peaks list, nothing packed.
 _ACCELERATORS: Final = ("Google", "AWS", "Huawei")
+
+
+@dataclass(frozen=True, slots=True)
+class Slower:
+    """It runs, but not as the format is meant to."""
+
+    note: str                    # one sentence
+
+
+_Verdict: TypeAlias = str | Slower | None     # why not; how instead; None: as it is meant to
 
 
 class _Card(NamedTuple):
@@ -52,8 +65,41 @@ def _capability(gpu: GpuSpec) -> _Capability | None:
     return (int(major), int(minor or 0)) if major.isdigit() and (minor or "0").isdigit() else None
 
 
-def unsupported(fmt: Format, gpu: GpuSpec, engine: str) -> str | None:
-    """Why the format should not be deployed on that GPU with that engine, or None."""
+def unsupported(fmt: Format, gpu: GpuSpec, engine: str, version: str = "") -> str | None:
+    """Why the format does not run on that GPU with that engine, or None. `version`: another than the newest."""
+    verdict = _not_built(gpu, find_engine(engine), version) or _verdict(fmt, gpu, engine)
+    return None if isinstance(verdict, Slower) else verdict
+
+
+def slower(fmt: Format, gpu: GpuSpec, engine: str) -> str | None:
+    """How the format runs where it gains less than it is made for, or None."""
+    verdict = _verdict(fmt, gpu, engine)
+    return verdict.note if isinstance(verdict, Slower) else None
+
+
+def pointless(fmt: Format, gpu: GpuSpec, engine: str) -> str | None:
+    """Why nobody who can choose would take the format there: it does not run, or is slower than others of its size."""
+    return unsupported(fmt, gpu, engine) or slower(fmt, gpu, engine)
+
+
+def kernel(fmt: Format, gpu: GpuSpec, engine: str) -> str:
+    """How weights are multiplied: 16-bit, native in the format's own number type, or weight-only (unpacked first)."""
+    if fmt.bits_per_weight >= _SIXTEEN_BITS:
+        return "16-bit"
+    return "weight-only" if fmt.weight_only or slower(fmt, gpu, engine) else "native"
+
+
+def _not_built(gpu: GpuSpec, engine: Engine, version: str) -> str | None:
+    """Why the newest release has no code for the GPU at all: CUDA 13 ended with Volta. Older ones had."""
+    capability = _capability(gpu) if gpu.vendor == "NVIDIA" else None
+    is_older = release(version, engine.name) < release(engine.version, engine.name)
+    if capability is None or is_older or _within(engine, capability, "release", (0, 0)):
+        return None
+    return (f"{engine.label} {engine.version} is built for compute capability {engine.capabilities['release'][0]} "
+            f"and later; {gpu.name} has {gpu.compute_capability}. llama.cpp and LMDeploy run there.")
+
+
+def _verdict(fmt: Format, gpu: GpuSpec, engine: str) -> _Verdict:
     serving = find_engine(engine)
     if serving.vendors and gpu.vendor not in serving.vendors:
         return f"{serving.label} does not run on {gpu.vendor} GPUs."
@@ -81,13 +127,13 @@ def _bf16(card: _Card) -> str | None:
     return None
 
 
-def _fp8(card: _Card) -> str | None:
-    """FP8 MMA from 8.9; vLLM 0.33 `Fp8Config.get_min_capability` falls back to Marlin on 8.0-8.8."""
+def _fp8(card: _Card) -> _Verdict:
+    """FP8 MMA from 8.9; vLLM 0.33 `Fp8Config.get_min_capability` is 7.5: Marlin below."""
     if card.capability >= _ADA:
         return None
-    if card.capability >= _AMPERE and card.engine.marlin:
-        return (f"{card.gpu.architecture} has no FP8 tensor cores: the engine would unpack the weights to 16 bits "
-                "(W8A16, Marlin) and gain no compute; INT8 W8A8 does, in the same memory.")
+    if card.capability >= _TURING and card.engine.marlin:
+        return Slower(f"{card.gpu.architecture} has no FP8 tensor cores: {card.engine.label} unpacks the weights to "
+                      "16 bits (W8A16, Marlin) and gains no compute; INT8 W8A8 does, in the same memory.")
     return f"{card.gpu.architecture} has no FP8 tensor cores; use INT8."
 
 
@@ -116,12 +162,14 @@ def _w4a8(card: _Card) -> str | None:
     return f"{card.engine.label} has no W4A8 kernels for {card.gpu.name}."
 
 
-def _nvfp4(card: _Card) -> str | None:
-    """FP4 MMA from SM 100 and SM 120; below, vLLM 0.33 unpacks NVFP4 through Marlin."""
+def _nvfp4(card: _Card) -> _Verdict:
+    """FP4 MMA from SM 100 and SM 120; below, vLLM 0.33 `is_fp4_marlin_supported` unpacks NVFP4 from 7.5."""
     if card.capability >= _BLACKWELL:
         return None
-    return ("NVFP4 needs Blackwell's FP4 tensor cores; here the engine would only unpack it to 16 bits, "
-            "where AWQ or GPTQ INT4 does the same in less memory.")
+    if card.capability >= _TURING and card.engine.marlin:
+        return Slower(f"NVFP4 needs Blackwell's FP4 tensor cores; here {card.engine.label} unpacks it to 16 bits "
+                      "(Marlin), where AWQ or GPTQ INT4 does the same in less memory.")
+    return "NVFP4 needs Blackwell's FP4 tensor cores; use INT4."
 
 
 def _mxfp4(card: _Card) -> str | None:
@@ -142,8 +190,8 @@ def _bitsandbytes(card: _Card) -> str | None:
 
 def _packed(card: _Card) -> str | None:
     """INT4 and INT8 weight-only: Marlin from 8.0 (vLLM 0.33: 7.5), AWQ GEMM from 7.5, ExLlama from 6.0."""
-    if card.capability < _TURING:
-        return f"{card.gpu.architecture} has no kernels for packed weights; use GGUF."
+    if not card.within("packed", _TURING):
+        return f"{card.engine.label} has no kernels for packed weights on {card.gpu.architecture}; use GGUF."
     return None
 
 
@@ -161,8 +209,15 @@ def _fp8_on_amd(card: _Card) -> str | None:
 
 
 def _cuda_only(card: _Card) -> str:
-    return (f"{card.fmt.label} rests on kernels that are CUDA only (Marlin, Humming); on ROCm the engine falls back to "
-            "a slow one. Use GPTQ INT4 or FP8.")
+    return f"{card.fmt.label} rests on kernels that are CUDA only (Marlin, Humming). Use GPTQ INT4 or FP8."
+
+
+def _awq_on_amd(card: _Card) -> _Verdict:
+    """vLLM 0.33 `awq_triton.py`: on ROCm AWQ is dequantised by Triton before a 16-bit matmul."""
+    if not card.engine.marlin:
+        return _cuda_only(card)
+    return Slower(f"{card.engine.label} unpacks AWQ weights with Triton on ROCm before it multiplies; "
+                  "GPTQ INT4 and FP8 run faster.")
 
 
 def _mxfp4_on_amd(card: _Card) -> str | None:
@@ -199,8 +254,8 @@ def _not_here(card: _Card) -> str:
 class _Rule(NamedTuple):
     """Where kernels exist: the reason against an NVIDIA and an AMD GPU, and whether they exist on others."""
 
-    nvidia: Callable[[_Card], str | None]
-    amd: Callable[[_Card], str | None] = _anywhere
+    nvidia: Callable[[_Card], _Verdict]
+    amd: Callable[[_Card], _Verdict] = _anywhere
     elsewhere: Callable[[_Card], bool] = _never
 
 
@@ -217,7 +272,7 @@ _RULES: Final[Mapping[Kernels, _Rule]] = {
     "bitsandbytes": _Rule(_bitsandbytes),
     "packed": _Rule(_packed),
     "cuda": _Rule(_packed, _cuda_only),
-    "awq": _Rule(_packed, _cuda_only, _on_intel),
+    "awq": _Rule(_packed, _awq_on_amd, _on_intel),
     "gptq": _Rule(_packed, elsewhere=_on_intel),
 }
 

@@ -17,7 +17,7 @@ from core.terms import Deployment
 COLUMNS = ("case,error,fits,weights_gib_per_gpu,kv_bytes_per_token_per_gpu,kv_cache_tokens,max_concurrency,"
            "activations_gib,overhead_gib,ttft_ms,ttft_low_ms,ttft_high_ms,tpot_ms,tpot_low_ms,tpot_high_ms,"
            "output_tokens_per_s_per_gpu,prefill_bound,decode_bound,total_params,active_params,"
-           "state_bytes_per_sequence,refused_by")
+           "state_bytes_per_sequence,refused_by,kernel")
 LLAMA = "meta-llama/Llama-3.1-8B"
 
 

@@ -139,7 +139,7 @@ def test_the_report_says_the_plan_with_its_charts(plan):
     page = Tags(report(plan))
     text = " ".join(" ".join(page.words).split())
     assert plan.sentence in text and "vllm serve meta-llama/Llama-3.1-8B" in text
-    assert page.tags.count("svg") == 3 and page.tags.count("table") >= 2
+    assert page.tags.count("svg") == 4 and page.tags.count("table") >= 2
     assert "estimated" in text and plan.gpu.price_source in text
 
 

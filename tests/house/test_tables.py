@@ -17,6 +17,7 @@ from core.calibration.published import Figure, Source
 from core.calibration.track_record import Point
 from core.losses.prior.published import Published
 from core.physics.efficiency.loads import Constant
+from core.products.architectures import Known
 from core.products.cpus import CpuRow
 from core.products.drafters import Published as Drafted
 from core.products.engines import Engine
@@ -35,7 +36,8 @@ from core.reading.logs import FactRow, ProblemRow
 from tests.conftest import PATIENCE_S
 
 KINDS = {
-    "accuracy.csv": Point, "engine_images.csv": Image, "engine_options.csv": Option, "engines.csv": Engine,
+    "accuracy.csv": Point, "engine_images.csv": Image, "engine_models.csv": Known,
+    "engine_options.csv": Option, "engines.csv": Engine,
     "format_families.csv": Family, "format_names.csv": OtherName, "formats.csv": Format, "fp8_blocks.csv": BlockRow,
     "ggml_types.csv": GgmlType, "gguf_architectures.csv": Architecture, "kv_formats.csv": KvFormat,
     "gpu_cores.csv": CoresRow, "gpu_names.csv": NameRow, "gpus.csv": GpuRow,

@@ -116,7 +116,7 @@ def refusal(fmt, gpu, engine="vllm"):
 
 @pytest.mark.parametrize("fmt, gpu, engine, words", [
     ("bf16", "T4", "vllm", "no BF16"),
-    ("bf16", "V100 SXM2 32GB", "vllm", "no BF16"),
+    ("bf16", "V100 SXM2 32GB", "lmdeploy", "no BF16"), ("fp16", "V100 SXM2 32GB", "vllm", "7.5 and later"),
     ("fp8", "A100 SXM4 80GB", "vllm", "no FP8 tensor cores"),
     ("fp8", "GeForce RTX 3090", "sglang", "Marlin"),
     ("fp8", "A100 SXM4 80GB", "trtllm", "no FP8 tensor cores"),
@@ -125,22 +125,22 @@ def refusal(fmt, gpu, engine="vllm"):
     ("w8a8-int8", "GB300 (per GPU) 288GB", "sglang", "almost no INT8"),
     ("w8a8-int8", "B200 SXM 180GB", "vllm", "SM 100"),
     ("w8a8-int8", "GeForce RTX 5090", "vllm", "SM 100"),
-    ("w8a8-int8", "V100 SXM2 32GB", "vllm", "no INT8 tensor cores"),
+    ("w8a8-int8", "V100 SXM2 32GB", "hf-eager", "no INT8 tensor cores"),
     ("nvfp4", "H100 SXM5 80GB", "vllm", "Blackwell"),
     ("mxfp8", "H200 SXM 141GB", "vllm", "Blackwell"),
     ("mxfp4", "T4", "vllm", "Ampere"),
     ("mxfp4", "A100 SXM4 80GB", "trtllm", "Hopper"),
     ("w4a8", "A100 SXM4 80GB", "vllm", "no W4A8"),
     ("gguf-Q4_K_M", "H100 SXM5 80GB", "vllm", "does not load"),
-    ("awq-int4", "MI300X", "vllm", "CUDA only"), ("mxfp6", "MI355X", "vllm", "CUDA only"),
-    ("mxfp6", "H100 SXM5 80GB", "sglang", "does not load"), ("mxfp6", "V100 SXM2 32GB", "vllm", "no kernels"),
+    ("awq-int4", "MI300X", "vllm", "with Triton"), ("mxfp6", "MI355X", "vllm", "CUDA only"),
+    ("mxfp6", "H100 SXM5 80GB", "sglang", "does not load"), ("awq-int4", "V100 SXM2 32GB", "hf-eager", "no kernels"),
     ("awq-int4", "Apple M2 Ultra", "vllm", "does not run on Apple"),
     ("bf16", "MI300X", "trtllm", "does not run on AMD"),
     ("awq-int4", "H100 SXM5 80GB", "llamacpp", "does not load"),
     ("gguf-Q4_K_M", "TPU v5p", "llamacpp", "does not run on Google"),
 ])
-def test_refusals_say_why(fmt, gpu, engine, words):
-    reason = refusal(fmt, gpu, engine)
+def test_what_nobody_would_choose_says_why(fmt, gpu, engine, words):
+    reason = kernels.pointless(formats.find(fmt), gpus.find(gpu), engine)
     assert reason and words in reason and reason.endswith(".")
 
 
@@ -151,11 +151,30 @@ def test_refusals_say_why(fmt, gpu, engine, words):
     ("mxfp4", "A100 SXM4 80GB", "vllm"), ("mxfp4", "H100 SXM5 80GB", "trtllm"), ("nvfp4", "GeForce RTX 5090", "vllm"),
     ("nvfp4", "B200 SXM 180GB", "trtllm"), ("w4a8", "L40S", "qserve"), ("w4a8", "H200 SXM 141GB", "trtllm"),
     ("gguf-Q4_K_M", "Apple M2 Ultra", "llamacpp"), ("gguf-Q4_K_M", "Tesla P40", "llamacpp"),
-    ("bnb-nf4", "T4", "hf-eager"), ("fp16", "V100 SXM2 32GB", "vllm"), ("int4-g32", "L40S", "vllm"),
+    ("bnb-nf4", "T4", "hf-eager"), ("fp16", "V100 SXM2 32GB", "lmdeploy"), ("int4-g32", "L40S", "vllm"),
+    ("awq-int4", "V100 SXM2 32GB", "lmdeploy"),
     ("mxfp6", "H100 SXM5 80GB", "vllm"), ("mxfp6", "GeForce RTX 5090", "vllm"),
 ])
 def test_what_runs_is_not_refused(fmt, gpu, engine):
     assert refusal(fmt, gpu, engine) is None
+
+
+@pytest.mark.parametrize(("fmt", "gpu", "engine", "kernel"), [
+    ("fp8", "A100 SXM4 80GB", "vllm", "weight-only"), ("fp8", "GeForce RTX 3090", "sglang", "weight-only"),
+    ("fp8", "T4", "vllm", "weight-only"), ("nvfp4", "H100 SXM5 80GB", "vllm", "weight-only"),
+    ("awq-int4", "MI300X", "vllm", "weight-only"), ("fp8", "H100 SXM5 80GB", "vllm", "native"),
+    ("nvfp4", "B200 SXM 180GB", "vllm", "native"), ("bf16", "A100 SXM4 80GB", "vllm", "16-bit"),
+])
+def test_what_is_only_slower_runs(fmt, gpu, engine, kernel):
+    """vLLM 0.33 get_min_capability: FP8 and NVFP4 7.5, through Marlin below the tensor cores that multiply them."""
+    assert refusal(fmt, gpu, engine) is None
+    assert kernels.kernel(formats.find(fmt), gpus.find(gpu), engine) == kernel
+    assert bool(kernels.slower(formats.find(fmt), gpus.find(gpu), engine)) is (kernel == "weight-only")
+
+
+def test_an_older_release_ran_on_volta():
+    """CUDA 13, which vLLM 0.33's wheel is built with, ended with Volta."""
+    assert kernels.unsupported(formats.find("fp16"), gpus.find("V100 SXM2 32GB"), "vllm", "0.6.5") is None
 
 
 @pytest.mark.parametrize("kv, gpu, engine, runs", [

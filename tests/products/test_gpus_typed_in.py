@@ -7,7 +7,7 @@ import pytest
 from core.basics.errors import HardwareError, InputError
 from core.products.formats import FORMATS
 from core.products.gpus import GpuSpec, custom
-from core.products.kernels import unsupported
+from core.products.kernels import pointless, unsupported
 
 
 def test_a_card_typed_in():
@@ -26,7 +26,7 @@ def test_a_card_typed_in():
 def test_a_card_typed_in_without_its_generation_counts_as_the_oldest_with_its_peaks(peaks, architecture, runs_fp8):
     card = custom("Card", 24, 900, 100, **peaks)
     assert card.architecture == architecture
-    assert (unsupported(FORMATS["fp8"], card, "vllm") is None) is runs_fp8
+    assert (pointless(FORMATS["fp8"], card, "vllm") is None) is runs_fp8
     assert unsupported(FORMATS["awq-int4"], card, "vllm") is None
 
 

@@ -20,7 +20,7 @@ from core.answers.advice.select import (
     refusals,
     select,
 )
-from core.answers.sweep import DEFAULT_ENGINE, DEFAULT_GPU_COUNTS, STRUCTURE, Sweep, overflow_text
+from core.answers.sweep import DEFAULT_ENGINE, DEFAULT_GPU_COUNTS, KERNELS, STRUCTURE, Sweep, overflow_text
 from core.basics.bounds import Bounds
 from core.basics.errors import InputError
 from core.basics.words import ms, percent, with_article
@@ -29,6 +29,7 @@ from core.losses.measured import QualityMeasurement
 from core.models import ModelSpec
 from core.physics import speed
 from core.products.gpus import GpuSpec
+from core.products.kernels import slower
 from core.terms import Workload
 
 _GPUS: Final = Bounds(1, 1024, whole=True)
@@ -128,8 +129,7 @@ def refused_by(selection: Selection) -> str | None:
     if selection.standing is Standing.MET:
         return None
     if not len(grid.deployments):
-        joined = any(refusal.by == STRUCTURE for refusal in grid.refusals)
-        return STRUCTURE if joined else "kernels"
+        return STRUCTURE if grid.refusals and grid.refusals[0].by == STRUCTURE else KERNELS
     if not any(footprint.fits for footprint in grid.footprints):
         return "memory"
     if grid.spec.max_context and workload.context_tokens > grid.spec.max_context:
@@ -227,16 +227,19 @@ def _runner_up(selection: Selection, best: Choice | None) -> Choice | None:
 
 
 def _why(selection: Selection, best: Choice | None, listed: Sequence[Candidate]) -> str:
-    """One sentence of reasons."""
+    """The reasons, and how the format runs where that is not as it is meant to."""
     spec, workload, grid = selection.question.spec, selection.question.workload, selection.grid
     if best is not None:
         widest = max(listed, key=lambda c: c.choice.deployment.weights.bits_per_weight, default=None)
-        return sentences.why_chosen(best, widest.choice if widest else None)
+        d = best.deployment
+        said = (sentences.why_chosen(best, widest.choice if widest else None), slower(d.weights, d.gpu, d.engine))
+        return " ".join(filter(None, said))
+    if not grid.deployments:
+        return grid.refusals[0].reason if grid.refusals else "no weight format runs on this GPU."
     if spec.max_context and workload.context_tokens > spec.max_context:
         return (f"{workload.context_tokens:,} tokens of prompt and answer are beyond the model's context of "
                 f"{spec.max_context:,}.")
-    if selection.layout is None:
-        return grid.refusals[0].reason if grid.refusals else "no weight format runs on this GPU."
+    assert selection.layout is not None
     nearest = grid.footprints[selection.layout]
     layout = f"{sentences.formats(grid.deployments[selection.layout])} on " \
              f"{sentences.hardware(grid.deployments[selection.layout])}"

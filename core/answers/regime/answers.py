@@ -13,7 +13,7 @@ from core.models import ModelSpec
 from core.physics import memory, speed
 from core.physics.ask import Load, desk
 from core.products.formats import FORMATS, Format
-from core.products.kernels import unsupported
+from core.products.kernels import pointless
 from core.terms import Bound, Deployment, Workload
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -152,7 +152,7 @@ def _first(names: tuple[str, ...], deployment: Deployment, left_out: list[Refusa
     """The first format that runs here; the reason of the most usual one where another had to step in."""
     reasons: list[Refusal] = []
     for name in names:
-        reason = unsupported(FORMATS[name], deployment.gpu, deployment.engine)
+        reason = pointless(FORMATS[name], deployment.gpu, deployment.engine)
         if reason is None:
             left_out += reasons[:1]
             return FORMATS[name]

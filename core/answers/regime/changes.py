@@ -14,7 +14,7 @@ from core.products import gpus
 from core.products.engines import find as find_engine
 from core.products.formats import FORMATS, KV_FORMATS, Format, KvFormat
 from core.products.gpus import GpuSpec
-from core.products.kernels import kv_unsupported, unsupported
+from core.products.kernels import kv_unsupported, pointless, unsupported
 from core.terms import Deployment, Workload
 
 Strength: TypeAlias = Callable[[GpuSpec], float]
@@ -95,9 +95,9 @@ def _formats(asked: Asked, names: Sequence[str], figure: str, left: list[Refusal
         if wide:
             yield replace(asked.change(_named(own), figure, "against 16 bits", weights=wide), undoes=True)
     for name in names:
-        fmt, reason = FORMATS[name], unsupported(FORMATS[name], gpu, engine)
+        fmt, reason = FORMATS[name], pointless(FORMATS[name], gpu, engine)
         if reason and name in INSTEAD:
-            fmt, reason = FORMATS[INSTEAD[name]], unsupported(FORMATS[INSTEAD[name]], gpu, engine)
+            fmt, reason = FORMATS[INSTEAD[name]], pointless(FORMATS[INSTEAD[name]], gpu, engine)
         smaller = fmt.bits_per_weight < own.bits_per_weight or (figure == "TTFT" and own.weight_only)
         if not smaller or fmt == own or (fmt.scope == "experts" and not asked.spec.is_moe):
             continue

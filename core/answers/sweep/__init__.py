@@ -4,6 +4,7 @@ from core.answers.sweep.grid import BATCHES, CONTEXTS, SOURCE, Sweep, overflow_t
 from core.answers.sweep.layouts import (
     DEFAULT_ENGINE,
     DEFAULT_GPU_COUNTS,
+    KERNELS,
     NOTHING_MORE,
     STRUCTURE,
     Layouts,
@@ -17,6 +18,7 @@ __all__ = [
     "CONTEXTS",
     "DEFAULT_ENGINE",
     "DEFAULT_GPU_COUNTS",
+    "KERNELS",
     "NOTHING_MORE",
     "SOURCE",
     "STRUCTURE",

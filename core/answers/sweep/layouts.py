@@ -8,16 +8,19 @@ from core.models import ModelSpec
 from core.physics import drafter as drafters
 from core.physics.shapes import misfit
 from core.products import engines
+from core.products.architectures import unrunnable
 from core.products.engines import find as find_engine
 from core.products.formats import FORMATS, KV_FORMATS, Format, KvFormat, find, find_kv
 from core.products.gpus import GpuSpec
-from core.products.kernels import kv_unsupported, unsupported
+from core.products.kernels import kv_unsupported, pointless, unsupported
 from core.products.versions import launched_release
 from core.terms import Deployment, Workload
 
 DEFAULT_ENGINE: Final = engines.DEFAULT
 DEFAULT_GPU_COUNTS: Final = (1, 2, 4, 8)
 STRUCTURE: Final = "structure"      # what refuses a split that the links or the model's shapes do not allow
+KERNELS: Final = "kernels"
+CACHE: Final = "cache"
 SIXTEEN_BIT: Final = 16.0
 NOTHING_MORE: Final = Workload()
 _DTYPES: Final = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp16"}   # servers cast FP32 down
@@ -29,7 +32,7 @@ class Refusal:
 
     choice: str                # label of the weight or KV format, or the number of GPUs
     reason: str                # one sentence
-    by: str = "kernels"        # or structure: how the GPUs are joined, and whether the model divides by them
+    by: str = KERNELS          # of the weights; CACHE: of the KV cache; STRUCTURE: how the model divides and is joined
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,8 @@ def layouts(
     Without `formats` the ones that make sense for the repository: its own when it ships quantised,
     else 16 bits in the model's own dtype and everything it can be quantised to.
     """
+    if reason := unrunnable(spec.family, engine):
+        return Layouts((), (Refusal(find_engine(engine).label, reason, STRUCTURE),))
     refusals: list[Refusal] = []
     plain = Deployment(
         gpu, FORMATS["bf16"], KV_FORMATS["bf16"], engine=engine,
@@ -64,7 +69,8 @@ def layouts(
     )
     if reason := drafters.missing(spec, plain):
         return Layouts((), (Refusal("Speculative decoding", reason, STRUCTURE),))
-    weights = list(_runnable(weight_choices(spec, gpu, engine, formats), gpu, engine, refusals))
+    choices = weight_choices(spec, gpu, engine, formats)
+    weights = list(_runnable(choices, gpu, engine, refusals, is_named=formats is not None or len(choices) == 1))
     caches = list(_runnable_caches(kv_choices(spec, gpu, engine, kv_formats), gpu, engine, refusals))
     deployments = []
     for count in tps:
@@ -76,7 +82,13 @@ def layouts(
             deployments += [way for way in ways if not isinstance(way, str)]
             refusals += [Refusal(f"{fmt.label} on {count} GPUs", way, STRUCTURE)
                          for way in ways[:1] if isinstance(way, str)]
-    return Layouts(tuple(deployments), tuple(refusals))
+    return Layouts(tuple(deployments), _first_things_first(refusals, bool(weights)))
+
+
+def _first_things_first(refusals: Sequence[Refusal], some_weights_run: bool) -> tuple[Refusal, ...]:
+    """The reason that decides before the others: kernels of the weights where none run, else how the model divides."""
+    order = (STRUCTURE, KERNELS, CACHE) if some_weights_run else (KERNELS, STRUCTURE, CACHE)
+    return tuple(sorted(refusals, key=lambda refusal: order.index(refusal.by)))
 
 
 def unlinked(gpu: GpuSpec, count: int, engine: str) -> str | None:
@@ -147,10 +159,11 @@ def _sixteen_bit(spec: ModelSpec, gpu: GpuSpec, engine: str) -> Format:
 
 
 def _runnable(
-    choices: Sequence[Format], gpu: GpuSpec, engine: str, refusals: list[Refusal]
+    choices: Sequence[Format], gpu: GpuSpec, engine: str, refusals: list[Refusal], *, is_named: bool
 ) -> Iterator[Format]:
+    """Those that run; one that is only slower there is offered where it was named, or is all a repository has."""
     for fmt in choices:
-        if reason := unsupported(fmt, gpu, engine):
+        if reason := (unsupported if is_named else pointless)(fmt, gpu, engine):
             refusals.append(Refusal(fmt.label, reason))
         else:
             yield fmt
@@ -161,6 +174,6 @@ def _runnable_caches(
 ) -> Iterator[KvFormat]:
     for kv in choices:
         if reason := kv_unsupported(kv, gpu, engine):
-            refusals.append(Refusal(f"{kv.name.upper()} KV cache", reason))
+            refusals.append(Refusal(f"{kv.name.upper()} KV cache", reason, CACHE))
         else:
             yield kv

@@ -23,9 +23,10 @@ from core.physics.memory import Footprint
 from core.physics.shapes import misfit
 from core.physics.speed import Anchors, Cases, Prediction
 from core.products import cpus, formats, gpus
+from core.products.architectures import unrunnable
 from core.products.engines import GENERIC, known
 from core.products.engines import find as find_engine
-from core.products.kernels import kv_unsupported, unsupported
+from core.products.kernels import kernel, kv_unsupported, unsupported
 from core.terms import LOAD, Deployment
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -43,6 +44,7 @@ class Refused:
 
     by: str                    # structure kernels memory context
     reason: str                # one sentence, the plan's
+    is_void: bool = False      # no figure would mean anything: the shapes cannot be split so
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +56,6 @@ class Built:
     footprint: Footprint
     has_gpu: bool              # False: only what needs no GPU can be said
     refused: Refused | None    # by the shapes, or for the GPU: where it is over its memory, as if it fitted
-
-
-    @property
-    def is_impossible(self) -> bool:
-        """Whether no figure would mean anything: the shapes cannot be split so."""
-        return self.refused is not None and self.refused.by == STRUCTURE
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +92,7 @@ def estimate(cases: Sequence[Row | str], resolve: Resolve, anchors: Anchors | No
     rows = tuple(None if isinstance(case, str) else case for case in cases)
     loaded = np.array([
         i for i, (one, case) in enumerate(zip(built, rows, strict=True))
-        if one and one.has_gpu and case and not math.isnan(case.context_tokens) and not one.is_impossible
+        if one and one.has_gpu and case and not math.isnan(case.context_tokens) and not _is_void(one)
         and not is_apart(case)
     ], np.intp)
     if not len(loaded):
@@ -127,14 +123,18 @@ def _build(setup: Setup, models: dict[str, ModelSpec | str], resolve: Resolve) -
 def _refused(spec: ModelSpec, d: Deployment, footprint: Footprint, has_gpu: bool) -> Refused | None:
     """The first rule that the set-up breaks, in the order engines meet them; None when it starts."""
     if reason := misfit(spec, d):
-        return Refused(STRUCTURE, _sentence(reason))
+        return Refused(STRUCTURE, _sentence(reason), is_void=True)
+    if reason := unrunnable(spec.family, d.engine, d.engine_version):
+        return Refused(STRUCTURE, reason)
     if reason := drafter.missing(spec, d):
-        return Refused(STRUCTURE, _sentence(reason))
+        return Refused(STRUCTURE, _sentence(reason), is_void=True)
     most = find_engine(d.engine).most_seqs
     if most and d.max_num_seqs and d.max_num_seqs > most:
-        return Refused(STRUCTURE, f"{find_engine(d.engine).label} serves at most {most:,} sequences at once.")
+        label = find_engine(d.engine).label
+        return Refused(STRUCTURE, f"{label} serves at most {most:,} sequences at once.", is_void=True)
     if has_gpu and d.gpu.vendor != cpus.CPU and (
-        reason := unsupported(d.weights, d.gpu, d.engine) or kv_unsupported(d.kv_cache, d.gpu, d.engine)
+        reason := unsupported(d.weights, d.gpu, d.engine, d.engine_version)
+        or kv_unsupported(d.kv_cache, d.gpu, d.engine)
     ):
         return Refused("kernels", _sentence(reason))
     if has_gpu and not footprint.fits:
@@ -146,6 +146,10 @@ def _refused(spec: ModelSpec, d: Deployment, footprint: Footprint, has_gpu: bool
     if has_gpu and d.max_model_len and float(footprint.max_concurrency(float(d.max_model_len))) < 1:
         return Refused("memory", f"The KV cache has no room for one request of {d.max_model_len:,} tokens.")
     return None
+
+
+def _is_void(one: Built) -> bool:
+    return one.refused is not None and one.refused.is_void
 
 
 def _sentence(reason: str) -> str:
@@ -244,7 +248,7 @@ def columns(estimates: Estimates, names: Sequence[str]) -> list[Mapping[str, obj
             refused = one.refused or _too_long(one, case)
             if refused:
                 cells |= {"error": refused.reason, "refused_by": refused.by}
-            if one.is_impossible:
+            if _is_void(one):
                 out.append(cells)
                 continue
             cells |= _memory_cells(one, case)
@@ -268,6 +272,7 @@ def _memory_cells(one: Built, case: Row) -> dict[str, object]:
         "state_bytes_per_sequence": one.spec.state_bytes(2.0, d.tp),
     }
     if one.has_gpu:
+        cells["kernel"] = kernel(d.weights, d.gpu, d.engine)
         unasked = one.spec.max_context or _NO_TOKENS
         length = float(d.max_model_len or (unasked if math.isnan(case.context_tokens) else case.context_tokens))
         cells |= {

@@ -175,7 +175,8 @@ def record(ordered: Order, measured: Measured) -> Mapping[str, Any]:
     chosen = ordered.choice.footprint.cache.chosen
     cells: dict[str, Any] = {
         "model": ordered.spec.name, "gpu": d.gpu.name, "tp": d.tp, "pp": d.pp, "ep": d.ep, "dp": d.dp,
-        "weights": d.weights.name, "kv_cache": d.kv_cache.name, "engine": d.engine, "mode": str(measured.mode),
+        "weights": d.weights.name, "kv_cache": d.kv_cache.name, "engine": d.engine, "engine_version": d.engine_version,
+        "mode": str(measured.mode),
         "concurrency": round(measured.concurrency or load.concurrency),
         "input_tokens": round(measured.input_tokens or load.input_tokens),
         "output_tokens": round(measured.output_tokens or load.output_tokens),
