@@ -2,6 +2,7 @@
 
 import csv
 import random
+import re
 
 import pytest
 
@@ -201,6 +202,7 @@ def test_a_measurement_pulls_its_neighbours_and_narrows_their_range(tmp_path):
     ({"tp": "3"}, "structure", "32 attention heads do not divide by 3."),
     ({"model": "Qwen/Qwen3-30B-A3B-FP8", "tp": "4"}, "structure", "expert parallelism or tp 2 works"),
     ({"engine": "llamacpp", "weights": "gguf-Q4_K_M", "max_num_seqs": "300"}, "structure", "at most 256 sequences"),
+    ({"model": "xai-org/grok-1", "gpu": "8x H100", "tp": "8"}, "structure", "does not run models of the family grok"),
     ({"weights": "w8a8-int8", "gpu": "GeForce RTX 5090"}, "kernels", "no INT8 W8A8 kernels for Blackwell"),
     ({"model": "meta-llama/Llama-3.1-70B"}, "memory", "over the memory by"),
     ({"gpu": "L4", "max_model_len": "131072"}, "memory", "no room for one request of 131,072 tokens"),
@@ -214,4 +216,14 @@ def test_what_the_engine_refuses_is_refused_with_its_reason(answers, cells, by, 
              "output_tokens": "128"} | cells
     (line,) = answers(f"{','.join(cells)}\n{','.join(cells.values())}\n")
     assert line["refused_by"] == by and says in line["error"]
-    assert line["fits"] in ("", "False") and (line["tpot_ms"] == "") == (by in ("", "structure"))
+    has_none = by in ("", "structure") and not re.search("expert parallelism|family", says)
+    assert line["fits"] in ("", "False") and (line["tpot_ms"] == "") == has_none
+
+
+@pytest.mark.parametrize(("gpu", "engine", "version"), [("T4", "vllm", ""), ("V100 SXM2 32GB", "vllm", "0.6.5"),
+                                                        ("H100", "mlc", "")])
+def test_sixteen_bits_are_those_the_card_and_the_engine_have(answers, gpu, engine, version):
+    """vLLM casts to FP16 where a card has no BF16; MLC LLM has FP16 alone."""
+    (line,) = answers("model,gpu,engine,engine_version,weights,kv_cache,concurrency,input_tokens,output_tokens\n"
+                      f"Qwen/Qwen3-1.7B,{gpu},{engine},{version},bf16,bf16,1,128,128\n")
+    assert (line["error"], line["refused_by"], line["kernel"]) == ("", "", "16-bit")

@@ -110,8 +110,13 @@ def _build(setup: Setup, models: dict[str, ModelSpec | str], resolve: Resolve) -
         if isinstance(spec, str):
             return spec
         deployment, has_gpu = _deployment(setup, spec)
+        unsplit = misfit(spec, deployment)
+        if unsplit and spec.is_moe and not misfit(spec, whole := replace(deployment, ep=deployment.tp * deployment.dp)):
+            deployment = whole           # the figures are of what people then run: experts whole on each GPU
         footprint = memory.footprint(spec, deployment)
         refused = _refused(spec, deployment, footprint, has_gpu)
+        if unsplit and refused is None:
+            refused = Refused(STRUCTURE, _sentence(unsplit))
     except SweetspotError as error:
         return str(error)
     except Exception:        # one odd row must not take the others' answers along
@@ -188,6 +193,10 @@ def _deployment(setup: Setup, spec: ModelSpec) -> tuple[Deployment, bool]:
     engine = known(setup.engine or GENERIC)
     weights = formats.find(setup.weights or (spec.shipped.format if spec.shipped else "bf16"))
     kv_cache = formats.find_kv(setup.kv_cache or _kv_format(setup, spec, weights.name, engine))
+    if weights.name == "bf16" and unsupported(weights, gpu, engine, setup.engine_version):
+        weights = formats.find("fp16")       # the other 16 bits, as engines cast where the card has no BF16
+    if kv_cache.name == "bf16" and kv_unsupported(kv_cache, gpu, engine):
+        kv_cache = formats.find_kv("fp16")
     ranks = setup.tp * setup.dp
     if setup.ep > ranks:
         raise InputError(f"ep is {setup.ep}: experts cannot spread over more than tp x dp = {ranks} GPUs.")
