@@ -181,7 +181,7 @@ def page() -> None:
         return
     job = running_or_done()
     before = questions().get(job.id) if job else None
-    with st.container(border=True, key="load", gap="small"):
+    with st.container(border=True, key="arriving", gap="small"):
         trace = asked.load(plan, before.trace if before else None)
         with st.expander("Engine options, targets, replicas", icon=":material/tune:"):
             slo, headroom, owned = asked.targets(plan)

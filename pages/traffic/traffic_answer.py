@@ -15,11 +15,11 @@ from core.delivery.export.fleet import Answer
 from pages.shared import delivery, figures, parts
 
 LOOSER_SHARE = 0.95
+FEW_REQUESTS = 100      # below, one request is more than the 1 % that p99 speaks of
 
 def verdict(plan: Plan, question: Question, fleet: Fleet, *, whole: bool) -> None:
     """How many replicas hold the traffic, in one sentence, and what they cost."""
     slo, rate = question.slo, question.trace.requests_per_s
-    share = f"p{100 * slo.share:g}"
     layout = figures.layout(question.deployment)
     label = f"{plan.spec.name.split('/')[-1]}, {question.deployment.weights.label}, {layout}"
     asked, seen = len(question.trace), fleet.service.requests
@@ -29,8 +29,16 @@ def verdict(plan: Plan, question: Question, fleet: Fleet, *, whole: bool) -> Non
             f":gray-badge[estimated] :gray-badge[{simulated} simulated] "
             + ("" if whole else ":orange-badge[first look]")
         )
-        st.header(f"{hold(fleet.needed)} {share} at {figures.three(rate)} requests/s", anchor=False)
-        st.markdown(f"**{_kept(fleet.service, slo)}. {_purchase(plan, question, fleet)}**")
+        st.header(f"Run {replicas(fleet.to_buy)}{_monthly(plan, question, fleet)}", anchor=False)
+        keeps = "keeps" if fleet.needed == 1 else "keep"
+        st.markdown(
+            f"**{replicas(fleet.needed)} {keeps} {100 * slo.share:g} % of requests within the targets at "
+            f"{rate:,.3g} requests/s. {_purchase(question, fleet)}**"
+        )
+        st.markdown(f"{_kept(fleet.service, slo)}.")
+        if asked < FEW_REQUESTS:
+            st.markdown(f":orange[:material/warning:] {asked:,} requests say little: p{100 * slo.share:g} and a fleet "
+                        f"want {FEW_REQUESTS:,} or more. Give a longer trace, or a rate.")
         if question.replicas is not None:
             st.markdown(_owned(question, fleet))
         tpot = plan.shown.tpot
@@ -82,21 +90,29 @@ def hold(n: int) -> str:
 
 def _kept(service: Service, slo: Slo) -> str:
     kept = [
-        f"{name} p99 {figures.ms(times.p99)} of {figures.ms(limit_s)}"
+        f"{name} p{100 * slo.share:g} {figures.ms(times.asked)} of {figures.ms(limit_s)}"
         for name, times, limit_s in (("TTFT", service.ttft, slo.ttft_s), ("TPOT", service.tpot, slo.tpot_s))
-        if not math.isnan(times.p99)
+        if not math.isnan(times.asked)
     ]
     return f"{100 * service.within_slo:.4g} % of requests within the targets: {', '.join(kept)}"
 
 
-def _purchase(plan: Plan, question: Question, fleet: Fleet) -> str:
-    headroom = f"{100 * question.headroom:.0f} % headroom makes {fleet.with_headroom:,}"
-    buy = f"Run {fleet.to_buy:,}: {headroom}, and one more so that one may fail (N+1)"
+def _purchase(question: Question, fleet: Fleet) -> str:
+    """Where the number to run comes from."""
+    if question.replicas == fleet.to_buy:
+        spare = fleet.to_buy - fleet.needed
+        return f"You have {fleet.to_buy:,}: " + (f"{spare:,} may fail." if spare else "none is spare.")
+    busier = f"{hold(fleet.with_headroom)} {100 * question.headroom:.0f} % more traffic"
+    return f"{busier}, and one is spare, so that one may fail."
+
+
+def _monthly(plan: Plan, question: Question, fleet: Fleet) -> str:
+    """What the fleet costs a month, behind the number of replicas; empty without a price."""
     price, _ = cost.price_of(plan.gpu)
     if price is None:
-        return f"{buy}."
+        return ""
     bill = traffic.bill(fleet.to_buy, question.deployment.gpus, price, fleet.service.output_tokens_per_s)
-    return f"{buy}. That is \\{dollars(bill.per_hour)} an hour."
+    return f": \\{dollars(bill.per_month)} per month"
 
 
 def _owned(question: Question, fleet: Fleet) -> str:
@@ -111,9 +127,11 @@ def figures_of(plan: Plan, question: Question, fleet: Fleet) -> None:
     """Percentiles, goodput, cache, queue and cost of the answer."""
     service, slo = fleet.service, question.slo
     with st.grid(5, min_column_width=150, gap="small"):
-        _percentiles("TTFT p99", service.ttft, slo.ttft_s, "Time to first token, waiting in the queue included.")
-        _percentiles("TPOT p99", service.tpot, slo.tpot_s, "Time per output token, the mean of each request.")
-        _percentiles("End to end p99", service.latency, None, "From arrival to the last token.")
+        _costs(plan, question, fleet)
+        asked = f"p{100 * slo.share:g}"
+        _percentiles(f"TTFT {asked}", service.ttft, slo.ttft_s, "Time to first token, waiting in the queue included.")
+        _percentiles(f"TPOT {asked}", service.tpot, slo.tpot_s, "Time per output token, the mean of each request.")
+        _percentiles(f"End to end {asked}", service.latency, None, "From arrival to the last token.")
         _metric("Goodput", f"{figures.three(service.goodput_per_s)}/s", f"{100 * service.within_slo:.4g} % in time",
                 "Requests per second that meet both targets.")
         _metric("Output", f"{figures.three(service.output_tokens_per_s)} tok/s",
@@ -125,7 +143,6 @@ def figures_of(plan: Plan, question: Question, fleet: Fleet) -> None:
                 f"{service.refused:,} refused" if service.refused else f"{service.preemptions:,} preempted",
                 "Requests waiting at one replica. Preempted: put back because the cache ran full. Refused: longer than "
                 "the whole cache.")
-        _costs(plan, question, fleet)
 
 
 def _costs(plan: Plan, question: Question, fleet: Fleet) -> None:
@@ -138,16 +155,16 @@ def _costs(plan: Plan, question: Question, fleet: Fleet) -> None:
     least, bought = (traffic.bill(n, gpus, price, rate) for n in (fleet.needed, fleet.to_buy))
     says = (f"{replicas(fleet.to_buy)}, {fleet.to_buy * gpus:,} GPUs at \\${price:,.2f} per hour "
             f"({figures.plain(source)}), idle time paid for. Below: as few as hold the targets, nothing spare.")
-    for name, pick in (("Cost per hour", "per_hour"), ("Cost per month", "per_month"),
+    for name, pick in (("Cost per month", "per_month"), ("Cost per hour", "per_hour"),
                        ("Per M output tokens", "per_million_output_tokens")):
         least_text = f"{dollars(getattr(least, pick))} with {fleet.needed:,}"
         _metric(name, dollars(getattr(bought, pick)), least_text, says)
 
 
 def _percentiles(name: str, times: traffic.Percentiles, limit_s: float | None, says: str) -> None:
-    value = duration(times.p99)
-    missed = limit_s is not None and times.p99 > limit_s
-    if math.isnan(times.p99):
+    value = duration(times.asked)
+    missed = limit_s is not None and times.asked > limit_s
+    if math.isnan(times.asked):
         _metric(name, "–", "answers of one token", says)
         return
     _metric(name, f":red[{value}]" if missed else value, f"p50 {_short(times.p50)} · p90 {_short(times.p90)}", says)

@@ -1,5 +1,7 @@
 """The scheduler against closed forms, conservation laws and hostile traces."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -168,7 +170,10 @@ def test_the_smallest_fleet_holds_and_one_less_does_not():
     assert fleet.service.holds(slo)
     assert fleet.needed > 1
     assert not serve(requests, Steps(), limits, fleet.needed - 1, slo).holds(slo)
-    assert fleet.to_buy == fleet.with_headroom + 1 > fleet.needed * 1.2
+    busier = replace(requests, arrival_s=requests.arrival_s / 1.2)
+    assert serve(busier, Steps(), limits, fleet.with_headroom, slo).holds(slo)
+    assert not serve(busier, Steps(), limits, fleet.with_headroom - 1, slo).holds(slo)
+    assert fleet.to_buy == fleet.with_headroom + 1
 
 
 def test_autoscaling_follows_the_day_and_never_needs_more_than_the_peak():

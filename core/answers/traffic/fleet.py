@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import ceil
 from typing import Final
 
 import numpy as np
@@ -28,11 +27,12 @@ class Slo:
 
 @dataclass(frozen=True, slots=True)
 class Percentiles:
-    """p50, p90 and p99 of a time [s]; NaN when no request ended."""
+    """p50, p90, p99 of a time [s], and the percentile that was asked to hold; NaN when no request ended."""
 
     p50: float
     p90: float
     p99: float
+    asked: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +60,11 @@ class Service:
         return self.within_slo >= slo.share
 
 
-def _percentiles(values: NDArray[np.float64]) -> Percentiles:
+def _percentiles(values: NDArray[np.float64], share: float) -> Percentiles:
     known = values[~np.isnan(values)]
     if not len(known):
-        return Percentiles(np.nan, np.nan, np.nan)
-    return Percentiles(*(float(p) for p in np.percentile(known, (50, 90, 99))))
+        return Percentiles(np.nan, np.nan, np.nan, np.nan)
+    return Percentiles(*(float(p) for p in np.percentile(known, (50, 90, 99, 100 * share))))
 
 
 def summary(outcomes: list[Outcome], slo: Slo) -> Service:
@@ -84,9 +84,9 @@ def summary(outcomes: list[Outcome], slo: Slo) -> Service:
         replicas=len(outcomes),
         requests=len(latency),
         refused=int(np.sum(~ended)),
-        ttft=_percentiles(ttft),
-        tpot=_percentiles(tpot),
-        latency=_percentiles(latency),
+        ttft=_percentiles(ttft, slo.share),
+        tpot=_percentiles(tpot, slo.share),
+        latency=_percentiles(latency, slo.share),
         within_slo=within_slo,
         goodput_per_s=within_slo * offered_per_s,
         output_tokens_per_s=_tokens_per_s(arrival[ended], latency[ended], output[ended]),
@@ -184,8 +184,8 @@ class Fleet:
     """The smallest number of replicas that holds the SLO, and what headroom and N+1 add."""
 
     needed: int
-    with_headroom: int
-    to_buy: int                 # with headroom, and one more so that one may fail
+    with_headroom: int          # that hold as much more traffic
+    to_buy: int                 # with headroom and one more so that one may fail; those at hand where they hold
     service: Service            # of the needed ones
     tried: tuple[Service, ...]  # in order of replicas
 
@@ -201,11 +201,25 @@ def smallest_fleet(
     most_requests: int | None = None,
     on_try: Callable[[Service], None] | None = None,
 ) -> Fleet:
-    """Gallops from `guess`, then halves the gap. Raises InputError where no number of replicas can hold the SLO.
+    """The fewest that hold the trace, and those that hold it `headroom` faster: as spare capacity is of traffic.
 
+    Gallops from `guess`, then halves the gap. Raises InputError where no number of replicas can hold the SLO.
     `on_try` sees every fleet tried; raise from it to stop. Time about 2 log2(replicas / guess) simulations.
     """
     _check_alone(trace, steps, limits, slo)
+    needed, tried = _least(trace, steps, limits, slo, guess, most_requests, on_try)
+    with_headroom = needed
+    if headroom > 0:
+        busier = replace(trace, arrival_s=trace.arrival_s / (1 + headroom))
+        with_headroom = _least(busier, steps, limits, slo, needed, most_requests, on_try)[0]
+    return Fleet(needed, with_headroom, with_headroom + 1, tried[needed], tuple(tried[n] for n in sorted(tried)))
+
+
+def _least(
+    trace: Trace, steps: StepTimes, limits: Limits, slo: Slo, guess: int, most_requests: int | None,
+    on_try: Callable[[Service], None] | None,
+) -> tuple[int, dict[int, Service]]:
+    """The fewest replicas that hold, and every number tried."""
     tried: dict[int, Service] = {}
 
     def holds(replicas: int) -> bool:
@@ -223,8 +237,7 @@ def smallest_fleet(
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if holds(middle) else (middle, high)
-    with_headroom = ceil(high * (1 + headroom))
-    return Fleet(high, with_headroom, with_headroom + 1, tried[high], tuple(tried[n] for n in sorted(tried)))
+    return high, tried
 
 
 def bracket(holds: Callable[[int], bool], guess: int, most: int) -> tuple[int, int | None]:

@@ -107,10 +107,16 @@ def times_alone(question: Question) -> Alone:
 
 def _quick(question: Question, one: Replica) -> Fleet:
     busiest = _busiest(question.trace, QUICK_REQUESTS)
-    return smallest_fleet(
+    return _at_hand(question, smallest_fleet(
         busiest, one.steps, one.limits, question.slo, headroom=question.headroom,
         guess=max(1, len(busiest) // QUICK_REQUESTS), most_requests=QUICK_REQUESTS,
-    )
+    ))
+
+
+def _at_hand(question: Question, fleet: Fleet) -> Fleet:
+    """The fleet as it is run by whom has replicas: all of them where they hold, else as many as are worth buying."""
+    owned = question.replicas
+    return fleet if owned is None or owned < fleet.needed else replace(fleet, to_buy=owned)
 
 
 def _busiest(trace: Trace, requests: int) -> Trace:
@@ -146,10 +152,10 @@ def study(question: Question, tell: Report) -> Iterator[Part]:
     one = _watched(plain, look)
     report(0.0, "the smallest fleet")
     guess = _quick(question, one).needed
-    fleet = smallest_fleet(
+    fleet = _at_hand(question, smallest_fleet(
         trace, one.steps, one.limits, slo, headroom=question.headroom, guess=guess,
         on_try=lambda tried: report(0.1, f"{tried.replicas:,} replicas"),
-    )
+    ))
     yield fleet
     rates, splits = _rates(question, plain, fleet), _splits(question, plain, max(2, fleet.needed))
     with closing(executor()([*rates, *splits], look)) as found:
@@ -191,7 +197,8 @@ def at_rate(look: Look, one: Replica, trace: Trace, slo: Slo, rate: float, repli
 
 def _needed(trace: Trace, one: Replica, slo: Slo, guess: int) -> int | None:
     try:
-        return smallest_fleet(trace, one.steps, one.limits, slo, guess=guess, most_requests=CURVE_REQUESTS).needed
+        return smallest_fleet(trace, one.steps, one.limits, slo, headroom=0.0, guess=guess,
+                              most_requests=CURVE_REQUESTS).needed
     except InputError:
         return None
 

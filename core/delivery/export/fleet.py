@@ -55,10 +55,12 @@ class Answer:
         paid = self.bill(fleet.to_buy)
         money = "" if paid is None else f", {dollars(paid.per_hour)} an hour"
         served = f"{q.spec.name} ({q.deployment.weights.label}, {hardware(q.deployment)})"
+        why = "those at hand" if q.replicas == fleet.to_buy else (
+            f"which hold {_share(q.headroom)} more traffic, with one spare so that one may fail")
         return (
             f"{_count(fleet.needed)} of {served} hold{'s' if fleet.needed == 1 else ''} the targets for "
-            f"{_share(q.slo.share)} of {number(q.trace.requests_per_s)} requests/s; run {fleet.to_buy:,}, with "
-            f"{_share(q.headroom)} headroom and one more so that one may fail{money}."
+            f"{_share(q.slo.share)} of {number(q.trace.requests_per_s)} requests/s; run {fleet.to_buy:,}, {why}"
+            f"{money}."
         )
 
 
