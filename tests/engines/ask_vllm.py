@@ -1,0 +1,57 @@
+"""Runs in the engines' environment: vLLM's own command line on every command of a list, as `vllm` itself builds it.
+
+In: JSON, a list of commands. Out: a line a command, "@" before its JSON: the command, the error or null.
+"""
+
+import contextlib
+import io
+import json
+import sys
+
+
+def _parser():
+    """vllm.entrypoints.cli.main up to where it reads the arguments."""
+    from vllm import platforms
+
+    if platforms.current_platform.is_unspecified():
+        from vllm.platforms.cpu import CpuPlatform
+
+        platforms.current_platform = CpuPlatform()
+    import vllm.entrypoints.cli.benchmark.main
+    import vllm.entrypoints.cli.serve
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+    sys.argv = ["vllm", "bench"]          # benchmarks are listed for those who ask for one
+    parser = FlexibleArgumentParser()
+    subparsers = parser.add_subparsers(required=True, dest="subparser")
+    commands = {}
+    for module in (vllm.entrypoints.cli.serve, vllm.entrypoints.cli.benchmark.main):
+        for command in module.cmd_init():
+            command.subparser_init(subparsers)
+            commands[command.name] = command
+    return parser, commands
+
+
+def _error(parser, commands, words):
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            read = parser.parse_args(words)
+            commands[read.subparser].validate(read)
+    except SystemExit:
+        return said.getvalue().strip()[-500:] or "it exits"
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"[:500]
+    return None
+
+
+def main():
+    """Ask about every command of standard input."""
+    parser, commands = _parser()
+    for command in json.load(sys.stdin):
+        assert command[0] == "vllm", command
+        print("@" + json.dumps({"command": command, "error": _error(parser, commands, command[1:])}))
+
+
+if __name__ == "__main__":
+    main()
