@@ -18,6 +18,7 @@ from core.physics import memory
 from core.physics.ask import SPARE_POOL, Load, desk
 from core.probe.override import tpot_without
 from core.products import formats, gpus
+from core.products.versions import launched_release
 from core.reading import catalogue
 from core.terms import Deployment, Mode, Workload
 
@@ -25,6 +26,7 @@ H100 = "H100 SXM5 80GB"
 
 
 def deployment(weights="bf16", **how):
+    how = {"engine_version": launched_release("vllm")} | how        # as plans have it
     return Deployment(gpus.find(H100), formats.find(weights), formats.find_kv("bf16"), **how)
 
 
@@ -53,7 +55,8 @@ def test_all_who_ask_of_one_load_hear_the_same(model, weights, mode):
     assert times(field.prediction, mine) == pytest.approx(times(answer), rel=1e-9)
 
     cells = {"model": model, "gpu": H100, "tp": "2", "weights": weights, "kv_cache": "bf16", "engine": d.engine,
-             "mode": str(mode), "concurrency": "4096", "input_tokens": "1024", "output_tokens": "256"}
+             "engine_version": d.engine_version, "mode": str(mode),
+             "concurrency": "4096", "input_tokens": "1024", "output_tokens": "256"}
     assert times(estimate.estimate([estimate.row(cells)], catalogue.load).prediction) == times(answer)
     prefill, decode = advice(Losses(spec), d, load, 4096)
     before = {gain.figure: gain.before for part in (prefill, decode) for gain in part.helps}
