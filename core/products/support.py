@@ -6,7 +6,7 @@ from functools import cache
 from core.products.engines import ENGINES
 from core.products.formats import Format
 from core.products.gpus import GpuSpec, catalogue
-from core.products.kernels import unsupported
+from core.products.kernels import pointless
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +41,12 @@ def generations() -> tuple[Generation, ...]:
 @cache
 def by_generation(fmt: Format, engine: str) -> tuple[Verdict, ...]:
     """On which generations the format runs with that engine."""
-    return tuple(Verdict(each.name, unsupported(fmt, each.example, engine)) for each in generations())
+    return tuple(Verdict(each.name, pointless(fmt, each.example, engine)) for each in generations())
 
 
 def by_engine(fmt: Format, gpu: GpuSpec) -> tuple[Verdict, ...]:
     """With which engines the format runs on that GPU."""
-    return tuple(Verdict(engine.label, unsupported(fmt, gpu, name)) for name, engine in ENGINES.items())
+    return tuple(Verdict(engine.label, pointless(fmt, gpu, name)) for name, engine in ENGINES.items())
 
 
 @cache
@@ -54,7 +54,7 @@ def runs_on(fmt: Format, engine: str) -> str:
     """The architectures a format runs on, with the capabilities where only some of one do."""
     verdicts: dict[str, list[tuple[str, bool]]] = {}
     for each in generations():
-        runs = unsupported(fmt, each.example, engine) is None
+        runs = pointless(fmt, each.example, engine) is None
         verdicts.setdefault(each.example.architecture, []).append((each.example.compute_capability, runs))
     whole = [
         name if all(runs for _, runs in seen) else f"{name} {' '.join(capability for capability, runs in seen if runs)}"

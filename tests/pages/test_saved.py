@@ -126,7 +126,7 @@ def test_every_input_of_the_sidebar_is_kept(app):
         for widget in app.sidebar.get(kind)
         if widget.key
     }
-    assert bound - {"hub_query", "hub_token"} <= set(keeping.INPUTS)
+    assert bound - {"hub_query", "hub_token", "use_case"} <= set(keeping.INPUTS)     # a use case is what it fills in
 
 
 def test_a_plan_is_saved_and_reopened_with_all_its_inputs(app):

@@ -78,9 +78,9 @@ def test_other_devices_and_fallback_kernels_change_nothing(other):
 def test_a_measured_matmul_rate_replaces_estimate_and_power_limit():
     peak = GPU.flops["bf16"]
     M, N, K = 4096, 28672, 4096
-    one = point(Quantity.MATMUL, "bf16", 2.0 * M * N * K / (0.5 * peak), flops=2.0 * M * N * K, M=M, N=N, K=K)
+    one = point(Quantity.MATMUL, "bf16", 2.0 * M * N * K / (0.25 * peak), flops=2.0 * M * N * K, M=M, N=N, K=K)
     slow = with_measured(GPU, measurement(one))
-    assert slow.measured == {"matmul_rate 16": pytest.approx(0.5), "doubt": 0.001, "doubt matmul_rate 16": 0.001}
+    assert slow.measured == {"matmul_rate 16": pytest.approx(0.25), "doubt": 0.001, "doubt matmul_rate 16": 0.001}
     deployments = [Deployment(gpu=g, weights=FORMATS["bf16"], kv_cache=KV_FORMATS["bf16"]) for g in (GPU, slow)]
     before, after = desk((SPEC, d) for d in deployments).predict(Load(True, 1, 8192, 1)).ttft_s.value
     assert after > 1.15 * before
@@ -159,7 +159,7 @@ def test_roofs_are_the_sheet_the_estimate_and_what_was_measured():
     assert found["measured"] == (
         pytest.approx(0.8 * GPU.bandwidth_bytes_per_s), pytest.approx(0.7 * GPU.flops["bf16"])
     )
-    assert all(0.4 < low / high < 1 for low, high in zip(found["estimated"], found["data sheet"], strict=True))
+    assert all(0.35 < low / high < 1 for low, high in zip(found["estimated"], found["data sheet"], strict=True))
     assert "measured" not in roofs(SPEC, GPU, measurement(weights(0.8)))
 
 
