@@ -1,6 +1,6 @@
 """Loads that are worth measuring: after them, less is unknown of the others than after any set drawn at random."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -41,8 +41,7 @@ def test_a_level_far_off_is_found_from_eight_loads():
     slopes = anchors.slopes(cases, plain, lambda rows, shifts: logs(rows, load(), shifts))
     measured = most_telling(anchors.figures(cases, logs(cases, load(), plain), slopes), np.tile(np.arange(15), 3), 8)
     kept = anchors.Anchors(replace(cases, **{
-        name: getattr(cases, name)[measured] for name in
-        ("which", "static", "concurrency", "input_tokens", "output_tokens", "found_tokens", "held")
+        column.name: getattr(cases, column.name)[measured] for column in fields(cases) if column.name != "pairs"
     }), *truth[:, measured])
     found = at.answer(cases, kept)
     rest = np.setdiff1d(np.arange(15), measured)
