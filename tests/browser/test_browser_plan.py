@@ -153,7 +153,7 @@ def test_a_model_that_fits_nowhere_is_said_so(page, app_url):
     before = verdict(page)
     assert "cannot be served" in before and "over the memory" in before
     page.get_by_role("button", name="Apply").first.click()
-    reads(page, "Deploy Llama-3.1-70B")
+    reads(page, "Llama-3.1-70B with FP8 weights and an FP8 KV cache on 4 × L4")
 
 
 # -- the Hub ----------------------------------------------------------------------------------------
