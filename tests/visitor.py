@@ -134,6 +134,16 @@ class Visitor:
         return [element.alert.body for element in self.found("alert")]
 
 
+def opened(address: str, path: str) -> Visitor:
+    """A tab in which that link has been opened once."""
+    async def visited() -> Visitor:
+        async with Visitor(address, path) as visitor:
+            await visitor.run()
+            return visitor
+
+    return finish(visited())
+
+
 def _state(kind: str, widget: object, value: object) -> WidgetState:
     state = WidgetState(id=widget.id)
     if kind == "button":

@@ -22,8 +22,9 @@ from core.physics.efficiency.labels import labels
 from core.physics.efficiency.rates import Rates, unlink
 from core.physics.efficiency.terms import TERMS
 from core.physics.speed.cases import Floats, Rows, Times
+from core.physics.speed.matmuls import TABULATED, Tables
 from core.physics.speed.predict import load_kinds, run
-from core.physics.speed.steps import TABULATED, Clock, Tables, clock
+from core.physics.speed.steps import Clock, clock
 from core.physics.speed.work import work
 
 HUBER: Final = 0.8               # noises beyond which an error counts linearly

@@ -10,7 +10,7 @@ import numpy as np
 
 from core.physics.efficiency import Constants, rates_of
 from core.physics.speed.cases import Cases, Floats
-from core.physics.speed.steps import TOKENS, at_context, between, matmuls
+from core.physics.speed.matmuls import TOKENS, at_context, between, matmuls
 from core.physics.speed.work import work
 
 BANDWIDTH: Final = 0.7           # share of the data sheet's

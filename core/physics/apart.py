@@ -12,7 +12,6 @@ from core.basics.errors import InputError
 from core.models import ModelSpec
 from core.physics import memory, speed
 from core.physics.efficiency import loads
-from core.physics.memory import Footprint
 from core.physics.memory.identity import SpecKey
 from core.physics.shapes import misfit
 from core.physics.speed.steps import Clock
@@ -51,15 +50,11 @@ def worker(spec: ModelSpec, base: Deployment, gpus: int) -> tuple[Deployment, ..
     while gpus <= MOST_GPUS:
         ways = [replace(base, tp=gpus, dp=1, ep=1), replace(base, tp=1, dp=gpus, ep=gpus)]
         known = ways if spec.is_moe else ways[:1]
-        fitting = [way for way in known if misfit(spec, way) is None and _known(spec, way).fits]
+        fitting = [way for way in known if misfit(spec, way) is None and memory.footprint(spec, way).fits]
         if fitting:
             return tuple(fitting)
         gpus *= 2
     raise InputError(f"{spec.name} does not fit on one worker of up to {MOST_GPUS} x {base.gpu.name}.")
-
-
-def _known(spec: ModelSpec, d: Deployment) -> Footprint:
-    return memory.footprint(spec, d)
 
 
 @lru_cache(maxsize=512)
@@ -79,7 +74,7 @@ def _steps(
 ) -> Iterator[tuple[float, int, Deployment]]:
     """Seconds of a decode step, workers that hold the requests, and the way, for every way to split one."""
     for d in ways:
-        held = max(1.0, float(_known(spec, d).max_concurrency(context))) * d.dp
+        held = max(1.0, float(memory.footprint(spec, d).max_concurrency(context))) * d.dp
         count = workers or max(1, ceil(concurrency / held))
         batch = max(1.0, min(concurrency / count, held) / d.dp)
         yield float(_clock(SpecKey(spec), d).decode(_PAIR, _one(batch), _one(context)).seconds[0]), count, d

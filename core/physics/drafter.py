@@ -51,6 +51,8 @@ def missing(spec: ModelSpec, deployment: Deployment) -> str | None:
     if deployment.drafter and word not in engine.drafts:
         others = f": it drafts with {', '.join(engine.drafts)}" if engine.drafts else ""
         return f"{engine.label} is not known to draft with {word}{others}."
+    if deployment.drafter and deployment.host is not None:
+        return "drafting beside weights in host memory is not estimated: leave one of the two out."
     if deployment.drafter is Drafter.MTP and of(spec, Drafter.MTP) is None:
         return f"{spec.name} has no head for multi-token prediction: draft with eagle3, draft or ngram."
     return None

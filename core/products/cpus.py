@@ -13,6 +13,7 @@ from core.products.gpus import GpuSpec
 
 NONE: Final = "none"            # a GPU's name where there is none
 CPU: Final = "CPU"              # its vendor then
+_GB_S_PER_CORE: Final = 7.0      # channels are built for as many cores as can use them: EPYC 9004 with 64
 _CORES: Final = re.compile(r"(\d+)-cores?\b|\b(\d+)p\+")
 _AMD: Final = re.compile(r"amd|ryzen|epyc|threadripper|\bzen")
 
@@ -83,6 +84,3 @@ def alone(host: Host, memory_bytes: float) -> GpuSpec:
         release_year=None, price_usd_per_hour=None, price_source="", basis="estimated", source="assets/cpus.csv",
         link_gpus=1,
     )
-
-
-_GB_S_PER_CORE: Final = 7.0      # channels are built for as many cores as can use them: EPYC 9004 with 64

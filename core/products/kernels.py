@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, TypeAlias
 from core.products.engines import Engine, loads, release
 from core.products.engines import find as find_engine
 from core.products.families import Kernels
-from core.products.formats import Format, KvFormat
+from core.products.formats import FORMATS, KV_FORMATS, Format, KvFormat
 from core.products.gpus import GpuSpec
 
 _Capability: TypeAlias = tuple[int, int]
@@ -89,6 +89,20 @@ def kernel(fmt: Format, gpu: GpuSpec, engine: str) -> str:
     return "weight-only" if fmt.weight_only or slower(fmt, gpu, engine) else "native"
 
 
+def sixteen(own: str, gpu: GpuSpec, engine: str, version: str = "") -> Format:
+    """16-bit weights of that dtype, or of the other one where the GPU or the engine lacks it, as engines cast them."""
+    return FORMATS[next((name for name in _either(own) if not unsupported(FORMATS[name], gpu, engine, version)), own)]
+
+
+def kv_sixteen(own: str, gpu: GpuSpec, engine: str) -> KvFormat:
+    """The same of a KV cache."""
+    return KV_FORMATS[next((name for name in _either(own) if not kv_unsupported(KV_FORMATS[name], gpu, engine)), own)]
+
+
+def _either(own: str) -> tuple[str, str]:
+    return own, "fp16" if own == "bf16" else "bf16"
+
+
 def _not_built(gpu: GpuSpec, engine: Engine, version: str) -> str | None:
     """Why the newest release has no code for the GPU at all: CUDA 13 ended with Volta. Older ones had."""
     capability = _capability(gpu) if gpu.vendor == "NVIDIA" else None
@@ -96,7 +110,7 @@ def _not_built(gpu: GpuSpec, engine: Engine, version: str) -> str | None:
     if capability is None or is_older or _within(engine, capability, "release", (0, 0)):
         return None
     return (f"{engine.label} {engine.version} is built for compute capability {engine.capabilities['release'][0]} "
-            f"and later; {gpu.name} has {gpu.compute_capability}. llama.cpp and LMDeploy run there.")
+            f"and later; {gpu.name} has {gpu.compute_capability}.")
 
 
 def _verdict(fmt: Format, gpu: GpuSpec, engine: str) -> _Verdict:

@@ -5,6 +5,7 @@ from difflib import get_close_matches
 from functools import cache, lru_cache
 from typing import Final
 
+from core.basics.words import percent
 from core.models import ModelSpec, Shipped
 from core.products.formats import FORMATS, find
 from core.reading import shorthand, stored, tags
@@ -135,7 +136,7 @@ def _spread(fmt: str) -> tuple[str, ...]:
     known = find(fmt)
     if known.heaviest <= _EXACT_ENOUGH:
         return ()
-    low, high = (f"{abs(share - 1):.0%}" for share in (known.lightest, known.heaviest))
+    low, high = (percent(abs(share - 1)) for share in (known.lightest, known.heaviest))
     return (f"{known.label} files choose their types tensor by tensor: from {low} smaller to {high} larger than "
             "reckoned from the name; give the file itself to have its true size.",)
 

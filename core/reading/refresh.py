@@ -59,6 +59,8 @@ def added(names: Iterable[str], read: Callable[[str], Declared]) -> Iterator[Fin
     """Models of the Hub that no name of the catalogue means yet. `read` and what is raised: as `refreshed`."""
     for name in names:
         if catalogue.load(name) is not None:
+            if (root := catalogue.root(name)) != name:
+                yield Finding(name, "same", f"by the shapes of {root}: refresh that", None)
             continue
         try:
             found = _row(*read(name))

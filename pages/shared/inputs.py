@@ -5,15 +5,12 @@ is its name in the link, so a link opened elsewhere asks the same question.
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import streamlit as st
-from streamlit.delta_generator import DeltaGenerator
 
-from core.answers import advice
-from core.answers.advice import Arrivals, Demand, Open, Remedy, Users
+from core.answers.advice import Demand, Remedy
 from core.answers.cost import PRICE
 from core.basics.errors import SweetspotError
 from core.basics.settings import is_public, setting
@@ -22,34 +19,13 @@ from core.products.engines import ENGINES
 from core.products.formats import FORMATS, KV_FORMATS
 from core.products.gpus import GpuSpec
 from core.reading import catalogue, hub
-from core.terms import INPUTS, Input, Workload
+from core.terms import INPUTS, Workload
 from pages.server.bounds import listens_to_this_machine_only
-from pages.shared import figures, keeping
-from pages.shared.answers import (
-    ANY_COUNT,
-    ARRIVING,
-    BEST,
-    GENERATIONS,
-    GPU_COUNTS,
-    IN_FLIGHT,
-    LOADS,
-    NAMED_COUNTS,
-    OPEN,
-    PEOPLE,
-    PER_SECOND,
-    THINKING,
-    USERS,
-)
+from pages.shared import keeping, load_inputs
+from pages.shared.answers import ANY_COUNT, BEST, GENERATIONS, GPU_COUNTS, NAMED_COUNTS
 
 CUSTOM_GPU = "Custom GPU"
 SESSION = "asked"
-OWN_LOAD = "my own"
-FILLED = ("input_tokens", "output_tokens", "prefix_hit_rate", "ttft_slo_s", "tpot_slo_s")     # by a use case
-LOAD_HELP = (
-    f"**{IN_FLIGHT}**: requests served at the same time.\n\n**{USERS}**: people who think between an answer and the "
-    f"next request.\n\n**{PER_SECOND}**: requests per second. Both come to requests in flight through the time a "
-    f"request takes.\n\n**{OPEN}**: you do not know; the plan says what can be carried."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +56,7 @@ def ask() -> None:
     with st.sidebar, st.container(gap="small"):
         model = _model()
         gpu, counts = _gpu()
-        workload, demand = _load()
+        workload, demand = load_inputs.load()
         with st.expander("Engine, formats, price", icon=":material/tune:"):
             engine, price = _engine_and_price()
             weights, cache = _formats()
@@ -276,95 +252,7 @@ def custom_gpu() -> GpuSpec:
     )
 
 
-# -- workload -------------------------------------------------------------------------------------
-
-
-def _load() -> tuple[Workload, Demand | None]:
-    """Every input of the load, two side by side, under the use case that they amount to."""
-    case, places = st.container(), _places()
-    demand: Demand | None = None
-    values: dict[str, float | None] = {}
-    for one in INPUTS:
-        if one.group:
-            continue
-        if one.name == "concurrency":
-            demand = _demand(places)
-        if one.name != "concurrency" or demand is None:
-            values[one.name] = _answer(one, next(places))
-    for group in dict.fromkeys(one.group for one in INPUTS if one.group):
-        with st.expander(group, icon=":material/add:"):
-            inside = _places()
-            values |= {one.name: _answer(one, next(inside)) for one in INPUTS if one.group == group}
-    workload = Workload.of(values)
-    _use_case(case, workload)
-    return workload, demand
-
-
-def _places() -> Iterator[DeltaGenerator]:
-    """Where the next input goes: two side by side, one below the other on a phone."""
-    while True:
-        yield from st.columns(2)
-
-
-def _demand(places: Iterator[DeltaGenerator]) -> Demand | None:
-    """How many requests there are, in the words that people know; None for requests in flight."""
-    way = next(places).selectbox("Load", LOADS, key="load", bind="query-params", help=LOAD_HELP)
-    if way == OPEN:
-        return Open()
-    if way == PER_SECOND:
-        return Arrivals(next(places).number_input(
-            "Requests per second", ARRIVING.low, ARRIVING.high, 1.0, step=1.0, format="%g", key="per_s",
-            bind="query-params", help="That arrive on average, over the whole deployment.",
-        ))
-    if way == USERS:
-        count = next(places).number_input(
-            "Users", int(PEOPLE.low), int(PEOPLE.high), 100, step=10, key="people", bind="query-params",
-            help="People who use it at the same time. Each waits for an answer, reads it, and asks again.",
-        )
-        think_s = next(places).number_input(
-            "Think time, s", THINKING.low, THINKING.high, 30.0, step=5.0, format="%g", key="think",
-            bind="query-params", help="Between an answer and the same user's next request. 30 s is assumed.",
-        )
-        return Users(count, think_s)
-    return None
-
-
-def _use_case(place: DeltaGenerator, workload: Workload) -> None:
-    """The use case that the inputs amount to; another one fills them in, and says what it assumes."""
-    now = advice.use_case(workload)
-    st.session_state["use_case"] = now.name if now else OWN_LOAD
-    place.selectbox(
-        "Use case", [OWN_LOAD, *advice.USE_CASES], key="use_case", on_change=_fill_in,
-        help="Fills in lengths, prefix cache hits and targets. Change any of them afterwards.",
-    )
-    if now:
-        place.caption(figures.plain(f"Assumed: {now.source}"))
-
-
-def _fill_in() -> None:
-    """A select box's callback: the inputs of the use case that was picked."""
-    case = advice.USE_CASES.get(st.session_state["use_case"])
-    if case:
-        filled = case.of(Workload())
-        st.session_state.update({one.key: one.shown(getattr(filled, one.name)) for one in INPUTS
-                                 if one.name in FILLED})
-
-
-def _answer(one: Input, place: DeltaGenerator) -> float | None:
-    """The widget of an input; pages count whole numbers, or decimals where the unit is a share."""
-    if one.words:
-        return one.of_page(place.selectbox(one.label, one.words, key=one.key, bind="query-params", help=one.help))
-    kind, bounds = int if one.unit.whole else float, one.on_pages
-    low, high, default = kind(bounds.low), kind(bounds.high), one.shown(one.default)
-    if one.slides_to:
-        shown: float | None = st.slider(one.label, low, high, default, step=kind(one.step), format="%.1f %%",
-                                        key=one.key, bind="query-params", help=one.help)
-    else:
-        label = f"{one.label}, {one.unit.name}" if one.unit.on_pages != 1 else one.label
-        shown = place.number_input(label, low, high, default, step=kind(one.step), key=one.key, bind="query-params",
-                                   format=None if one.unit.whole else "%g", help=one.help,
-                                   placeholder="published" if one.is_open else None)
-    return one.of_page(shown)
+# -- engine, formats, price ------------------------------------------------------------------------
 
 
 def _engine_and_price() -> tuple[str, float | None]:

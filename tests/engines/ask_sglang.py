@@ -4,13 +4,13 @@ In: JSON, a list of commands. Out: a line a command, "@" before its JSON: the co
 """
 
 import argparse
-import contextlib
 import importlib.abc
 import importlib.machinery
-import io
 import json
 import sys
 from unittest.mock import MagicMock
+
+from asking import complaint
 
 # Imported where SGLang starts, and used by no parser.
 _UNINSTALLED = {"torchvision", "torchcodec", "datasets", "gguf", "IPython", "sgl_kernel", "decord", "sglang_kernel"}
@@ -57,18 +57,6 @@ def _benchmark():
 PARSERS = {"sglang.launch_server": _server, "sglang.bench_serving": _benchmark}
 
 
-def _error(read, words):
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said):
-            read(words)
-    except SystemExit:
-        return said.getvalue().strip()[-500:] or "it exits"
-    except Exception as error:
-        return f"{type(error).__name__}: {error}"[:500]
-    return None
-
-
 def main():
     """Ask about every command of standard input."""
     from transformers import AutoProcessor, AutoTokenizer  # noqa: F401  as installed, before anything stands in
@@ -79,7 +67,7 @@ def main():
         assert command[:2] == ["python", "-m"], command
         name = command[2]
         read = made[name] if name in made else made.setdefault(name, PARSERS[name]())
-        print("@" + json.dumps({"command": command, "error": _error(read, command[3:])}))
+        print("@" + json.dumps({"command": command, "error": complaint(read, command[3:])}))
 
 
 if __name__ == "__main__":

@@ -3,10 +3,10 @@
 In: JSON, a list of commands. Out: a line a command, "@" before its JSON: the command, the error or null.
 """
 
-import contextlib
-import io
 import json
 import sys
+
+from asking import complaint
 
 
 def _parser():
@@ -32,25 +32,20 @@ def _parser():
     return parser, commands
 
 
-def _error(parser, commands, words):
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said):
-            read = parser.parse_args(words)
-            commands[read.subparser].validate(read)
-    except SystemExit:
-        return said.getvalue().strip()[-500:] or "it exits"
-    except Exception as error:
-        return f"{type(error).__name__}: {error}"[:500]
-    return None
+def _reader(parser, commands):
+    def read(words):
+        asked = parser.parse_args(words)
+        commands[asked.subparser].validate(asked)
+
+    return read
 
 
 def main():
     """Ask about every command of standard input."""
-    parser, commands = _parser()
+    read = _reader(*_parser())
     for command in json.load(sys.stdin):
         assert command[0] == "vllm", command
-        print("@" + json.dumps({"command": command, "error": _error(parser, commands, command[1:])}))
+        print("@" + json.dumps({"command": command, "error": complaint(read, command[1:])}))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ def words(commands, first):
 
 
 def test_vllm_reads_every_command(commands, asked):
-    """vLLM's `vllm serve` and `vllm bench serve`: parsed and validated, engine arguments built."""
+    """vLLM's `vllm serve` and `vllm bench serve`: parsed, then checked by each command's own `validate`."""
     given = words([*commands["vllm"], *commands["sglang"]], ("vllm",))
     assert len([one for one in given if one[1] == "serve"]) >= LEAST
     answers = asked("ask_vllm.py", given, parsers="vllm")

@@ -6,7 +6,7 @@ import pytest
 
 from tests.conftest import serve
 from tests.hub_server import HubServer, Repo, Trouble, llama
-from tests.visitor import Visitor, finish
+from tests.visitor import Visitor, finish, opened
 
 MIB = 2**20
 
@@ -53,12 +53,7 @@ def ways_on(visitor):
 
 def met(address, query):
     """The one sentence that a link ends in, and the ways on."""
-    async def visited():
-        async with Visitor(address, f"/?{query}") as visitor:
-            await visitor.run()
-            return visitor
-
-    visitor = finish(visited())
+    visitor = opened(address, f"/?{query}")
     (sentence,) = visitor.sentences()
     assert not visitor.found("exception") and "Traceback" not in sentence
     return sentence.replace("\\", ""), ways_on(visitor)           # as it reads when Markdown is drawn

@@ -17,7 +17,7 @@ from core.basics.units import MIB
 from tests.bench_ui import resident_mb
 from tests.browser.test_browser_plan import changed, reads, verdict
 from tests.conftest import PATIENCE_S, ROOT, free_port, serve, wait_for, wait_until_healthy
-from tests.visitor import Visitor, finish
+from tests.visitor import Visitor, finish, opened
 
 DEPLOY = ROOT / "assets" / "deploy"
 ROUTER = (ROOT / "pages" / "router.py").read_text(encoding="utf-8")
@@ -54,12 +54,7 @@ def test_a_deep_link_is_the_first_thing_a_fresh_server_answers(name):
 
 @pytest.mark.parametrize("name", PAGES, ids=lambda name: name or "plan")
 def test_a_link_says_the_same_on_every_page(app_url, name):
-    async def visited():
-        async with Visitor(app_url, f"/{name}?users=48&model=Qwen/Qwen3-32B") as visitor:
-            await visitor.run()
-            return visitor
-
-    visitor = finish(visited())
+    visitor = opened(app_url, f"/{name}?users=48&model=Qwen/Qwen3-32B")
     (users,), (model,) = visitor.found("number_input", "Requests in flight"), visitor.found("selectbox", "Model")
     assert (users.number_input.value if users.number_input.set_value else users.number_input.default) == 48
     assert model.selectbox.raw_value == "Qwen/Qwen3-32B"

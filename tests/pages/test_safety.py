@@ -19,7 +19,7 @@ from core.reading import hub
 from pages.server import bounds
 from tests.conftest import PATIENCE_S, ROOT, serve
 from tests.hub_server import HubServer, Repo, Trouble, llama, llama_tensors
-from tests.visitor import Visitor, finish
+from tests.visitor import Visitor, finish, opened
 
 TOKEN = "hf_PLANTEDsecretTokenOfAVisitor42"
 GATED = "secret/gated"
@@ -128,12 +128,6 @@ def test_what_is_kept_holds_no_column_for_a_token(tmp_path, monkeypatch):
 # -- what a visitor cannot set ----------------------------------------------------------------------
 
 
-async def visited(address, path):
-    async with Visitor(address, path) as visitor:
-        await visitor.run()
-        return visitor
-
-
 @pytest.fixture(scope="module")
 def public_app(tmp_path_factory):
     """A server that other machines could reach: nothing was said about it."""
@@ -155,7 +149,7 @@ def test_the_hub_is_the_administrators(public_app):
             f"model={evil.url}/open/model", f"model={host}/open", f"model=@{host}/open", f"model=open/model?x={host}",
         ):
             query = link if link.startswith("model=") else f"model=open/model&{link}"
-            visitor = finish(visited(public_app.url, f"/?{query}"))
+            visitor = opened(public_app.url, f"/?{query}")
             assert visitor.verdict or visitor.sentences()
         assert evil.requests == []
 
@@ -164,7 +158,7 @@ def test_the_hub_is_the_administrators(public_app):
     "/etc", "/proc/self/environ", ".", "../main", "~/.cache", "file:///etc/passwd", "C:\\x", "%2Fetc%2Fpasswd",
 ])
 def test_folders_of_the_server_are_not_looked_at(public_app, path):
-    visitor = finish(visited(public_app.url, f"/?model={path}"))
+    visitor = opened(public_app.url, f"/?model={path}")
     (sentence,) = visitor.sentences()
     assert "Paths are not read here" in sentence or "Hub" in sentence
     assert "config.json" not in sentence
@@ -172,7 +166,7 @@ def test_folders_of_the_server_are_not_looked_at(public_app, path):
 
 def test_measuring_and_comparing_quality_are_off_on_a_public_host(public_app):
     for page, button in (("/probe", "Measure"), ("/quality", "Measure")):
-        visitor = finish(visited(public_app.url, page))
+        visitor = opened(public_app.url, page)
         assert not visitor.found("exception") and visitor.found("selectbox", "Model")
         assert not [b for b in visitor.found("button") if b.button.label.startswith(button)], page
 

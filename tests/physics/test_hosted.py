@@ -85,3 +85,20 @@ def test_a_plan_keeps_in_host_memory_what_does_not_fit():
 def test_a_processor_nobody_knows_is_told_what_to_give():
     with pytest.raises(InputError, match="give cpu_bandwidth_gb_per_s"):
         cpus.find("Elbrus-8C")
+
+
+def test_the_plan_says_what_stays_with_the_host_and_how_wide_that_is():
+    """gpt-oss-120b on one RTX 4090: 65 GB of weights, 24 GB of memory."""
+    plan = recommend(catalogue.load("openai/gpt-oss-120b"), gpus.find("GeForce RTX 4090"),
+                     Workload(concurrency=1, cpu_bandwidth_gb_per_s=90), engine="llamacpp", tps=(1,))
+    held = memory.hosted(plan.spec, plan.shown.deployment)
+    assert f"{held.host_bytes / 2**30:.1f} GiB of the weights stay in host memory" in plan.reason
+    assert "read at 90.0 GB/s at most" in plan.reason
+    tpot = plan.shown.tpot
+    assert np.log(tpot.high / tpot.value) > 0.25        # the doubt of assets/load_constants.csv alone
+
+
+def test_drafts_beside_a_host_are_refused_since_nothing_estimates_them():
+    plan = recommend(catalogue.load(LLAMA), gpus.find("GeForce RTX 4090"),
+                     Workload(cpu_bandwidth_gb_per_s=90, spec_method=3), engine="llamacpp")
+    assert plan.refused_by == "structure" and "leave one of the two out" in plan.refusals[0].reason

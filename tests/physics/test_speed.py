@@ -11,7 +11,7 @@ from core.models import ModelSpec
 from core.physics import speed
 from core.physics.ask import Load, desk
 from core.physics.speed.anchors import Anchors
-from core.physics.speed.steps import BLOCK
+from core.physics.speed.matmuls import BLOCK
 from core.products import formats, gpus
 from core.reading import catalogue
 from core.terms import Bound, Deployment

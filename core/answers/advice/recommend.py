@@ -232,7 +232,8 @@ def _why(selection: Selection, best: Choice | None, listed: Sequence[Candidate])
     if best is not None:
         widest = max(listed, key=lambda c: c.choice.deployment.weights.bits_per_weight, default=None)
         d = best.deployment
-        said = (sentences.why_chosen(best, widest.choice if widest else None), slower(d.weights, d.gpu, d.engine))
+        said = (sentences.why_chosen(best, widest.choice if widest else None), slower(d.weights, d.gpu, d.engine),
+                sentences.on_host(spec, d))
         return " ".join(filter(None, said))
     if not grid.deployments:
         return grid.refusals[0].reason if grid.refusals else "no weight format runs on this GPU."

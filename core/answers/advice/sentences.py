@@ -3,9 +3,10 @@
 import math
 
 from core.answers.advice.plan import Choice, Standing, batch_limit
-from core.basics.units import GIB
+from core.basics.units import GB, GIB
 from core.basics.words import counted, dollars, ms, number, percent, with_article
 from core.models import ModelSpec
+from core.physics import memory
 from core.products import options
 from core.products.formats import Format
 from core.terms import Basis, Bound, Deployment, Estimate, Workload
@@ -54,8 +55,8 @@ def formats(deployment: Deployment) -> str:
 
 
 def weights(fmt: Format) -> str:
-    """ "FP8 weights", "INT8 weight-only quantization"."""
-    return f"{fmt.label} {'quantization' if 'weight' in fmt.label else 'weights'}"
+    """ "FP8 weights", "INT8 weight-only quantization", "MXFP4 expert weights"."""
+    return f"{fmt.label.removesuffix('s')} {'quantization' if 'weight' in fmt.label else 'weights'}"
 
 
 def loss(quality: Estimate | None) -> str:
@@ -166,3 +167,16 @@ def trade(chosen: Choice, other: Choice) -> str:
         gains.append(f"room for {other.memory_concurrency:,} instead of {requests(chosen.memory_concurrency)}")
     gains.append(loss(other.quality))
     return f"{formats(other.deployment)} on {hardware(other.deployment)}: {', '.join(gains)}."
+
+
+def on_host(spec: ModelSpec, deployment: Deployment) -> str | None:
+    """What of the weights stays in host memory, and at what bandwidth it is read; None where nothing does."""
+    held = memory.hosted(spec, deployment)
+    if held is None or not held.host_bytes or deployment.host is None:
+        return None
+    placement, layers = held.placement, spec.n_layers
+    parts = ((f"the experts of {counted(placement.cpu_experts, 'layer')}", placement.cpu_experts > 0),
+             (f"{counted(layers - placement.gpu_layers, 'layer')}", placement.gpu_layers < layers))
+    what = " and ".join(part for part, is_there in parts if is_there) or "the output"
+    return (f"{number(held.host_bytes / GIB)} GiB of the weights stay in host memory ({what}), read at "
+            f"{number(deployment.host.bandwidth_bytes_per_s / GB)} GB/s at most.")

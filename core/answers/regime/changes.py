@@ -63,9 +63,8 @@ class Asked:
         """The model that is asked about, as its losses know it."""
         return self.losses.spec
 
-    def change(self, label: str, figure: str, note: str = "", **fields: object) -> Change:
-        """This deployment with other fields."""
-        made = replace(self.deployment, **fields)       # type: ignore[arg-type]  # names are checked by replace
+    def change(self, label: str, figure: str, made: Deployment, note: str) -> Change:
+        """Another deployment of the same model under the same requests."""
         return Change(label, self.spec, made, self.concurrency, figure, note)
 
 
@@ -89,11 +88,12 @@ def for_decode(asked: Asked, left: list[Refusal]) -> Iterator[Change]:
 
 def _formats(asked: Asked, names: Sequence[str], figure: str, left: list[Refusal]) -> Iterator[Change]:
     """Narrower weights than the deployment has; against 16 bits where it has one of them already."""
-    own, gpu, engine = asked.deployment.weights, asked.deployment.gpu, asked.deployment.engine
+    d = asked.deployment
+    own, gpu, engine = d.weights, d.gpu, d.engine
     if own.bits_per_weight < SIXTEEN_BITS:
         wide = next((FORMATS[n] for n in ("bf16", "fp16") if not unsupported(FORMATS[n], gpu, engine)), None)
         if wide:
-            yield replace(asked.change(_named(own), figure, "against 16 bits", weights=wide), undoes=True)
+            yield replace(asked.change(_named(own), figure, replace(d, weights=wide), "against 16 bits"), undoes=True)
     for name in names:
         fmt, reason = FORMATS[name], pointless(FORMATS[name], gpu, engine)
         if reason and name in INSTEAD:
@@ -102,7 +102,7 @@ def _formats(asked: Asked, names: Sequence[str], figure: str, left: list[Refusal
         if not smaller or fmt == own or (fmt.scope == "experts" and not asked.spec.is_moe):
             continue
         if not reason:
-            yield asked.change(_named(fmt), figure, _quality(asked, fmt, asked.deployment.kv_cache), weights=fmt)
+            yield asked.change(_named(fmt), figure, replace(d, weights=fmt), _quality(asked, fmt, d.kv_cache))
         elif fmt.scope != "file":                # a file of another engine is no option that was missed
             left.append(Refusal(_named(fmt), reason))
 
@@ -126,11 +126,11 @@ def _caches(asked: Asked, left: list[Refusal]) -> Iterator[Change]:
         if reason := kv_unsupported(kv, d.gpu, d.engine):
             left.append(Refusal(label, reason))
         else:
-            yield asked.change(label, "TPOT", _quality(asked, d.weights, kv), kv_cache=kv)
+            yield asked.change(label, "TPOT", replace(d, kv_cache=kv), _quality(asked, d.weights, kv))
     if d.kv_cache.bits_per_value < SIXTEEN_BITS:
         wide = KV_FORMATS["bf16"]
         label = f"{d.kv_cache.name.upper()} KV cache"
-        yield replace(asked.change(label, "TPOT", "against 16 bits", kv_cache=wide), undoes=True)
+        yield replace(asked.change(label, "TPOT", replace(d, kv_cache=wide), "against 16 bits"), undoes=True)
 
 
 def _chunks(asked: Asked) -> Iterator[Change]:
@@ -139,7 +139,8 @@ def _chunks(asked: Asked) -> Iterator[Change]:
     for tokens in CHUNKS:
         if tokens != own:
             note = f"max_num_batched_tokens, now {own:,}"
-            yield asked.change(f"{CHUNK_LABEL} {tokens:,} tokens", "TTFT", note, max_num_batched_tokens=tokens)
+            made = replace(asked.deployment, max_num_batched_tokens=tokens)
+            yield asked.change(f"{CHUNK_LABEL} {tokens:,} tokens", "TTFT", made, note)
 
 
 def _more_gpus(asked: Asked, figure: str, left: list[Refusal]) -> Iterator[Change]:
@@ -152,7 +153,7 @@ def _more_gpus(asked: Asked, figure: str, left: list[Refusal]) -> Iterator[Chang
             continue
         over = replace(way, max_num_batched_tokens=d.max_num_batched_tokens)
         times = count // d.gpus
-        yield Change(label, asked.spec, over, asked.concurrency, figure, f"{times} × the GPUs")
+        yield asked.change(label, figure, over, f"{times} × the GPUs")
 
 
 def _other_gpus(asked: Asked, figure: str, what: str, strength: Strength) -> Iterator[Change]:
@@ -167,7 +168,7 @@ def _other_gpus(asked: Asked, figure: str, what: str, strength: Strength) -> Ite
     )
     for gpu in dict.fromkeys([*stronger[:1], *stronger[-1:]]):
         times = strength(gpu) / strength(d.gpu)
-        yield asked.change(gpu.name, figure, f"another GPU, {times:.1f} × the {what}", gpu=gpu)
+        yield asked.change(gpu.name, figure, replace(d, gpu=gpu), f"another GPU, {times:.1f} × the {what}")
 
 
 def _smaller_caches(asked: Asked) -> Iterator[Change]:

@@ -15,7 +15,7 @@ from core.physics import speed
 from core.physics.efficiency import load, rates_of
 from core.physics.efficiency.labels import compute
 from core.physics.speed import OperatorCost
-from core.physics.speed.steps import matmuls
+from core.physics.speed.matmuls import matmuls
 from core.physics.speed.work import Work, peak_flops, work
 from core.terms import Bound, Deployment
 

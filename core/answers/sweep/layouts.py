@@ -12,7 +12,7 @@ from core.products.architectures import unrunnable
 from core.products.engines import find as find_engine
 from core.products.formats import FORMATS, KV_FORMATS, Format, KvFormat, find, find_kv
 from core.products.gpus import GpuSpec
-from core.products.kernels import kv_unsupported, pointless, unsupported
+from core.products.kernels import kv_sixteen, kv_unsupported, pointless, sixteen, unsupported
 from core.products.versions import launched_release
 from core.terms import Deployment, Workload
 
@@ -132,8 +132,7 @@ def weight_choices(
         return tuple(find(name) for name in formats)
     if spec.shipped and FORMATS[spec.shipped.format].bits_per_weight < SIXTEEN_BIT:
         return (FORMATS[spec.shipped.format],)
-    plain = _sixteen_bit(spec, gpu, engine)
-    return (plain, *(
+    return (sixteen(_DTYPES.get(spec.dtype, "bf16"), gpu, engine), *(
         fmt for fmt in FORMATS.values()
         if fmt.bits_per_weight < SIXTEEN_BIT and (fmt.scope != "experts" or spec.is_moe)
     ))
@@ -145,19 +144,10 @@ def kv_choices(
     """KV cache formats worth asking about: 16 bits in the model's dtype, and the smaller ones."""
     if kv_formats is not None:
         return tuple(find_kv(name) for name in kv_formats)
-    own = _DTYPES.get(spec.dtype, "bf16")
-    pair = (own, "fp16" if own == "bf16" else "bf16")
-    plain = next((name for name in pair if not kv_unsupported(KV_FORMATS[name], gpu, engine)), own)
-    if not spec.kv_bytes(1.0, KV_FORMATS[plain]):      # states alone, as Mamba's: no cache to make smaller
-        return (KV_FORMATS[plain],)
-    return (KV_FORMATS[plain], *(kv for kv in KV_FORMATS.values() if kv.bits_per_value < SIXTEEN_BIT))
-
-
-def _sixteen_bit(spec: ModelSpec, gpu: GpuSpec, engine: str) -> Format:
-    """The model's own 16-bit dtype, or the other one where the GPU or the engine lacks it."""
-    own = _DTYPES.get(spec.dtype, "bf16")
-    pair = (own, "fp16" if own == "bf16" else "bf16")
-    return FORMATS[next((name for name in pair if not unsupported(FORMATS[name], gpu, engine)), own)]
+    plain = kv_sixteen(_DTYPES.get(spec.dtype, "bf16"), gpu, engine)
+    if not spec.kv_bytes(1.0, plain):      # states alone, as Mamba's: no cache to make smaller
+        return (plain,)
+    return (plain, *(kv for kv in KV_FORMATS.values() if kv.bits_per_value < SIXTEEN_BIT))
 
 
 def _runnable(

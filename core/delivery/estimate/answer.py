@@ -26,7 +26,7 @@ from core.products import cpus, formats, gpus
 from core.products.architectures import unrunnable
 from core.products.engines import GENERIC, known
 from core.products.engines import find as find_engine
-from core.products.kernels import kernel, kv_unsupported, unsupported
+from core.products.kernels import kernel, kv_sixteen, kv_unsupported, sixteen, unsupported
 from core.terms import LOAD, Deployment
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -193,10 +193,10 @@ def _deployment(setup: Setup, spec: ModelSpec) -> tuple[Deployment, bool]:
     engine = known(setup.engine or GENERIC)
     weights = formats.find(setup.weights or (spec.shipped.format if spec.shipped else "bf16"))
     kv_cache = formats.find_kv(setup.kv_cache or _kv_format(setup, spec, weights.name, engine))
-    if weights.name == "bf16" and unsupported(weights, gpu, engine, setup.engine_version):
-        weights = formats.find("fp16")       # the other 16 bits, as engines cast where the card has no BF16
-    if kv_cache.name == "bf16" and kv_unsupported(kv_cache, gpu, engine):
-        kv_cache = formats.find_kv("fp16")
+    if weights.name == "bf16":
+        weights = sixteen(weights.name, gpu, engine, setup.engine_version)
+    if kv_cache.name == "bf16":
+        kv_cache = kv_sixteen(kv_cache.name, gpu, engine)
     ranks = setup.tp * setup.dp
     if setup.ep > ranks:
         raise InputError(f"ep is {setup.ep}: experts cannot spread over more than tp x dp = {ranks} GPUs.")

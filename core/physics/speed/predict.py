@@ -7,7 +7,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from core.physics.efficiency import Constants, Labels, labels, load, rates_of, spread
+from core.physics import memory
+from core.physics.efficiency import Constants, Labels, labels, load, loads, rates_of, spread
 from core.physics.efficiency.labels import Pair, compute
 from core.physics.efficiency.measured import known_parts, narrowed
 from core.physics.speed import serving
@@ -85,8 +86,18 @@ def half_widths(cases: Cases, times: Times, names: Labels, known: Constants) -> 
         how = known.spreads.get(metric, spread.Spread())
         by_load = np.array([how.factor("load", name) for name in spread.LOADS])
         width = np.minimum(how.half_width(of_pair)[cases.which] * by_load[load_kind], spread.WIDEST)
-        out[metric] = np.hypot(width, _peak_doubt(cases)[cases.which]) if metric != "tpot" else width
+        width = np.hypot(width, _peak_doubt(cases)[cases.which]) if metric != "tpot" else width
+        out[metric] = np.hypot(width, _load_doubt(cases, metric))
     return out
+
+
+def _load_doubt(cases: Cases, metric: str) -> Floats:
+    """What weights in host memory and drafts add to a half-width [log, rows]: neither is in the fit's own table."""
+    hosted: Floats = np.array([float(bool((held := memory.hosted(*pair)) and held.host_bytes)) for pair in cases.pairs])
+    of_host = loads.constant("host_doubt_ttft" if metric == "ttft" else "host_doubt_tpot")
+    of_drafts = 0.0 if metric == "ttft" else loads.constant("draft_doubt")
+    wide: Floats = np.hypot(hosted[cases.which] * of_host, (cases.drafted > 0) * of_drafts)
+    return wide
 
 
 def measured_widths(

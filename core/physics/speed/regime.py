@@ -7,8 +7,9 @@ import numpy as np
 from core.models import ModelSpec
 from core.physics.efficiency import load, rates_of
 from core.physics.speed.cases import Floats, OperatorCost
+from core.physics.speed.matmuls import at_context, join, matmuls
 from core.physics.speed.shape import shape
-from core.physics.speed.steps import Clock, at_context, clock, join, matmuls
+from core.physics.speed.steps import Clock, clock
 from core.physics.speed.work import work
 from core.terms import Bound, Deployment
 
