@@ -101,4 +101,4 @@ def test_the_plan_says_what_stays_with_the_host_and_how_wide_that_is():
 def test_drafts_beside_a_host_are_refused_since_nothing_estimates_them():
     plan = recommend(catalogue.load(LLAMA), gpus.find("GeForce RTX 4090"),
                      Workload(cpu_bandwidth_gb_per_s=90, spec_method=3), engine="llamacpp")
-    assert plan.refused_by == "structure" and "leave one of the two out" in plan.refusals[0].reason
+    assert plan.refused_by == "structure" and "leave one of the two out" in plan.refused[0].reason
