@@ -104,7 +104,7 @@ class Input:
     def in_files(self) -> Bounds:
         """What a file or a command may say."""
         scale, of = self.unit.in_files, self.bounds
-        return replace(of, low=of.low * scale, high=of.high * scale)
+        return of if scale == 1 else replace(of, low=of.low * scale, high=of.high * scale)
 
     @property
     def on_pages(self) -> Bounds:

@@ -1,6 +1,7 @@
 """The `estimate` contract: columns, defaults, order, errors per row, hostile files."""
 
 import csv
+import io
 import random
 import re
 
@@ -9,6 +10,7 @@ import pytest
 from core.basics.errors import InputError, ModelNotFound, SweetspotError
 from core.basics.units import GIB
 from core.delivery.estimate import OUTPUT, answer_file, checked, parse, row
+from core.delivery.estimate.rows import LONGEST_LINE
 from core.physics import memory
 from core.products import gpus
 from core.products.formats import FORMATS, KV_FORMATS
@@ -143,6 +145,10 @@ def test_a_prompt_only_case_has_no_tpot(answers):
     (b"model,gpu\na\x00b,c\n", "not a text file"),
     (b"model,model\na,b\n", "twice"),
     (b"model\n" + b'"' + b"x" * 200_000 + b'"\n', "no CSV table"),
+    (b"model,gpu\n" + b"x" * (LONGEST_LINE + 1), "a line of more than 1,048,576 letters"),
+    (b"model," + b",".join(b"c%d" % n for n in range(50_000)), "50,001 columns: a table of cases has at most 1,000"),
+    ("model,gpu\n".encode("utf-16-le"), "not a text file"),
+    (b"model,gpu\nmeta-llama/Llama-3.1-8B,H100\n" * 2 + b"\xff", "not a text file"),
 ])
 def test_hostile_files_end_in_one_sentence(tmp_path, content, said):
     (tmp_path / "cases.csv").write_bytes(content)
@@ -160,9 +166,46 @@ def test_rubbish_cells_never_raise_anything_else():
         assert isinstance(checked({"model": "m", **cells}), str) or row({"model": "m", **cells})
 
 
-def test_short_lines_and_byte_order_marks_are_read():
-    table = parse("\ufeffcase,model,gpu\n1,m\n\n".lstrip("\ufeff"), "x")
-    assert table.rows == ({"case": "1", "model": "m"},)
+def test_short_lines_are_read():
+    assert list(parse(io.StringIO("case,model,gpu\n1,m\n\n"), "x").rows) == [{"case": "1", "model": "m"}]
+
+
+@pytest.mark.parametrize("written", [
+    f"case,model,gpu\na,{LLAMA},L4\n".encode("utf-8-sig"), f"case,model,gpu\na,{LLAMA},L4\n".encode("utf-16"),
+    f"case;model;gpu\r\na;{LLAMA};L4\r\n".encode(), f"sep=;\ncase;model;gpu\na;{LLAMA};L4\n".encode(),
+    f"Case\tMODEL\tGpu\na\t{LLAMA}\tL4\n".encode(), f"case,model,gpu\ra,{LLAMA},L4\r".encode(),
+    f"sep=|\ncase|model|gpu\na|{LLAMA}|L4\n".encode(),
+], ids=["utf-8 mark", "utf-16", "semicolons", "sep=", "tabs and capitals", "carriage returns", "bars"])
+def test_tables_are_read_as_spreadsheets_write_them(tmp_path, written):
+    (tmp_path / "cases.csv").write_bytes(written)
+    assert answer_file(tmp_path / "cases.csv", tmp_path / "out.csv", resolve) == (1, 0)
+
+
+def test_a_file_in_parts_is_answered_as_in_one(answers, monkeypatch):
+    text = "case,model,gpu,input_tokens,concurrency\n" + "".join(
+        f"c{n},{LLAMA if n % 3 else 'nobody/nothing'},H100,{100 + n},{n + 1}\n" for n in range(40))
+    whole = answers(text)
+    monkeypatch.setattr("core.delivery.estimate.ROWS_AT_ONCE", 7)
+    assert answers(text) == whole and [line["case"] for line in whole] == [f"c{n}" for n in range(40)]
+
+
+def test_an_odd_row_takes_no_other_along(answers, monkeypatch):
+    whole = memory.footprint
+
+    def breaks(spec, deployment):
+        if deployment.tp == 4:
+            raise ZeroDivisionError
+        return whole(spec, deployment)
+
+    monkeypatch.setattr("core.delivery.estimate.answer.memory.footprint", breaks)
+    lines = answers("model,gpu,tp\n" + "".join(f"{LLAMA},H100,{tp}\n" for tp in (1, 2, 4, 8)))
+    assert [line["error"] for line in lines] == ["", "", "Internal error: please report this row.", ""]
+    assert all(float(line["weights_gib_per_gpu"]) > 1 for line in lines if not line["error"])
+
+
+def test_no_cell_is_a_formula(answers):
+    (line,) = answers(f"case,model,gpu\n=cmd|' /C calc'!A0,{LLAMA},H100\n")
+    assert line["case"] == "'=cmd|' /C calc'!A0"
 
 
 def test_the_memory_figures_are_those_of_the_footprint(answers):

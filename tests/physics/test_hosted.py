@@ -1,5 +1,6 @@
 """Weights in host memory: bytes to the layer, and published rates of llama.cpp."""
 
+import io
 from dataclasses import replace
 
 import numpy as np
@@ -67,8 +68,8 @@ def test_processors_alone(cpu, measured_ms):
     """localscore.ai: Llama-3.2-1B-Instruct in Q4_K_M, 1,332 + 1,011 tokens."""
     text = ("model,gpu,engine,weights,cpu,placement,concurrency,input_tokens,output_tokens\n"
             f"meta-llama/Llama-3.2-1B-Instruct,none,llamacpp,gguf-Q4_K_M,{cpu},cpu,1,1332,1011\n")
-    rows = [estimate.checked(cells) for cells in estimate.parse(text, "text").rows]
-    found = estimate.estimate(rows, catalogue.load)
+    rows = [estimate.checked(cells) for cells in estimate.parse(io.StringIO(text), "text").rows]
+    found = estimate.estimate(rows, estimate.Bench(catalogue.load))
     assert not found.errors[0]
     assert found.prediction.tpot_s.value[0] * 1e3 == pytest.approx(measured_ms, rel=0.65)
 

@@ -1,19 +1,22 @@
 """The `estimate` command: a file of cases in, a file of estimates out, row for row."""
 
 import csv
-import io
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
 from core.basics.errors import InputError
 from core.delivery import export
 from core.delivery.estimate.anchors import anchors
-from core.delivery.estimate.answer import Estimates, Resolve, columns, estimate
-from core.delivery.estimate.rows import COLUMNS, Row, Setup, Table, parse, read, row
+from core.delivery.estimate.answer import Bench, Estimates, Resolve, answers, estimate
+from core.delivery.estimate.rows import COLUMNS, Row, Setup, Table, opened, parse, row
 
-__all__ = ["COLUMNS", "OUTPUT", "Estimates", "Row", "Setup", "Table", "answer_file", "estimate", "parse", "read", "row"]
+__all__ = ["COLUMNS", "OUTPUT", "Bench", "Estimates", "Row", "Setup", "Table", "answer_file", "checked", "estimate",
+           "opened", "parse", "row"]
+
+ROWS_AT_ONCE: Final = 8192     # of a file, whatever its length: what is held in memory
 
 OUTPUT: Final = (
     "case", "error", "fits", "weights_gib_per_gpu", "kv_bytes_per_token_per_gpu", "kv_cache_tokens",
@@ -34,20 +37,23 @@ def answer_file(cases: Path, out: Path, resolve: Resolve, *, measurements: Path 
     The output appears whole or not at all. Raises InputError for a file that is no table of cases or
     cannot be written.
     """
-    table = read(cases)
-    names = case_names(table)
+    at = Bench(resolve)
     known = None
     if measurements is not None:
-        measured = read(measurements)
-        known = anchors(estimate([checked(cells) for cells in measured.rows], resolve), measured)
-    answers = columns(estimate([checked(cells) for cells in table.rows], resolve, known), names)
-    write(out, answers)
-    return len(names), sum(1 for cells in answers if cells["error"])
-
-
-def case_names(table: Table) -> list[str]:
-    """The names of the cases; their numbers where the file has none."""
-    return [cells.get("case") or str(number) for number, cells in enumerate(table.rows, 1)]
+        with opened(measurements) as table:
+            measured = list(table.rows)
+        known = anchors(estimate([checked(cells) for cells in measured], at), measured)
+    rows = failed = 0
+    with opened(cases) as table, export.writing(out) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(OUTPUT)
+        while part := list(islice(table.rows, ROWS_AT_ONCE)):
+            names = [cells.get("case") or str(number) for number, cells in enumerate(part, rows + 1)]
+            said = answers([checked(cells) for cells in part], names, at, known)
+            writer.writerows([_cell(cells.get(name)) for name in OUTPUT] for cells in said)
+            rows += len(part)
+            failed += sum(1 for cells in said if cells["error"])
+    return rows, failed
 
 
 def checked(cells: Mapping[str, str]) -> Row | str:
@@ -58,18 +64,8 @@ def checked(cells: Mapping[str, str]) -> Row | str:
         return str(error)
 
 
-def write(out: Path, rows: Iterable[Mapping[str, object]]) -> None:
-    """The estimates as CSV: whole or not at all."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(OUTPUT)
-    for cells in rows:
-        writer.writerow([_cell(cells.get(name)) for name in OUTPUT])
-    export.write(out, text.getvalue())
-
-
 def _cell(value: object) -> object:
-    """Six figures; empty for what is unknown or without bound."""
+    """Six figures; empty for what is unknown or without bound; no text that a spreadsheet takes for a formula."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return ""
-    return f"{value:.6g}" if isinstance(value, float) and value < 1e15 else value
+    return f"{value:.6g}" if isinstance(value, float) and value < 1e15 else export.safe(value)

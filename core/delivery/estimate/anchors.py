@@ -1,23 +1,23 @@
 """A table of measurements as the anchors of `core.physics.speed`."""
 
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
 
 from core.delivery.estimate.answer import Estimates, Floats
-from core.delivery.estimate.rows import Table
 from core.physics.speed import Anchors
 
 _MS: Final = 1e-3
 
 
-def anchors(references: Estimates, table: Table) -> Anchors | None:
-    """What was measured on the answered rows of `table`; None when no row has a load."""
+def anchors(references: Estimates, table: Sequence[Mapping[str, str]]) -> Anchors | None:
+    """What was measured on the answered rows of a table; None when no row has a load."""
     if references.cases is None:
         return None
 
     def column(name: str, unit: float) -> Floats:
-        cells = [table.rows[index].get(name, "") for index in references.loaded.tolist()]
+        cells = [table[index].get(name, "") for index in references.loaded.tolist()]
         return np.array([_positive(cell) for cell in cells]) * unit
 
     return Anchors(

@@ -35,6 +35,7 @@ Resolve: TypeAlias = Callable[[str], ModelSpec]
 log = logging.getLogger("sweetspot")
 _NO_TOKENS: Final = 1024.0
 _RAM_GIB: Final = 64.0           # of a host whose memory nobody states
+MOST_BUILT: Final = 20_000       # kept at once
 STRUCTURE: Final = "structure"
 
 
@@ -56,6 +57,7 @@ class Built:
     footprint: Footprint
     has_gpu: bool              # False: only what needs no GPU can be said
     refused: Refused | None    # by the shapes, or for the GPU: where it is over its memory, as if it fitted
+    cells: Mapping[str, object] = field(repr=False)      # of the output, the same for every load
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,23 +72,33 @@ class Estimates:
     cases: Cases | None = field(repr=False)  # what was asked of the speed model [loaded]
 
 
-def estimate(cases: Sequence[Row | str], resolve: Resolve, anchors: Anchors | None = None) -> Estimates:
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Set-ups built so far: cases that share one build it once, in whichever part of a file they stand."""
+
+    resolve: Resolve           # a model's name into its spec; raises SweetspotError when it cannot
+    models: dict[str, ModelSpec | str] = field(default_factory=dict)
+    setups: dict[Setup, Built | str] = field(default_factory=dict)
+
+    def built(self, setup: Setup) -> Built | str:
+        """The set-up, or the sentence why it cannot be."""
+        if setup not in self.setups:
+            for kept in (self.setups, self.models):
+                if len(kept) >= MOST_BUILT:
+                    kept.clear()
+            self.setups[setup] = _build(setup, self.models, self.resolve)
+        return self.setups[setup]
+
+
+def estimate(cases: Sequence[Row | str], at: Bench, anchors: Anchors | None = None) -> Estimates:
     """Memory and speed of every case; a case that is text is an error already known.
 
-    Speeds follow what was measured nearby (`anchors`). `resolve` turns a model's name into its spec and
-    raises SweetspotError when it cannot.
+    Speeds follow what was measured nearby (`anchors`).
     """
-    models: dict[str, ModelSpec | str] = {}
-    known: dict[Setup, Built | str] = {}
     built: list[Built | None] = []
     errors: list[str] = []
     for case in cases:
-        if isinstance(case, str):
-            answer: Built | str = case
-        else:
-            if case.setup not in known:
-                known[case.setup] = _build(case.setup, models, resolve)
-            answer = known[case.setup]
+        answer = case if isinstance(case, str) else at.built(case.setup)
         built.append(None if isinstance(answer, str) else answer)
         errors.append(answer if isinstance(answer, str) else "")
     rows = tuple(None if isinstance(case, str) else case for case in cases)
@@ -97,8 +109,8 @@ def estimate(cases: Sequence[Row | str], resolve: Resolve, anchors: Anchors | No
     ], np.intp)
     if not len(loaded):
         return Estimates(tuple(built), tuple(errors), loaded, None, rows, None)
-    at, asked = _asked(built, rows, loaded)
-    return Estimates(tuple(built), tuple(errors), loaded, at.answer(asked, anchors), rows, asked)
+    there, asked = _asked(built, rows, loaded)
+    return Estimates(tuple(built), tuple(errors), loaded, there.answer(asked, anchors), rows, asked)
 
 
 def _build(setup: Setup, models: dict[str, ModelSpec | str], resolve: Resolve) -> Built | str:
@@ -119,10 +131,7 @@ def _build(setup: Setup, models: dict[str, ModelSpec | str], resolve: Resolve) -
             refused = Refused(STRUCTURE, _sentence(unsplit))
     except SweetspotError as error:
         return str(error)
-    except Exception:        # one odd row must not take the others' answers along
-        log.exception("case of %s on %s", setup.model, setup.gpu)
-        return f"Internal error on {setup.model}: please report this row."
-    return Built(spec, deployment, footprint, has_gpu, refused)
+    return Built(spec, deployment, footprint, has_gpu, refused, _memory_cells(spec, deployment, footprint, has_gpu))
 
 
 def _refused(spec: ModelSpec, d: Deployment, footprint: Footprint, has_gpu: bool) -> Refused | None:
@@ -246,9 +255,26 @@ def _asked(built: Sequence[Built | None], rows: Sequence[Row | None], loaded: ND
     ), which)
 
 
+def answers(cases: Sequence[Row | str], names: Sequence[str], at: Bench,
+            anchors: Anchors | None) -> list[Mapping[str, object]]:
+    """One row of output cells per case, in the order of the cases.
+
+    What an odd case breaks, for all our care, are its own figures: the others are answered without it.
+    """
+    try:
+        return columns(estimate(cases, at, anchors), names)
+    except Exception:
+        if len(cases) == 1:
+            log.exception("case %s", names[0])
+            return [{"case": names[0], "error": "Internal error: please report this row."}]
+    half = len(cases) // 2
+    return [*answers(cases[:half], names[:half], at, anchors), *answers(cases[half:], names[half:], at, anchors)]
+
+
 def columns(estimates: Estimates, names: Sequence[str]) -> list[Mapping[str, object]]:
     """One row of output cells per case, in the order of the cases; unanswered cells are missing."""
     place = {int(index): n for n, index in enumerate(estimates.loaded)}
+    most = _concurrency(estimates).tolist()
     out: list[Mapping[str, object]] = []
     for index, name in enumerate(names):
         cells: dict[str, object] = {"case": name, "error": estimates.errors[index]}
@@ -260,7 +286,7 @@ def columns(estimates: Estimates, names: Sequence[str]) -> list[Mapping[str, obj
             if _is_void(one):
                 out.append(cells)
                 continue
-            cells |= _memory_cells(one, case)
+            cells |= {**one.cells, "max_concurrency": most[index]}
             cells["fits"] = cells.get("fits") and refused is None
             if is_apart(case):
                 cells |= apart_cells(one.spec, one.deployment, case)
@@ -270,28 +296,40 @@ def columns(estimates: Estimates, names: Sequence[str]) -> list[Mapping[str, obj
     return out
 
 
-def _memory_cells(one: Built, case: Row) -> dict[str, object]:
-    footprint, d = one.footprint, one.deployment
+def _memory_cells(spec: ModelSpec, d: Deployment, footprint: Footprint, has_gpu: bool) -> Mapping[str, object]:
+    """What a set-up takes, whatever its load."""
     terms = {term.name: term.bytes for term in footprint.terms}
     cells: dict[str, object] = {
         "weights_gib_per_gpu": terms["weights"] / GIB,
         "kv_bytes_per_token_per_gpu": footprint.kv_bytes_per_token,
-        "total_params": one.spec.total_params,
-        "active_params": one.spec.active_params,
-        "state_bytes_per_sequence": one.spec.state_bytes(2.0, d.tp),
+        "total_params": spec.total_params,
+        "active_params": spec.active_params,
+        "state_bytes_per_sequence": spec.state_bytes(2.0, d.tp),
     }
-    if one.has_gpu:
-        cells["kernel"] = kernel(d.weights, d.gpu, d.engine)
-        unasked = one.spec.max_context or _NO_TOKENS
-        length = float(d.max_model_len or (unasked if math.isnan(case.context_tokens) else case.context_tokens))
-        cells |= {
-            "fits": footprint.fits,
-            "kv_cache_tokens": footprint.kv_tokens,
-            "max_concurrency": float(np.asarray(footprint.max_concurrency(length))) * d.dp,
-            "activations_gib": terms.get("activations", math.nan) / GIB,
-            "overhead_gib": sum(v for k, v in terms.items() if k not in ("weights", "activations")) / GIB,
-        }
-    return cells
+    return cells if not has_gpu else cells | {
+        "kernel": kernel(d.weights, d.gpu, d.engine),
+        "fits": footprint.fits,
+        "kv_cache_tokens": footprint.kv_tokens,
+        "activations_gib": terms.get("activations", math.nan) / GIB,
+        "overhead_gib": sum(v for k, v in terms.items() if k not in ("weights", "activations")) / GIB,
+    }
+
+
+def _concurrency(estimates: Estimates) -> Floats:
+    """The most requests of each row's length that its cache holds, all replicas together, [rows]; NaN without a GPU."""
+    most = np.full(len(estimates.rows), np.nan)
+    lengths: dict[int, dict[int, float]] = {}        # by set-up: of each row
+    for index, (one, case) in enumerate(zip(estimates.built, estimates.rows, strict=True)):
+        if one is not None and case is not None and one.has_gpu:
+            unasked = one.spec.max_context or _NO_TOKENS
+            said = unasked if math.isnan(case.context_tokens) else case.context_tokens
+            lengths.setdefault(id(one), {})[index] = float(one.deployment.max_model_len or said)
+    for rows in lengths.values():
+        at = np.fromiter(rows, np.intp)
+        held = estimates.built[at[0]]
+        assert held is not None
+        most[at] = held.footprint.max_concurrency(np.fromiter(rows.values(), float)) * held.deployment.dp
+    return most
 
 
 def _speed_cells(prediction: Prediction, n: int) -> dict[str, object]:

@@ -1,13 +1,15 @@
 """Reading cases: a CSV of deployments, each cell checked, each row answerable or with its reason."""
 
+import codecs
 import csv
 import io
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
 from core.basics.bounds import Bounds
 from core.basics.errors import InputError
@@ -22,6 +24,10 @@ COLUMNS: Final = (
     "max_num_batched_tokens", "max_num_seqs",
 )
 LARGEST_FILE_BYTES: Final = 256 * 2**20
+LONGEST_LINE: Final = 2**20          # letters
+MOST_COLUMNS: Final = 1000
+_SEPARATORS: Final = ",;\t"          # as spreadsheets write them, by country
+_SEPARATOR: Final = re.compile(r"sep=([,;\t|])")      # a first line by which spreadsheets say it
 MODES: Final = ("static", "serving")
 # Whole numbers a cell may hold: far beyond any deployment, near enough to catch a slip.
 _WHOLE: Final[Mapping[str, Bounds]] = {
@@ -87,14 +93,18 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A file of cases as text."""
+    """A file of cases as text, whose rows are read as they are asked for, once.
+
+    The rows raise InputError where the file stops being a table.
+    """
 
     header: tuple[str, ...]
-    rows: tuple[Mapping[str, str], ...]
+    rows: Iterator[Mapping[str, str]]
 
 
-def read(path: Path) -> Table:
-    """The rows of a CSV file as text, every cell stripped.
+@contextmanager
+def opened(path: Path) -> Iterator[Table]:
+    """A CSV file of cases: UTF-8, or UTF-16 with its mark; commas, semicolons or tabs between the cells.
 
     Raises InputError, in one sentence, for a file that is missing, too large, not text, not a table, or
     has no column `model`.
@@ -102,34 +112,62 @@ def read(path: Path) -> Table:
     try:
         if path.stat().st_size > LARGEST_FILE_BYTES:
             raise InputError(f"{path} is larger than {LARGEST_FILE_BYTES // 2**20} MiB: split it.")
-        text = path.read_bytes().decode("utf-8-sig")
+        with path.open("rb") as file:
+            encoding = "utf-16" if file.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+            yield parse(io.TextIOWrapper(file, encoding, newline=""), str(path))
     except OSError as error:
         raise InputError(f"Cannot read {path}: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not a text file in UTF-8: save it as CSV.") from error
-    if "\0" in text:
-        raise InputError(f"{path} is not a text file: save it as CSV.")
-    return parse(text, str(path))
 
 
-def parse(text: str, name: str) -> Table:
-    """The rows of CSV text. Raises InputError naming what is wrong."""
-    try:
-        lines = list(csv.reader(io.StringIO(text)))
-    except csv.Error as error:
-        raise InputError(f"{name} is no CSV table: {error}.") from error
-    lines = [line for line in lines if any(cell.strip() for cell in line)]
-    header = tuple(cell.strip() for cell in lines[0]) if lines else ()
+def parse(text: TextIO, name: str) -> Table:
+    """A table of cases from text. Raises InputError naming what is wrong, the rows too."""
+    lines = _lines(text, name)
+    first = next((line for line in lines if line.strip()), "")
+    said = _SEPARATOR.fullmatch(first.strip())
+    first = next(lines, "") if said else first
+    marks = said[1] if said else _SEPARATORS
+    header, mark = max(((_header(first, mark), mark) for mark in marks),
+                       key=lambda found: ("model" in found[0], len(found[0])))
     if "model" not in header:
         raise InputError(f"{name} has no column 'model': its first line must name the columns, "
                          f"at least model and gpu, of {', '.join(COLUMNS)}.")
+    if len(header) > MOST_COLUMNS:
+        raise InputError(f"{name} has {len(header):,} columns: a table of cases has at most {MOST_COLUMNS:,}.")
     repeated = {cell for cell in header if cell and header.count(cell) > 1}
     if repeated:
         raise InputError(f"{name} has the column '{sorted(repeated)[0]}' twice.")
-    rows = tuple(
-        {key: cell.strip() for key, cell in zip(header, line, strict=False)} for line in lines[1:]
-    )
-    return Table(header, rows)
+    return Table(header, _rows(header, csv.reader(lines, delimiter=mark), name))
+
+
+def _header(line: str, mark: str) -> tuple[str, ...]:
+    """The names of columns, in small letters; none where the line cannot be cut so."""
+    try:
+        return tuple(cell.strip().lower() for cell in next(csv.reader([line], delimiter=mark), []))
+    except csv.Error:
+        return ()
+
+
+def _lines(text: TextIO, name: str) -> Iterator[str]:
+    """The lines of a text file. Raises InputError where it is none."""
+    try:
+        while line := text.readline(LONGEST_LINE + 1):
+            if len(line) > LONGEST_LINE:
+                raise InputError(f"{name} has a line of more than {LONGEST_LINE:,} letters: it is no CSV table.")
+            if "\0" in line:
+                raise InputError(f"{name} is not a text file: save it as CSV.")
+            yield line
+    except UnicodeError as error:
+        raise InputError(f"{name} is not a text file in UTF-8: save it as CSV (UTF-8).") from error
+
+
+def _rows(header: Sequence[str], lines: Iterator[list[str]], name: str) -> Iterator[Mapping[str, str]]:
+    try:
+        for line in lines:
+            cells = [cell.strip() for cell in line]
+            if any(cells):
+                yield dict(zip(header, cells, strict=False))
+    except csv.Error as error:
+        raise InputError(f"{name} is no CSV table: {error}.") from error
 
 
 def row(cells: Mapping[str, str]) -> Row:

@@ -4,8 +4,9 @@ import csv
 import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 from core.answers.advice import Candidate, Choice, Plan
 from core.basics.errors import InputError
@@ -22,7 +23,7 @@ def safe(value: object) -> object:
     Tabs and line ends, which also start one, become spaces."""
     if not isinstance(value, str):
         return value
-    line = "".join(letter if letter.isprintable() else " " for letter in value)
+    line = value if value.isprintable() else "".join(letter if letter.isprintable() else " " for letter in value)
     return f"'{line}" if line.lstrip().startswith(_FORMULA_STARTS) else line
 
 
@@ -126,13 +127,23 @@ def _spread(name: str, estimate: Estimate | None, scale: float) -> Mapping[str, 
 
 def write(path: Path, text: str) -> None:
     """Text into a file, whole or not at all. Raises InputError where it cannot be written."""
+    with writing(path) as file:
+        file.write(text)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[TextIO]:
+    """A file to write text to, which appears when all is written. Raises InputError where it cannot be."""
     partial = path.with_name(f".{path.name}.partial")
     try:
-        partial.write_text(text, encoding="utf-8")
+        with partial.open("w", encoding="utf-8", newline="") as file:
+            yield file
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise InputError(f"Cannot write {path}: {error.strerror}.") from error
+    finally:
+        with suppress(OSError):
+            partial.unlink()
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
