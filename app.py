@@ -6,9 +6,11 @@ from starlette.middleware import Middleware
 from pages import start
 from pages.server.bounds import Bounds
 from pages.server.doors import Doors
+from pages.server.packed import Packed
 from pages.server.visitors import OwnKey
 
 app = st.App(
     "pages/router.py", lifespan=start.warm_up,
-    middleware=[Middleware(Doors), Middleware(Bounds), Middleware(OwnKey)], on_script_error=start.explain,
+    middleware=[Middleware(Doors), Middleware(Packed), Middleware(Bounds), Middleware(OwnKey)],
+    on_script_error=start.explain,
 )

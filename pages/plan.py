@@ -280,26 +280,16 @@ def take_away(plan: Plan) -> None:
         delivery.files(order(plan), key="plan")
 
 
+@st.fragment
 def others(plan: Plan) -> None:
-    """Every other format: why it is not the answer."""
-    with st.expander("Every format, and why not", icon=":material/list:"):
-        rows = [
-            {
-                "Weights": candidate.choice.deployment.weights.label,
-                "KV cache": candidate.choice.deployment.kv_cache.name,
-                "GPUs": candidate.choice.deployment.gpus,
-                "TPOT, ms": candidate.choice.tpot.value * MS_PER_S,
-                "TPOT range": figures.span(candidate.choice.tpot, figures.ms),
-                "Output tokens/s": candidate.choice.output_tokens_per_s.value,
-                "Quality loss, %": candidate.choice.quality and 100 * candidate.choice.quality.value,
-                "Loss is": candidate.choice.quality and str(candidate.choice.quality.basis),
-                "Why not": candidate.note or "recommended",
-            }
-            for candidate in plan.candidates
-        ]
-        rows += [{"Weights": refusal.choice, "Why not": refusal.reason} for refusal in plan.refused]
+    """Every other format: why it is not the answer. A table's code is large, so it comes when it is opened."""
+    closed = st.expander("All formats, and why each was not chosen", icon=":material/list:", on_change="rerun",
+                         key="formats_tried")
+    if not closed.open:
+        return
+    with closed:
         st.dataframe(
-            rows,
+            _tried(plan),
             hide_index=True,
             placeholder="–",
             alt="Weight formats with their speeds, expected loss of quality, and why each is not recommended",
@@ -309,6 +299,25 @@ def others(plan: Plan) -> None:
                 "Quality loss, %": st.column_config.NumberColumn(format="%.1f"),
             },
         )
+
+
+def _tried(plan: Plan) -> list[dict[str, object]]:
+    """A format a row: its figures, or the reason why it cannot run."""
+    rows: list[dict[str, object]] = [
+        {
+            "Weights": candidate.choice.deployment.weights.label,
+            "KV cache": candidate.choice.deployment.kv_cache.name,
+            "GPUs": candidate.choice.deployment.gpus,
+            "TPOT, ms": candidate.choice.tpot.value * MS_PER_S,
+            "TPOT range": figures.span(candidate.choice.tpot, figures.ms),
+            "Output tokens/s": candidate.choice.output_tokens_per_s.value,
+            "Quality loss, %": candidate.choice.quality and 100 * candidate.choice.quality.value,
+            "Loss is": candidate.choice.quality and str(candidate.choice.quality.basis),
+            "Why not": candidate.note or "recommended",
+        }
+        for candidate in plan.candidates
+    ]
+    return rows + [{"Weights": refusal.choice, "Why not": refusal.reason} for refusal in plan.refused]
 
 
 def fitting(choice: Choice, plan: Plan) -> None:
