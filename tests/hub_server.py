@@ -9,10 +9,12 @@ two small models and prints the address.
 
 import json
 import re
+import socket
 import struct
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from math import prod
@@ -93,6 +95,7 @@ class Trouble:
     times: int = 10**9                  # answers that misbehave; then all is well
     delay_s: float = 0.0                # before an answer begins
     drip_s: float = 0.0                 # between its bytes
+    header_drip_s: float = 0.0          # between the bytes of its headers
     body: bytes | None = None           # instead of the true one
     ignores_ranges: bool = False        # 200 with the whole file
     redirect_to: str = ""               # 302 to another origin with the same paths
@@ -101,6 +104,22 @@ class Trouble:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+
+    def __init__(self, *asked: object) -> None:
+        super().__init__(*asked)
+        self._open: list[socket.socket] = []
+
+    def get_request(self) -> tuple[socket.socket, object]:
+        connection, address = super().get_request()
+        self._open.append(connection)
+        return connection, address
+
+    def server_close(self) -> None:
+        """A server that is gone answers on no connection that was kept open either."""
+        super().server_close()
+        for connection in self._open:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, *_: object) -> None:
         """A client that hangs up is no news."""
@@ -140,6 +159,9 @@ class _Handler(BaseHTTPRequestHandler):
         if trouble.times > 0 and trouble.on in self.path:
             trouble.times -= 1
             time.sleep(trouble.delay_s)
+            if trouble.header_drip_s:
+                self._drip(b"HTTP/1.1 200 OK\r\nX-Long: ".ljust(10_000, b"x"), trouble.header_drip_s)
+                return
             if trouble.redirect_to:
                 self._send(302, b"", {"Location": trouble.redirect_to + self.path})
                 return
@@ -167,6 +189,16 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self._send(404, b"not found")
         return
+
+    def _drip(self, said: bytes, pause_s: float) -> None:
+        """A byte at a time, until the client has had enough."""
+        try:
+            for byte in said:
+                self.wfile.write(bytes([byte]))
+                self.wfile.flush()
+                time.sleep(pause_s)
+        except OSError:
+            self.close_connection = True
 
     def _refused(self, repo: Repo | None, *, file: bool) -> bool:
         """Answers for the repository when the token in the request may not see it."""
@@ -237,14 +269,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "HEAD":
             return
+        if self.hub.trouble.drip_s and self.hub.trouble.times > 0:
+            self._drip(body, self.hub.trouble.drip_s)
+            return
         try:
-            if self.hub.trouble.drip_s and self.hub.trouble.times > 0:
-                for byte in body:
-                    self.wfile.write(bytes([byte]))
-                    self.wfile.flush()
-                    time.sleep(self.hub.trouble.drip_s)
-            else:
-                self.wfile.write(body)
+            self.wfile.write(body)
             self.wfile.flush()
         except OSError:
             self.close_connection = True   # the client has had enough

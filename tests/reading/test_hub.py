@@ -283,13 +283,16 @@ def test_slowness_is_cut_off(monkeypatch):
             hub.search("model", endpoint=server.url, timeout_s=0.2)
 
 
-def test_a_drip_of_bytes_meets_the_deadline():
-    """Every byte comes in time, the answer does not."""
-    with (
-        HubServer({"org/model": Repo(CONFIG)}, Trouble(drip_s=0.3)) as server,
-        pytest.raises(HubUnreachable, match="took longer than"),
-    ):
-        hub.search("model", endpoint=server.url, timeout_s=0.6)
+@pytest.mark.parametrize("slow", ["bytes", "headers", "redirects"])
+def test_one_deadline_ends_a_request_wherever_it_stands(slow):
+    """Every byte, or every redirect of twenty, comes in time; the answer does not."""
+    with HubServer({"org/model": Repo(CONFIG)}) as server:
+        server.trouble = {"bytes": Trouble(drip_s=0.3), "headers": Trouble(header_drip_s=0.1),
+                          "redirects": Trouble(delay_s=0.2, redirect_to=server.url)}[slow]
+        with pytest.raises(HubUnreachable, match="took longer than"):
+            hub.search("model", endpoint=server.url, timeout_s=0.6)
+        server.trouble = Trouble()
+        assert hub.resolve("org/model", endpoint=server.url).vocab_size == 256
 
 
 def test_no_network():

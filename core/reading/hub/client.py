@@ -7,17 +7,20 @@ request has a time-out, a deadline, a size and at most one retry. The token goes
 request, nowhere else.
 """
 
+import asyncio
 import json
 import re
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from core.basics.errors import HubError, HubRateLimited, HubUnreachable, InputError, ModelGated, ModelNotFound
 
 if TYPE_CHECKING:
-    from httpx import Response
+    from httpx import AsyncClient, Response
 
 Params: TypeAlias = Mapping[str, str | int | Sequence[str]]
 
@@ -48,8 +51,31 @@ class Deadline:
         """Seconds left. Raises: HubUnreachable when there are none."""
         left = self._end - time.monotonic()
         if left <= 0:
-            raise HubUnreachable(f"The Hub took longer than {self.seconds:.0f} s. Try again; {_OFFLINE_HINT}")
+            raise self.missed()
         return left
+
+    def missed(self) -> HubUnreachable:
+        """What to say when it has passed."""
+        return HubUnreachable(f"The Hub took longer than {self.seconds:.0f} s. Try again; {_OFFLINE_HINT}")
+
+
+@cache
+def _loop() -> asyncio.AbstractEventLoop:
+    """The loop of a thread of its own, where a deadline ends a request wherever it stands.
+
+    Blocking calls end between two pieces of an answer only: one byte of a header a second holds them for ever.
+    """
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="hub", daemon=True).start()
+    return loop
+
+
+@cache
+def _session() -> "AsyncClient":
+    """The connections of all requests; made and used in the loop's thread."""
+    from huggingface_hub.utils import get_async_session
+
+    return get_async_session()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,21 +118,31 @@ class Client:
 
     def _once(self, path: str, subject: str, max_bytes: int, params: Params | None,
               begin: int | None) -> Reply:
+        asked = asyncio.run_coroutine_threadsafe(self._answer(path, subject, max_bytes, params, begin), _loop())
+        try:
+            return asked.result()
+        finally:
+            asked.cancel()
+
+    async def _answer(self, path: str, subject: str, max_bytes: int, params: Params | None,
+                      begin: int | None) -> Reply:
         import httpx
         from huggingface_hub.errors import OfflineModeIsEnabled
-        from huggingface_hub.utils import get_session
 
         left = self.deadline.left()
         headers = self._headers() | ({} if begin is None else {"range": f"bytes={begin}-{begin + max_bytes - 1}"})
         timeout = httpx.Timeout(min(READ_S, left), connect=min(CONNECT_S, left))
         try:
-            with get_session().stream("GET", self.endpoint + path, params=dict(params or {}), headers=headers,
-                                      timeout=timeout, follow_redirects=True) as response:
+            async with asyncio.timeout(left), _session().stream(
+                    "GET", self.endpoint + path, params=dict(params or {}), headers=headers,
+                    timeout=timeout, follow_redirects=True) as response:
                 if response.status_code >= 400:
                     raise refusal(response, subject, self.token is not None)
-                return self._read(response, subject, max_bytes, begin)
+                return await self._read(response, subject, max_bytes, begin)
         except OfflineModeIsEnabled:
             raise HubUnreachable(f"The Hub is switched off here (HF_HUB_OFFLINE); {_OFFLINE_HINT}") from None
+        except TimeoutError:
+            raise self.deadline.missed() from None
         except httpx.TimeoutException:
             raise HubUnreachable(f"The Hub did not answer in time. Try again; {_OFFLINE_HINT}") from None
         except (httpx.HTTPError, httpx.InvalidURL, OSError):
@@ -122,14 +158,13 @@ class Client:
         plain = {"user-agent": f"sweetspot; hf_hub/{__version__}", "accept-encoding": "identity"}
         return build_hf_headers(token=self.token or False, headers=plain)
 
-    def _read(self, response: "Response", subject: str, max_bytes: int, begin: int | None) -> Reply:
+    async def _read(self, response: "Response", subject: str, max_bytes: int, begin: int | None) -> Reply:
         if response.headers.get("content-encoding", "identity") != "identity":
             raise HubUnreachable(f"The Hub's answer was not understood. Try again; {_OFFLINE_HINT}")
         ranged = response.status_code == 206
         skip = 0 if ranged or begin is None else begin   # a server may send the whole file
         body = bytearray()
-        for chunk in response.iter_raw():
-            self.deadline.left()
+        async for chunk in response.aiter_raw():
             dropped = min(skip, len(chunk))
             skip -= dropped
             body += memoryview(chunk)[dropped:]
