@@ -30,8 +30,8 @@ class Engine:
     splits: Literal["tensors", "layers", "nothing"]    # what GPUs share; stages of layers wait for each other
     joins_replicas: bool               # one server runs replicas of a dense model
     # What it may fill: a fraction of the reported memory less a profiled peak; of what is free at start; of what
-    # is free after loading; or all, as it needs it.
-    memory: Literal["profiled", "static", "free", "direct"]
+    # is free after a first step; of what is free after loading, before any step; or all, as it needs it.
+    memory: Literal["profiled", "static", "free", "loaded", "direct"]
     # How it keeps a cache: blocks of groups of layers; token rows and pools of states; rows; rows of the exact length.
     cache: Literal["blocks", "pools", "rows", "exact"]
     batch: Literal["by GPU", "by memory", "fixed"]     # how the defaults of a scheduler step depend on the card
@@ -124,21 +124,21 @@ def loads(listed: tuple[str, ...], format_name: str) -> bool:
 
 # First stable release of each month, vLLM GitHub releases: for logs that are dated, not versioned.
 _VLLM_BY_MONTH: Final = {
-    (2024, 6): 5.0, (2024, 12): 6.5, (2025, 3): 8.0, (2025, 6): 9.0, (2025, 7): 10.0, (2025, 9): 11.0,
+    (2024, 6): 5.0, (2024, 12): 6.05, (2025, 3): 8.0, (2025, 6): 9.0, (2025, 7): 10.0, (2025, 9): 11.0,
     (2025, 12): 13.0, (2026, 1): 14.0, (2026, 3): 17.0, (2026, 4): 19.0, (2026, 5): 21.0, (2026, 7): 24.0,
 }
-_SGLANG_BY_MONTH: Final = {(2024, 1): 0.0, (2025, 4): 4.5, (2025, 6): 4.8, (2025, 9): 5.2}   # the same of SGLang
+_SGLANG_BY_MONTH: Final = {(2024, 1): 0.0, (2025, 4): 4.05, (2025, 6): 4.08, (2025, 9): 5.02}   # the same of SGLang
 NEWEST: Final = 99.0
 
 
 @lru_cache(maxsize=512)
 def release(version: str, engine: str = DEFAULT) -> float:
-    """Minor release of a 0.x engine as a number: '0.6.5' -> 6.5, '0.19.0' -> 19, '2025-07' -> 10.
+    """Minor release of a 0.x engine as a number: '0.6.5' -> 6.05, '0.5.16' -> 5.16, '0.19.0' -> 19, '2025-07' -> 10.
 
     A year alone stands for its April: logs trail the releases. Anything else is taken for the newest.
     """
-    if found := re.search(r"\b0\.(\d{1,2})(?:\.(\d))?", version):
-        return int(found[1]) + int(found[2] or 0) / 10
+    if found := re.search(r"\b0\.(\d{1,2})(?:\.(\d{1,2}))?", version):
+        return int(found[1]) + int(found[2] or 0) / 100
     if found := re.search(r"\b(20\d\d)(?:-(\d\d))?\b", version):
         month = (int(found[1]), int(found[2] or 4))
         by_month = _SGLANG_BY_MONTH if engine == "sglang" else _VLLM_BY_MONTH

@@ -83,3 +83,34 @@ def test_sglang_leaves_the_rest_of_its_static_fraction():
     for log, spec, d in pairs("kv_tokens"):
         if log["engine"] == "sglang":
             assert memory.footprint(spec, d).kv_tokens == pytest.approx(float(log["kv_tokens"]), rel=0.01)
+
+@pytest.mark.parametrize("model, gpu, tp, version, weights, pool_gib", [
+    ("Qwen/Qwen2.5-Coder-32B-Instruct", "H100 SXM5 80GB", 1, "0.11", "bf16", 4.46),    # stored-file:15038081344
+    ("Qwen/Qwen3-235B-A22B-FP8", "H100 SXM5 80GB", 4, "2025-07", "fp8", 8.11),         # vllm issue 21348
+    ("openai/gpt-oss-120b", "H100 SXM5 80GB", 1, "0.10.1", "mxfp4", -2.14),       # vllm issue 23278: does not start
+])
+def test_a_sampler_that_sorts_takes_gigabytes(model, gpu, tp, version, weights, pool_gib):
+    """vLLM 0.8 to 0.16 sorts the logits of 1,024 sequences in its profile run: 3.2 to 4.4 GiB more than 0.19."""
+    d = Deployment(gpus.find(gpu), formats.find(weights), formats.find_kv("bf16"), tp=tp, engine_version=version)
+    found = memory.footprint(catalogue.load(model), d)
+    assert (found.kv_cache_bytes - found.overflow_bytes) / GIB == pytest.approx(pool_gib, abs=0.15)
+
+
+@pytest.mark.parametrize("tp, tokens", [(1, 4928), (4, 42880)])
+def test_an_engine_that_folds_latents_keeps_a_wide_row_of_every_head(tp, tokens):
+    """GLM-4.7-Flash AWQ on V100 32GB, LMDeploy 0.12: issues 4366 and 4367; 54 kB a token would be 235,000 tokens."""
+    d = Deployment(gpus.find("V100 SXM2 32GB"), formats.find("awq-int4"), formats.find_kv("fp16"), tp=tp,
+                   engine="lmdeploy", engine_version="0.12")
+    assert memory.footprint(catalogue.load("zai-org/GLM-4.7-Flash"), d).kv_tokens == pytest.approx(tokens, rel=0.12)
+
+
+def test_of_a_memory_that_the_system_uses_too_an_engine_takes_what_is_free():
+    """DGX Spark: vLLM runs at 0.82 of 121.69 GiB and refuses 0.85 to 0.92; Devstral Small 2 at 0.7 has 56.13 GiB."""
+    spark, spec = gpus.find("DGX Spark GB10"), catalogue.load("mistralai/Devstral-Small-2-24B-Instruct-2512")
+    d = Deployment(spark, formats.find("fp8"), formats.find_kv("bf16"), engine_version="0.13")
+    assert memory.footprint(spec, d).usable_bytes / GIB == pytest.approx(0.82 * 121.69, rel=1e-3)
+    assert memory.unreachable(replace(d, memory_fraction=0.83)) is None
+    assert "refuses to take 85%" in (memory.unreachable(replace(d, memory_fraction=0.85)) or "")
+    at_70 = memory.footprint(spec, replace(d, memory_fraction=0.7))
+    assert at_70.kv_cache_bytes / GIB == pytest.approx(56.13, rel=0.03)
+    assert memory.unreachable(replace(d, engine="sglang", memory_fraction=0.9)) is None

@@ -195,7 +195,8 @@ def test_some_format_runs_on_every_gpu_with_some_engine():
 
 
 @pytest.mark.parametrize("text, minor", [
-    ("0.19.0", 19), ("0.6.5", 6.5), ("PR of 2024-12 (v0.6.5 era, V0)", 6.5), ("nightly 2025-09-29 (0.11.0)", 11),
+    ("0.19.0", 19), ("0.6.5", 6.05), ("PR of 2024-12 (v0.6.5 era, V0)", 6.05), ("0.5.16", 5.16),
+    ("nightly 2025-09-29 (0.11.0)", 11),
     ("2025-07", 10), ("2026-07", 24), ("", 99), ("RHAII 3.5.1", 99), ("2026 (ROCm)", 19), ("2025", 8), ("2023-01", 0),
 ])
 def test_release_of_a_log(text, minor):

@@ -151,6 +151,8 @@ def _refused(spec: ModelSpec, d: Deployment, footprint: Footprint, has_gpu: bool
         or kv_unsupported(d.kv_cache, d.gpu, d.engine)
     ):
         return Refused("kernels", _sentence(reason))
+    if reason := memory.unreachable(d):
+        return Refused("memory", reason)
     if has_gpu and not footprint.fits:
         over = footprint.overflow_bytes / GIB
         return Refused("memory", f"Weights and overheads are over the memory by {over:,.1f} GiB per GPU.")

@@ -162,6 +162,9 @@ def _vllm(ordered: Order) -> Launch:
 def extra_notes(ordered: Order) -> tuple[str, ...]:
     """What the options of the engine ask of the person who starts it."""
     options_, notes = ordered.options, [*draft_notes(ordered)]
+    if _online(ordered) and ordered.deployment.gpu.free_share < 1:
+        notes.append("While it loads, the 16-bit weights and their copy lie in the memory that the system uses too: "
+                     "name a checkpoint stored in the format if the start hangs.")
     if options_.offload:
         notes.append(f"Keeps up to {ceil(host_cache_bytes(ordered) / GIB):,} GiB of cache in the host's memory.")
     return tuple(notes)

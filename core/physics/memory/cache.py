@@ -11,9 +11,10 @@ from typing import Final
 
 import numpy as np
 
-from core.models import CrossAttention, Mixer, ModelSpec, Tokens
+from core.models import Attention, CrossAttention, LatentAttention, Mixer, ModelSpec, Tokens
 from core.physics.memory.identity import SpecKey
 from core.products.formats import KvFormat
+from core.products.latents import LatentRow
 
 _FAR: Final = 2.0**24          # tokens; beyond every window, so that slopes are those of the unbounded part
 
@@ -83,6 +84,14 @@ def _layer_cache(mixer: Mixer, layers: int, kv: KvFormat, tp: int, value_bytes: 
     return LayerCache(layers, row, None, state + max(0.0, bounded))
 
 
+def _as_kept(mixer: Mixer, latents: LatentRow) -> Mixer:
+    """The mixer as the engine caches it: attention of all heads where it does not keep latents as they are."""
+    if not isinstance(mixer, LatentAttention) or latents == "latent":
+        return mixer
+    width = mixer.rope_dim + (mixer.latent if latents == "folded" else mixer.nope_dim)
+    return Attention(mixer.heads, mixer.heads, width, width, mixer.window)
+
+
 def is_paged(spec: ModelSpec, caches: tuple[LayerCache, ...]) -> bool:
     """Whether vLLM's group rules describe the cache: not where a layer keeps rows and a state, or an encoder's rows."""
     crossed = any(isinstance(mixer, CrossAttention) for mixer, _ in spec.mixers())
@@ -90,13 +99,14 @@ def is_paged(spec: ModelSpec, caches: tuple[LayerCache, ...]) -> bool:
 
 
 @lru_cache(maxsize=2048)
-def layer_caches(key: SpecKey, kv: KvFormat, tp: int, pp: int) -> tuple[LayerCache, ...]:
+def layer_caches(key: SpecKey, kv: KvFormat, tp: int, pp: int, latents: LatentRow = "latent"
+                 ) -> tuple[LayerCache, ...]:
     """The caches of the pipeline stage with the most layers, equal kinds together."""
     value_bytes = 4.0 if key.spec.dtype == "float32" else 2.0
     merged: dict[tuple[float, int | None, float], int] = {}
     for layer in key.spec.layers:
         for mixer in layer.mixers:
-            cache = _layer_cache(mixer, layer.count, kv, tp, value_bytes)
+            cache = _layer_cache(_as_kept(mixer, latents), layer.count, kv, tp, value_bytes)
             if cache.row_bytes or cache.state_bytes:
                 kind = (cache.row_bytes, cache.window, cache.state_bytes)
                 merged[kind] = merged.get(kind, 0) + cache.layers

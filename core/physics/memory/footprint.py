@@ -23,6 +23,7 @@ from core.physics.memory.settings import Settings, settings
 from core.physics.memory.weights import as_shipped, weight_bytes_per_gpu
 from core.products.cpus import CPU
 from core.products.drafters import Drafter
+from core.products.latents import latent_row
 from core.terms import Basis, Deployment
 
 DRAFT_ROW = 0.5                        # of a draft model's cache row over the model's: half as many heads or narrower
@@ -161,7 +162,8 @@ class Footprint:
 def cache_of(spec: ModelSpec, deployment: Deployment, chosen: Settings | None = None) -> Cache:
     """The cache of a deployment on its fullest GPU."""
     chosen = chosen or settings(spec, deployment)
-    layers = layer_caches(SpecKey(spec), deployment.kv_cache, deployment.tp, deployment.pp)
+    latents = latent_row(chosen.engine.name, spec.family, chosen.release)
+    layers = layer_caches(SpecKey(spec), deployment.kv_cache, deployment.tp, deployment.pp, latents)
     layers = _with_drafter(layers, spec, deployment)
     if chosen.engine.cache != "blocks" or not is_paged(spec, layers):
         return Cache(layers, None, chosen)
@@ -258,7 +260,7 @@ def _budget(reported: float, inside: float, chosen: Settings) -> tuple[float, fl
     """What the engine may use and what it leaves for the cache [B], [B]."""
     if chosen.engine.memory == "static":
         return reported, reported - inside
-    if chosen.engine.memory == "free":
+    if chosen.engine.memory in ("free", "loaded"):
         left = reported - inside
         return reported, left * (chosen.memory_fraction if left > 0 else 1.0)
     usable = reported * chosen.memory_fraction

@@ -59,10 +59,12 @@ def _estimate(name: str, size: float, spread: tuple[float, float], rule: str, so
 def sampler_bytes(vocab: int, seqs: int, value_bytes: float, minor: float) -> float:
     """Logits of every sequence of a step and what the sampler makes of them [B].
 
-    FP32 logits, probabilities and sorted copies: 12.7 B beside the logits themselves (0.19 logs); from
-    0.21 on the sampler works in place on one FP32 copy (three logs of 0.21-0.28).
+    FP32 logits, probabilities and copies: 12.7 B beside the logits themselves (0.19 logs); from 0.21 on the
+    sampler works in place on one FP32 copy (three logs of 0.21-0.28). Up to 0.16 V1 sorted every row with its
+    64-bit indices (topk_topp_sampler.py: `logits.sort`; a Triton kernel since): 35.4 B in three logs of 0.10
+    and 0.11 on H100, which lie within 3 % of each other.
     """
-    copies = 12.7 if minor < 21 else 4.0
+    copies = 35.4 if 8 <= minor < 17 else 12.7 if minor < 21 else 4.0
     return seqs * vocab * (copies + value_bytes)
 
 
@@ -140,12 +142,20 @@ def _static(_: SpecKey, deployment: Deployment, chosen: Settings) -> tuple[Term,
 
 
 def _free_fraction(key: SpecKey, deployment: Deployment, chosen: Settings) -> tuple[Term, ...]:
-    """TensorRT-LLM, LMDeploy: a fraction of what is free after loading; here the libraries and the peak."""
+    """TensorRT-LLM: a fraction of what is free after a first step; here the libraries and the peak."""
     return (
         _estimate("activations", vllm_activation_bytes(key, deployment, chosen), (0.7, 1.6),
                   f"peak of a step of {chosen.max_num_batched_tokens:,} tokens", _LOGS),
         _estimate("libraries", 2 * library_bytes(deployment), (0.6, 1.5),
                   "CUDA context, cuBLAS and collective buffers", _LOGS),
+    )
+
+
+def _loaded(_: SpecKey, __: Deployment, ___: Settings) -> tuple[Term, ...]:
+    """LMDeploy: the cache is a fraction of what is free before any step; buffers come from what it leaves."""
+    return (
+        _estimate("libraries", 0.4 * GIB, (0.5, 1.6), "CUDA context and cuBLAS workspace",
+                  "LMDeploy 0.12 turbomind BlockManager: cudaMemGetInfo after loading"),
     )
 
 
@@ -163,9 +173,15 @@ def _direct(key: SpecKey, deployment: Deployment, chosen: Settings) -> tuple[Ter
     )
 
 
-_RULES: Final = {"profiled": _vllm, "static": _static, "free": _free_fraction, "direct": _direct}
+_RULES: Final = {"profiled": _vllm, "static": _static, "free": _free_fraction, "loaded": _loaded,
+                 "direct": _direct}
 
 
 def reserved_terms(key: SpecKey, deployment: Deployment, chosen: Settings) -> tuple[Term, ...]:
     """The terms of an engine beside weights and cache."""
-    return _RULES[chosen.engine.memory](key, deployment, chosen)
+    terms = _RULES[chosen.engine.memory](key, deployment, chosen)
+    held = (1 - deployment.gpu.free_share) * deployment.gpu.memory_bytes
+    if not held or chosen.engine.memory == "profiled":      # whose fraction leaves it out
+        return terms
+    return (*terms, _estimate("system", held, (0.6, 1.1), "the system's share of a memory both use",
+                              "free memory at start on DGX Spark"))

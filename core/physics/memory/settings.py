@@ -6,9 +6,11 @@ from typing import Final
 from core.basics.units import GIB, MIB
 from core.models import ModelSpec
 from core.products.engines import Engine, find, release
+from core.products.gpus import GpuSpec
 from core.terms import Deployment
 
 _LARGE_GPU: Final = 70 * GIB          # vLLM 0.33 EngineArgs.get_batch_defaults
+_SLACK: Final = 0.02                  # of a memory shared with the system: what its file cache takes while loading
 _MODEL_LEN: Final = 8192              # assumed where neither the user nor the config says
 
 
@@ -26,18 +28,35 @@ class Settings:
 
 def settings(spec: ModelSpec, deployment: Deployment) -> Settings:
     """The engine's settings; what the deployment names wins."""
-    engine = find(deployment.engine)
+    engine, gpu = find(deployment.engine), deployment.gpu
     max_len = deployment.max_model_len or spec.max_context or _MODEL_LEN
     tokens, seqs = _batch_limits(engine, deployment, max_len)
     seqs = deployment.max_num_seqs or seqs
     return Settings(
         engine=engine,
-        release=release(deployment.engine_version),
+        release=release(deployment.engine_version, engine.name),
         max_model_len=max_len,
         max_num_batched_tokens=deployment.max_num_batched_tokens or min(tokens, seqs * max_len),
         max_num_seqs=seqs,
-        memory_fraction=deployment.memory_fraction or _memory_fraction(engine, deployment),
+        memory_fraction=deployment.memory_fraction or min(_memory_fraction(engine, deployment), reachable(engine, gpu)),
     )
+
+
+def reachable(engine: Engine, gpu: GpuSpec) -> float:
+    """The largest fraction of the reported memory that the engine finds free at start: less where the system uses it.
+
+    vLLM 0.33 worker `request_memory` refuses more; others take fractions of what is free anyway.
+    """
+    return gpu.free_share - _SLACK if engine.memory == "profiled" and gpu.free_share < 1 else 1.0
+
+
+def unreachable(deployment: Deployment) -> str | None:
+    """Why the engine refuses to start with the fraction of memory that the deployment names; None where it may."""
+    engine, gpu, asked = find(deployment.engine), deployment.gpu, deployment.memory_fraction
+    if asked is None or engine.memory != "profiled" or gpu.free_share == 1 or asked <= gpu.free_share:
+        return None
+    return (f"The system uses the memory of {gpu.name} too: about {gpu.free_share:.0%} is free when {engine.label} "
+            f"starts, and it refuses to take {asked:.0%}.")
 
 
 def _batch_limits(engine: Engine, deployment: Deployment, max_len: int) -> tuple[int, int]:
@@ -79,7 +98,7 @@ def sglang_static_fraction(memory_bytes: float, tp: int, pp: int, minor: float) 
 
     Source: SGLang 0.5 ServerArgs._handle_gpu_memory_settings; before 0.4.8 (mid 2025) a constant by tp.
     """
-    if minor < 4.8:
+    if minor < 4.08:
         return {1: 0.88, 2: 0.87, 4: 0.86, 8: 0.85}.get(tp, 0.85)
     mib = memory_bytes / MIB
     reserved = 512 + 1.5 * _sglang_chunk(memory_bytes) + 2 * _sglang_graph_batch(memory_bytes, tp) + 128 * tp * pp

@@ -9,13 +9,17 @@ from typing import Final
 from core.models import Attention, LatentAttention, Layer, Linear, ModelSpec, Role, Shard, Shipped
 from core.physics.memory import gguf
 from core.physics.memory.identity import SpecKey
-from core.products.engines import ENGINES
+from core.products.engines import ENGINES, release
 from core.products.engines import find as find_engine
 from core.products.formats import FORMATS, Format
+from core.products.latents import latent_row
 from core.terms import Deployment
 
 VOCAB_PADDING: Final = 64        # rows; vLLM DEFAULT_VOCAB_PADDING_SIZE, split over tp afterwards
 _KEPT: Final = (Role.ROUTER, Role.HEAD)   # 16-bit under every quantiser of linear layers
+# What quantisers leave in 16 bits of linear attention where no checkpoint says otherwise: all that reads the stream.
+# A Qwen3.8-27B in NVFP4 loads 12.02 GiB at tp 2 (vLLM 0.26.1 log, recipes pull request 810); without, 9.31.
+_STATE_INPUTS_KEPT: Final = ("nvfp4",)
 _MXFP4_ALIGN: Final = (256, 128)  # vLLM 0.33 mxfp4: hidden and expert width are padded to these
 
 
@@ -75,6 +79,8 @@ def _bits(spec: ModelSpec, linear: Linear, layer: Layer, fmt: Format) -> float:
         return fmt.bits_per_weight
     experts_alone = fmt.scope == "experts" and spec.is_moe
     quantised = linear.role is Role.EXPERT if experts_alone else linear.role not in _KEPT
+    if shipped is None and fmt.name in _STATE_INPUTS_KEPT and linear.role is Role.STATE:
+        quantised = linear.shard is Shard.ROW
     stored = shipped and (shipped.bits_per_weight or FORMATS[shipped.format].bits_per_weight)
     return (stored or fmt.bits_per_weight) if quantised else 16.0
 
@@ -205,6 +211,52 @@ def _loader_tables(key: SpecKey, value_bytes: float, tp: int, pp: int, max_len: 
     return sum(widths) * max_len * value_bytes + absorbed / tp / pp
 
 
+_FP32_SCALES_BEFORE: Final = 5.16   # of SGLang: mxfp4_marlin_moe.py made them of one byte then
+
+
+def _loading_scales(spec: ModelSpec, deployment: Deployment, ranks: _Ranks) -> float:
+    """FP32 scales of MXFP4 experts beside FP8 layers (DeepSeek-V4) that SGLang loads before it packs them [B].
+
+    Without FP4 tensor cores Marlin gets packed ones and the room of the loaded ones stays with the allocator. Source:
+    SGLang 0.5.14 mxfp4_marlin_moe.py `create_weights`, one FP32 scale per 32 weights; 0.5.16 has bytes.
+    """
+    shipped, engine = as_shipped(spec, deployment.weights), find_engine(deployment.engine)
+    beside_fp8 = bool(shipped and any(name == "fp8" for _, name in shipped.role_formats))
+    if engine.memory != "static" or deployment.weights.name != "mxfp4" or not beside_fp8 \
+            or "fp4" in deployment.gpu.flops or release(deployment.engine_version, engine.name) >= _FP32_SCALES_BEFORE:
+        return 0.0
+    scales = sum(
+        count * linear.matrix_params / 32 * _share(linear, layer, ranks)
+        for layer, count in ((spec.layers[kind], spec.layer_order.count(kind)) for kind in set(spec.layer_order))
+        for linear in layer.linears if linear.experts
+    )
+    return 4.0 * scales / ranks.pp
+
+
+_QUERIES: Final = ("q_b_proj", "q_proj")
+
+
+def _folded_projections(spec: ModelSpec, deployment: Deployment, ranks: _Ranks) -> float:
+    """What queries and outputs grow by where the engine multiplies them with the latent's projections [B].
+
+    Every head then reads and writes rows as wide as the latent, in 16 bits whatever the checkpoint has.
+    Source: LMDeploy 0.12.2 turbomind/deploy/source_model/deepseek2.py, MLA folding.
+    """
+    engine = find_engine(deployment.engine)
+    if latent_row(engine.name, spec.family, release(deployment.engine_version, engine.name)) != "folded":
+        return 0.0
+    total = 0.0
+    for layer, count in ((spec.layers[kind], spec.layer_order.count(kind)) for kind in set(spec.layer_order)):
+        for mixer in layer.mixers:
+            if isinstance(mixer, LatentAttention):
+                query = next(linear.inputs for linear in layer.linears if linear.name in _QUERIES)
+                wide = mixer.heads * ((mixer.latent + mixer.rope_dim) * query + mixer.latent * spec.hidden_size)
+                stored = sum(linear.matrix_params * _bits(spec, linear, layer, deployment.weights) / 8
+                             for linear in layer.linears if linear.name in (*_QUERIES, "kv_b_proj", "o_proj"))
+                total += count * (2.0 * wide - stored)
+    return total / ranks.tp / ranks.pp
+
+
 def weight_bytes_per_gpu(spec: ModelSpec, deployment: Deployment) -> float:
     """Bytes of weights on the fullest GPU of a deployment, as the engine's log counts them [B].
 
@@ -217,6 +269,7 @@ def weight_bytes_per_gpu(spec: ModelSpec, deployment: Deployment) -> float:
     shipped = as_shipped(spec, fmt)
     if shipped and shipped.weight_bytes:
         computed *= shipped.weight_bytes / _stage_bytes(key, fmt, _Ranks(1))
+    computed += _loading_scales(spec, deployment, ranks) + _folded_projections(spec, deployment, ranks)
     if engine.loader_tables:
         computed += _loader_tables(key, _plain_bytes(fmt), ranks.tp, ranks.pp, spec.max_context or 0)
     return computed

@@ -13,7 +13,7 @@ from core.basics.units import GB, MIB, TERA
 from core.products.gpus.prices import reference_price
 from core.products.gpus.spec import GpuSpec
 from core.products.gpus.tables import GpuRow, Span, cores_sold, gpu_rows, name_rows
-from core.products.gpus.visible_memory import engine_memory_mib
+from core.products.gpus.visible_memory import FREE_SHARE, engine_memory_mib
 
 DEFAULT_GPU: Final = "H100 SXM5 80GB"
 DTYPES: Final = ("fp32", "fp16", "bf16", "fp8", "int8", "fp4", "int4")
@@ -259,6 +259,7 @@ def _spec(row: GpuRow, aliases: tuple[str, ...]) -> GpuSpec:
         aliases=aliases,
         memory_basis=memory_basis,
         nominal_memory_gib=row.memory_gib,
+        free_share=FREE_SHARE.get(row.memory, 1.0),
         flops_range={dtype: (span.low, span.high) for dtype, span in ranges.items() if span.low < span.high},
         link_gpus=row.link_gpus or _LINKED_GPUS,
         pcie_bytes_per_s=pcie,

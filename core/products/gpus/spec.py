@@ -53,6 +53,7 @@ class GpuSpec:
     aliases: tuple[str, ...] = field(default=())
     memory_basis: str = "estimated"         # measured (read from a device) | estimated
     nominal_memory_gib: float | None = None     # as sold: "80GB"
+    free_share: float = 1.0                     # of that memory, when an engine starts; less where the system uses it
     flops_range: Mapping[str, tuple[float, float]] = field(default_factory=dict, hash=False)
     link_gpus: int = 8                      # GPUs that `link` joins; beyond it traffic takes PCIe
     pcie_bytes_per_s: float | None = None   # one direction; None where the device has no PCIe link

@@ -18,6 +18,10 @@ DRIVER_SHARE: Final = {
 # Metal leaves small machines less: 10,923 of 16,384 and 21,845 of 32,768 MiB in public llama.cpp logs.
 APPLE_SMALL_GIB: Final = 32
 APPLE_SMALL_SHARE: Final = 2 / 3
+# Share of what the driver reports that is free when an engine starts, where the system lives in the same memory: 101.3
+# to 109.3 of 121.7 GiB on GB10, headless with caches dropped. vLLM runs at 0.82 and 0.83 there, 0.85 to 0.92 are
+# refused (start-up logs in GLM-5.3-Flash-EXL3-2x-DGX-Sparks issue 47).
+FREE_SHARE: Final = {"LPDDR shared": 0.84}
 # nvidia-smi total minus CUDA total: median of the 20 cards where both were read, 420 to 882 MiB.
 CUDA_RESERVE_MIB: Final = 551.0
 
