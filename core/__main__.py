@@ -20,6 +20,7 @@ from core.basics import places
 from core.basics.bounds import figure
 from core.basics.errors import InputError, SweetspotError
 from core.basics.units import GIB
+from core.basics.words import counted
 from core.delivery import estimate, export
 from core.delivery.export import deliver, report
 from core.delivery.export.order import order
@@ -257,7 +258,7 @@ def _estimate(asked: argparse.Namespace) -> None:
     if asked.json:
         print(json.dumps({"rows": rows, "answered": rows - failed, "failed": failed, "out": str(asked.out)}))
     else:
-        print(f"{rows:,} rows, {failed:,} of them refused or not answered; see the column error of {asked.out}.")
+        print(f"{counted(rows, 'row')}, {failed:,} refused or not answered; see the column error of {asked.out}.")
 
 
 def _probe(asked: argparse.Namespace) -> None:

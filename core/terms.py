@@ -200,7 +200,7 @@ class Workload:
     ))
     spec_tokens: int = _asks(drafters.USUAL_DRAFTED, Input(
         "drafted", TOKENS, Bounds(1, drafters.MOST_DRAFTED, "tokens", whole=True), 1, "Tokens drafted",
-        "Drafted a step; more pay only where most are kept.", group=SPECULATION,
+        "Drafted per step; more pay off only where most are kept.", group=SPECULATION,
     ))
     spec_acceptance: float | None = _asks(None, Input(
         "accepted", PERCENT, Bounds(0, 1), 5, "Drafts kept",

@@ -28,25 +28,27 @@ def headline(record: TrackRecord) -> None:
     """The errors people ask for, in one row."""
     with st.container(border=True, gap="small"):
         tpot = record.errors("tpot")
-        st.header(f"Half of all TPOT estimates are within {100 * tpot.median:.0f} % of the published", anchor=False)
+        within = f"{100 * tpot.median:.0f} %"
+        st.header(f"Half of all TPOT estimates are within {within} of the published value", anchor=False)
         st.caption(
-            "Cross-validated: every published figure is estimated by constants fitted without its architecture on its "
-            "GPU, so these are errors on unseen cases. In sample: by the constants that are shipped, which saw it."
+            "Cross-validated: every published figure is estimated with constants that were fitted without its model "
+            "architecture on its GPU, so these are errors on unseen cases. In sample: with the constants we ship, "
+            "whose fit saw it."
         )
         held = ", ".join(f"{100 * record.coverage[metric]:.0f} % of {name}" for metric, name in METRICS.items())
         st.markdown(
-            f"The ranges, meant to hold 80 %, hold {held} on unseen cases. Picking by the estimate loses "
-            f"{100 * record.regret['formats']:.1f} % of throughput over formats and "
-            f"{100 * record.regret['layouts']:.1f} % over layouts against the best that was published."
+            f"The ranges, meant to hold 80 %, hold {held} on unseen cases. Choosing by our estimate "
+            f"costs {100 * record.regret['formats']:.1f} % of throughput on average for the format and "
+            f"{100 * record.regret['layouts']:.1f} % for the layout, against the best published."
         )
         hardest, napkin = (record.beside[name] for name in ("source", "napkin"))
         strangers = ", ".join(
-            f"{100 * hardest[metric].median:.0f} % ({name}; on a napkin {100 * napkin[metric].median:.0f} %)"
+            f"{100 * hardest[metric].median:.0f} % ({name}; back of a napkin: {100 * napkin[metric].median:.0f} %)"
             for metric, name in METRICS.items()
         )
         st.markdown(
-            f"Of a whole source that the fit never saw, half are within {strangers}. The napkin takes what is read "
-            "over 0.7 of the bandwidth and FLOPs over half the peak."
+            f"Where a whole source was left out of the fit, half are within {strangers}. The napkin divides the bytes "
+            "read by 0.7 of the bandwidth, and FLOPs by half the peak."
         )
         known = {"same layout": "one measured load, whichever it is", "1 chosen": "one that tells most of the others",
                  "8 chosen": "eight such"}
@@ -55,7 +57,7 @@ def headline(record: TrackRecord) -> None:
                                          for metric, name in METRICS.items())
             for key, words in known.items() if key in record.anchored
         )
-        st.markdown(f"A measurement of the deployment goes far. Half of its other loads are then within: {left}.")
+        st.markdown(f"One measurement of a deployment goes far. Half of its other loads are then within: {left}.")
     with st.grid(3, min_column_width=220, gap="small"):
         for metric, name in METRICS.items():
             unseen, seen = record.errors(metric), record.errors(metric, in_sample=True)
@@ -101,7 +103,8 @@ def tables(record: TrackRecord) -> None:
     with st.container(border=True, gap="small"):
         parts.section(
             "Errors by GPU, format and engine",
-            f"Cross-validated, in %: the median, what 9 of 10 are within, and how many cases. From {FEWEST} cases on.",
+            "Cross-validated, in %: the median, what 9 of 10 are within, and how many cases. Groups of at least "
+            f"{FEWEST} cases.",
         )
         kind = st.segmented_control(
             "By", list(KINDS), default="gpu", required=True, key="accuracy_by", bind="query-params",
@@ -126,9 +129,9 @@ def ranges() -> None:
     with st.container(border=True, gap="small"):
         parts.section(
             "Why a range is this wide",
-            "A range is to hold 8 of 10 published figures of its kind. It is learnt from cross-validated errors: a "
-            "usual width, times one factor for each of what follows, and wider where nothing of the kind was "
-            "published. Shown is how far it reaches above the estimate, in %, all else as usual.",
+            "A range is meant to hold 80 % of the published figures of its kind. It is learnt from cross-validated "
+            "errors: a usual width times one factor for each of the following, and wider where nothing of the kind was "
+            "published. The table shows how far it reaches above the estimate, in %, with all else as usual.",
         )
         level = st.segmented_control(
             "Told apart by", list(LEVELS), default="load", required=True, key="accuracy_range", bind="query-params",
@@ -145,7 +148,7 @@ def ranges() -> None:
                            for name in METRICS.values()},
         )
         st.caption(
-            "Measuring one case narrows those near it: paste a benchmark's result under the plan, or probe the GPU."
+            "Measuring one case narrows the ranges near it: paste a benchmark result under the plan, or probe the GPU."
         )
 
 
@@ -171,8 +174,8 @@ def sources(record: TrackRecord) -> None:
             column_config={"Link": st.column_config.LinkColumn(display_text="open")},
         )
     st.caption(
-        f"Two formats, all else equal: 8 of 10 ratios of TPOT are estimated within {100 * record.format_ratio:.0f} %. "
-        "All of it is made from assets/published.csv by `make accuracy`."
+        f"Two formats, all else equal: 80 % of TPOT ratios are estimated within {100 * record.format_ratio:.0f} %. "
+        "`make accuracy` makes all of this from assets/published.csv."
     )
 
 

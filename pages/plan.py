@@ -7,7 +7,7 @@ import streamlit as st
 from core.answers.advice import Choice, Plan, Standing, sentences
 from core.basics.places import ROOT
 from core.basics.units import GIB, MS_PER_S
-from core.basics.words import with_article
+from core.basics.words import percent, with_article
 from core.delivery import charts, export
 from core.delivery.export import report
 from core.delivery.export.order import order
@@ -21,14 +21,15 @@ QUALITY_PAGE = ROOT / "pages" / "quality" / "quality.py"
 HEAT_VIEWS = {"Throughput": "output tokens/s of the whole deployment", "TPOT": "ms per output token"}
 # With the figures of their data sheet: an 8B model in 16 bits on an H100 SXM.
 TPOT_TEACHES = (
-    "Time per output token: how fast an answer flows to one user. 50 ms is 1 s / 50 ms = 20 tokens a second for each. "
-    "While few requests wait, a step reads every weight once, so it takes at least their bytes over the bandwidth: "
-    "16 GB / 3.35 TB/s = 4.8 ms for 8B parameters in 16 bits on an H100, a quarter of that in 4 bits. INT4 stops "
-    "paying once multiplying takes longer than reading: it multiplies in 16 bits, and unpacking comes on top."
+    "Time per output token: how fast an answer flows to one user. 50 ms is 1 s / 50 ms = 20 tokens per second for "
+    "each. While few requests wait, a step reads every weight once, so it takes at least their bytes over the "
+    "bandwidth: 16 GB / 3.35 TB/s = 4.8 ms for 8B parameters in 16 bits on an H100, a quarter of that in 4 bits. "
+    "INT4 stops paying once multiplying takes longer than reading: it multiplies in 16 bits, and unpacking comes on "
+    "top."
 )
 TTFT_TEACHES = (
     "Time to first token: how long a user waits before the answer starts. The prompt goes through the model first, two "
-    "operations a parameter and token: 2 × 8B × 1,024 = 16 TFLOP, 17 ms at the 989 TFLOPS of an H100 at best; then "
+    "operations per parameter and token: 2 × 8B × 1,024 = 16 TFLOP, 17 ms at the 989 TFLOPS of an H100 at best; then "
     "it may wait for other prompts."
 )
 # One format of each kind, in the order people ask; the others differ by their scales only.
@@ -66,9 +67,9 @@ def memory(choice: Choice, plan: Plan) -> None:
     with st.container(border=True, gap="small"):
         parts.section(
             "What fills the memory of each GPU",
-            f"Room for {figures.whole(most)} requests of {workload.context_tokens:,} tokens; "
-            f"this load holds {choice.concurrency:,}. Dotted: the {figures.gib(footprint.usable_bytes)} "
-            "that the engine may take.",
+            f"{_room(most)} of {workload.context_tokens:,} tokens; this load has {choice.concurrency:,}. Dotted line: "
+            f"the engine's limit, {percent(footprint.usable_bytes / footprint.reported_bytes)} of the memory "
+            f"({figures.gib(footprint.usable_bytes)}).",
         )
         memory_gib, usable_gib = footprint.reported_bytes / GIB, footprint.usable_bytes / GIB
         parts.chart(
@@ -77,6 +78,12 @@ def memory(choice: Choice, plan: Plan) -> None:
             key="memory",
         )
         parts.legend([(f"{s.name} {s.gib:.1f} GiB", s.colour, s.opacity) for s in segments])
+
+
+def _room(requests: float) -> str:
+    """How many requests the cache holds: "Room for 376 requests", "No room for a single request"."""
+    return f"Room for {figures.whole(requests)} request{'' if 1 <= requests < 2 else 's'}" if requests >= 1 else (
+        "No room for a single request")
 
 
 def batching(choice: Choice, plan: Plan) -> None:
@@ -123,7 +130,7 @@ def _batch_advice(choice: Choice, plan: Plan) -> str:
 
 
 def formats(choice: Choice, plan: Plan) -> None:
-    """Where each weight format stops paying."""
+    """When each weight format stops being faster than the baseline."""
     curves = plan.format_curves()
     names = dict.fromkeys([curves.baseline, curves.chosen, *(FORMATS[kind].label for kind in KINDS)])
     held = [n for n, batch in enumerate(curves.batch) if batch <= max(16, choice.memory_concurrency)]
@@ -135,9 +142,9 @@ def formats(choice: Choice, plan: Plan) -> None:
     ]
     with st.container(border=True, gap="small", height="stretch"):
         parts.section(
-            "Where each weight format stops paying",
+            "When each weight format stops being faster",
             f"Decode speed relative to {curves.baseline}, estimated; above 1 is faster. {', then '.join(leads)}. "
-            "A dot: the gain is gone from there on.",
+            f"A dot marks where a format becomes slower than {curves.baseline}.",
         )
         parts.chart(
             charts.formats_over_batch(
@@ -160,12 +167,13 @@ def quality(choice: Choice, plan: Plan) -> None:
         return
     silent = [_short(c.choice.deployment.weights.label) for c in plan.candidates if c.choice.quality is None]
     bases = dict.fromkeys(other.quality.basis for other in known)
-    missing = f" No figure, so not drawn: {', '.join(silent)}." if silent else ""
+    missing = f" No published figure, so not drawn: {', '.join(silent)}." if silent else ""
     with st.container(border=True, gap="small"):
         parts.section(
             "Quality against speed and memory",
-            f"Increase of perplexity of each weight format with a {choice.deployment.kv_cache.name.upper()} KV cache; "
-            f"the ring is the recommendation. Lines hold 8 of 10 cases.{missing}",
+            "Increase of perplexity of each weight format with "
+            f"{with_article(choice.deployment.kv_cache.name.upper())} KV cache; "
+            f"the ring is the recommendation. Lines: 80 % prediction ranges.{missing}",
         )
         parts.legend([(f"loss {basis}", charts.HUES[basis], 1.0) for basis in bases])
         columns = st.columns(2)
@@ -255,7 +263,8 @@ def sensitivity(plan: Plan) -> None:
     """What the answer becomes when an input moves."""
     same = "the same deployment: "
     with st.container(border=True, gap="small", height="stretch"):
-        parts.section("If the load were different", "All estimated. Without a badge, the same deployment stays best.")
+        parts.section("If the load were different",
+                      "All estimated. Unless marked, the recommended deployment stays the same.")
         st.markdown(
             "\n".join(
                 f"- **{figures.plain(move.what)}:** {figures.plain(move.effect.removeprefix(same))}"
@@ -268,7 +277,8 @@ def sensitivity(plan: Plan) -> None:
 def take_away(plan: Plan) -> None:
     """The tables, the report, and the files that launch the plan."""
     with st.container(border=True, gap="small"):
-        parts.section("Take it away", "The address of this page holds every input: send it, and it opens this plan.")
+        parts.section("Export and share",
+                      "The address of this page holds every input: send it, and it opens this plan.")
         name = figures.file_name(plan.spec.name, plan.gpu.name)
         with st.container(horizontal=True):
             keeping.save_plan(plan)

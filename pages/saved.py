@@ -191,7 +191,7 @@ def page() -> None:
     items = keeping.all_of(Kind.PLAN)
     whose = ("Only you see them: they belong to this browser, by a cookie. Take the JSON to use them elsewhere."
              if is_public() else "They stay on this machine.")
-    st.caption(f"Plans you kept with **Save this plan**, as they were answered then. {whose}")
+    st.caption(f"Plans as they were when you saved them. {whose}")
     keeping.undo(Kind.PLAN)
     if not items:
         st.info("Nothing is saved yet. Plan something, then press **Save this plan** at the end of the page.",

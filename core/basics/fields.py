@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
 from core.basics.errors import InputError
+from core.basics.words import with_article
 
 MAX_JSON_BYTES: Final = 4_000_000
 MAX_TEXT: Final = 300
@@ -55,7 +56,7 @@ def document(
     is wrong; nothing in it is executed.
     """
     if len(text) > MAX_JSON_BYTES:
-        raise InputError(f"This file is larger than the {MAX_JSON_BYTES:,} bytes a {what} may have.")
+        raise InputError(f"This file is larger than the {MAX_JSON_BYTES:,} bytes that {with_article(what)} may have.")
     try:
         data = json_value(text)
     except ValueError as error:

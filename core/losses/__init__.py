@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+from core.basics.words import counted
 from core.losses import prior as quality_prior
 from core.losses.measured import QualityMeasurement, Score
 from core.models import ModelSpec
@@ -81,6 +82,6 @@ def estimate(measurement: QualityMeasurement, score: Score) -> Estimate:
     value, reach = score.loss.value, _TO_80_PERCENT * score.loss.standard_error
     return Estimate(
         value, value - reach, value + reach, Basis.MEASURED,
-        f"{score.method or score.label} on {measurement.prompts:,} prompts of one's own ({measurement.tokens:,} "
-        f"tokens), {measurement.date[:10]}",
+        f"{score.method or score.label} on {counted(measurement.prompts, 'prompt')} of one's own "
+        f"({measurement.tokens:,} tokens), {measurement.date[:10]}",
     )

@@ -64,7 +64,7 @@ def _steps(found: Measurement, spec: ModelSpec) -> list[str]:
         seconds = estimated.get((step.format, step.batch))
         beside = "" if seconds is None else f", estimated {seconds * 1e3:,.2f}"
         name = f"{step.format} decode, batch {step.batch}"
-        lines.append(f"  {name:24} {step.full.seconds * 1e3:10,.2f} ms a step{beside}")
+        lines.append(f"  {name:24} {step.full.seconds * 1e3:10,.2f} ms per step{beside}")
     for fmt, (batch, _) in crossings(steps).items():
         lines.append(f"  {fmt + ' pays to batch':24} {batch:10,.0f}")
     return lines

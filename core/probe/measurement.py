@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from core.basics.fields import clean, document, finite, number, positive, text_of
+from core.basics.words import with_article
 from core.probe.timing import Stop, Timing
 
 VERSION: Final = 1
@@ -138,7 +139,7 @@ def point_of(data: Mapping[str, Any]) -> Point:
     timing, quantity = data["timing"], Quantity(data["quantity"])
     shape = {clean(k): int(positive(data["shape"], k)) for k in data["shape"]}
     if missing := [name for name in DIMENSIONS[quantity] if shape.get(name, 0) < 1]:
-        raise ValueError(f"a {quantity} point has no {missing[0]}")
+        raise ValueError(f"{with_article(quantity)} point has no {missing[0]}")
     return Point(
         quantity=quantity, format=text_of(data, "format"), kernel=text_of(data, "kernel"),
         shape=shape,

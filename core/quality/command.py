@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from core.basics.errors import ArchitectureUnknown, QualityError
+from core.basics.words import counted
 from core.losses.measured import QualityMeasurement, to_json, without_text
 from core.models import ModelSpec
 from core.quality.budget import CPU, SHARE, checked_device, estimate_cost, free_bytes, refusal
@@ -72,7 +73,7 @@ def _progress(fraction: float, note: str) -> None:
 
 def text(found: QualityMeasurement) -> str:
     """The scores in a few lines, and where the least faithful variant parts from the reference."""
-    lines = [f"{found.model} on {found.device}: {found.tokens:,} tokens of {found.prompts} prompts, "
+    lines = [f"{found.model} on {found.device}: {found.tokens:,} tokens of {counted(found.prompts, 'prompt')}, "
              f"perplexity {found.perplexity:.2f} in {found.reference}"]
     if found.calibration:
         lines.append(f"Calibrated on {found.calibration}")

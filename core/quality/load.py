@@ -80,7 +80,8 @@ def located(order: Order) -> Source:
         return _chosen(order.model, folder, [one.name for one in folder.iterdir()], wanted)
     found = _ID.fullmatch(order.model)
     if found is None:
-        raise ModelNotFound(f"'{order.model[:80]}' is no Hub id. Write it as organisation/name, or give a folder.")
+        raise ModelNotFound(f"'{order.model[:80]}' is not a Hugging Face model id. Write it as organisation/name, "
+                            "or give a folder.")
     return _fetched(order, found[1], found[2] or found[3] or "")
 
 

@@ -80,7 +80,7 @@ def _place(model: PreTrainedModel) -> str:
     """AROUND, AFTER, or "" for norms before each block alone. Raises QualityError where it is none of them."""
     name = type(model).__name__
     if name not in PLACES and any(path.endswith("post_feedforward_layernorm") for path, _ in model.named_modules()):
-        raise QualityError(f"no scales are known that leave a {name} the same, for it norms what comes after a block")
+        raise QualityError(f"no scales are known that leave {name} the same: it norms what comes after a block")
     return PLACES.get(name, "")
 
 

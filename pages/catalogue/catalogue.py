@@ -40,7 +40,7 @@ def table(frame: pd.DataFrame, *, key: str, card: str, columns: dict[str, object
     """A searchable list; a click on a row opens the card of what its first column names."""
     names = frame.iloc[:, 0].tolist()
     if not names:
-        st.info("Nothing of that name. Try fewer letters, or add your own under **Your own**.")
+        st.info("Nothing matches. Try fewer letters, or add your own under **Your own**.")
         return
     st.dataframe(
         frame, hide_index=True, height=TABLE_PX if len(names) > 9 else "auto", key=key, alt=alt,
@@ -78,11 +78,11 @@ def models(query: str) -> None:
         alt="Bundled models with parameters, cache, context and source",
         columns={
             "Model": st.column_config.TextColumn(width=290),
-            "Parameters": number(format="%.2f B", help="All that is resident, vision towers included."),
+            "Parameters": number(format="%.2f B", help="Everything in memory, vision towers included."),
             "Active": number(format="%.2f B", help="What one token runs through."),
             "Cache at 8K": number(format="%,.0f MiB", help="KV cache and state of one request of 8,192 tokens, BF16."),
             "Context": number(format="%,d", help="Tokens the model was made for."),
-            "Copies": number(help="Other repositories of the same shapes: fine-tunes, quantised copies."),
+            "Copies": number(help="Other repositories with the same matrices: fine-tunes and quantised versions."),
             "Checked": st.column_config.TextColumn(
                 help="Whether the configuration was read from a repository. Of the others the parameters agree with "
                      "the published total; `sweetspot catalogue refresh` compares them with the Hub."),
@@ -235,7 +235,7 @@ def prices(query: str) -> None:
     quote = quotes[chosen.selection.rows[0]]
     price = quote.usd_per_gpu_hour
     cards.plan_with(
-        {"gpu": quote.gpu, "price": price}, f"Plan with {quote.gpu} at ${price:.2f} an hour", key="plan_price"
+        {"gpu": quote.gpu, "price": price}, f"Plan with {quote.gpu} at ${price:.2f} per hour", key="plan_price"
     )
     cards.source(quote.source)
 

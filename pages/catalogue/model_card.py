@@ -29,7 +29,7 @@ def show(name: str, copies: Sequence[str], context_tokens: int) -> None:
         if copies:
             repository = st.selectbox(
                 "Repository", [name, *copies], key=f"repository {name}",
-                help="Repositories of the same shapes; they differ in weights and in how these are stored.",
+                help="Repositories with the same matrices; they differ in their weights and in how these are stored.",
             )
             name = repository or name
         spec = keeping.own_model(name) or catalogue.load(name)
@@ -49,7 +49,7 @@ def _facts(spec: ModelSpec, context_tokens: int) -> None:
     kv = formats.find_kv(cache or "bf16")
     _metrics(spec, kv, context_tokens)
     strip = layer_by_layer(spec)
-    parts.section(f"{spec.n_layers} layers", "What mixes tokens in each layer, and below it what follows.")
+    parts.section(f"{spec.n_layers} layers", "Attention type of each layer (top) and its feed-forward type (bottom).")
     parts.chart(charts.layer_strip(strip), alt=_told(spec), key="strip")
     parts.legend(charts.strip_legend(strip))
     _kinds(spec, kv, context_tokens)
@@ -67,7 +67,7 @@ def _metrics(spec: ModelSpec, kv: KvFormat, context_tokens: int) -> None:
     per_token, one = spec.kv_bytes_per_token(kv), float(spec.kv_bytes(context_tokens, kv))
     state = spec.state_bytes()
     with st.grid(5, min_column_width=150, gap="small"):
-        cards.fact("Parameters", billions(spec.total_params), f"{spec.total_params:,}, everything that is resident.")
+        cards.fact("Parameters", billions(spec.total_params), f"{spec.total_params:,}, everything that is loaded.")
         cards.fact(
             "Active per token", billions(spec.active_params),
             f"{spec.active_params:,} with the input embedding; "
@@ -128,7 +128,7 @@ def _described(kind: str) -> str:
 
 def _parameters(spec: ModelSpec) -> None:
     lines = [
-        f"- Text model **{billions(spec.text_params)}**, of it embeddings "
+        f"- Text model **{billions(spec.text_params)}**, of which embeddings "
         f"{billions(spec.embedding_params + spec.lookup_params)}"
         + (" (also the output head)" if spec.tied_embeddings else f" and output head {billions(spec.head.params)}"),
     ]
@@ -138,7 +138,7 @@ def _parameters(spec: ModelSpec) -> None:
     )
     if spec.is_moe:
         lines.append(
-            f"- Routed experts **{billions(spec.routed_params)}**, of them {billions(spec.active_routed_params)} "
+            f"- Routed experts **{billions(spec.routed_params)}**, of which {billions(spec.active_routed_params)} "
             "for one token"
         )
     lines += [
@@ -157,7 +157,7 @@ def _shipped(spec: ModelSpec) -> None:
         return
     fmt = FORMATS.get(shipped.format)
     lines = [f"- Weights in **{fmt.label if fmt else figures.plain(shipped.format)}**"
-             + (f", {fmt.bits_per_weight:.2f} bits a weight, {cards.SCOPES[fmt.scope]}" if fmt else "")]
+             + (f", {fmt.bits_per_weight:.2f} bits per weight, {cards.SCOPES[fmt.scope]}" if fmt else "")]
     lines += [f"- {_role(role)} in {FORMATS[name].label}" for role, name in shipped.role_formats if name in FORMATS]
     if shipped.unquantised:
         lines.append("- Kept in 16 bits: " + ", ".join(map(figures.plain, shipped.unquantised[:8]))

@@ -11,6 +11,7 @@ from core.answers import compare
 from core.answers.advice import sentences
 from core.answers.compare import Field, Picks
 from core.basics.units import GIB, MS_PER_S
+from core.basics.words import counted
 from core.delivery.export.comparison import (
     comparison_csv,
     comparison_json,
@@ -34,8 +35,8 @@ def headline(field: Field, found: Picks, shown: np.ndarray) -> None:
     """The cheapest that meets the targets, in one sentence, and what was compared."""
     met = int((field.meets_slo & shown).sum())
     with st.container(border=True, key="compare_verdict", gap="small"):
-        badges = f":gray-badge[{int(shown.sum()):,} deployments compared]"
-        st.markdown((f":green-badge[:material/check: {met:,} meet the targets] " if met else
+        badges = f":gray-badge[{counted(int(shown.sum()), 'deployment')} compared]"
+        st.markdown((f":green-badge[:material/check: {met:,} meet{'s' if met == 1 else ''} the targets] " if met else
                      ":red-badge[:material/close: none meets the targets] ") + badges
                     + " :gray-badge[estimated]")
         st.header(_verdict(field, found, shown), anchor=False)
@@ -48,23 +49,23 @@ def _verdict(field: Field, found: Picks, shown: np.ndarray) -> str:
     if found.cheapest is not None:
         row = found.cheapest
         return (f"Cheapest that meets the targets: {figures.plain(ways(field.deployments[row]))} at "
-                f"\\{figures.dollars(float(field.usd_per_hour[row]))} an hour")
+                f"\\{figures.dollars(float(field.usd_per_hour[row]))} per hour")
     if found.fastest is not None:
-        return "Deployments meet the targets, but none of them has a listed price: type in your own"
+        return "Deployments meet the targets, but none of them has a listed price: type your own"
     fits = np.flatnonzero(field.fits & shown)
     if not fits.size:
         return "Nothing compared here holds this load: allow more GPUs, smaller formats or shorter requests"
     p, asked = field.prediction, field.workload
     miss = np.fmax(p.tpot_s.value / asked.tpot_slo_s, p.ttft_s.value / asked.ttft_slo_s)
     near = int(fits[np.argmin(miss[fits])])
-    return (f"Nothing meets the targets; {figures.plain(ways(field.deployments[near]))} comes closest with TTFT "
+    return (f"No deployment meets the targets. Closest: {figures.plain(ways(field.deployments[near]))}, with TTFT "
             f"{figures.ms(float(p.ttft_s.value[near]))} and TPOT {figures.ms(float(p.tpot_s.value[near]))}")
 
 
 def cards(field: Field, found: Picks) -> None:
     """Cheapest, fastest, smallest."""
     named = {
-        "Cheapest": (found.cheapest, "fewest dollars an hour"),
+        "Cheapest": (found.cheapest, "fewest dollars per hour"),
         "Fastest": (found.fastest, "most tokens/s for each user"),
         "Smallest": (found.smallest, "fewest GPUs, then least memory"),
     }
@@ -84,16 +85,16 @@ def card(field: Field, row: int, name: str) -> None:
     dollar = field.tokens_per_usd[row]
     st.markdown(
         f"**{figures.plain(ways(d))}**  \n{formats(d)}  \n"
-        f"{_price(float(field.usd_per_hour[row]))} · {figures.three(float(field.tokens_per_s_per_user[row]))} tok/s a "
-        f"user · TTFT {figures.ms(float(field.prediction.ttft_s.value[row]))} · "
-        f"{figures.rate(float(field.tokens_per_s[row]))} in all"
-        + (f" · {figures.three(float(dollar))} tok/s per \\$ an hour" if math.isfinite(dollar) else "")
+        f"{_price(float(field.usd_per_hour[row]))} · {figures.three(float(field.tokens_per_s_per_user[row]))} tok/s "
+        f"per user · TTFT {figures.ms(float(field.prediction.ttft_s.value[row]))} · "
+        f"{figures.rate(float(field.tokens_per_s[row]))} in total"
+        + (f" · {figures.three(float(dollar))} tok/s per \\$/hour" if math.isfinite(dollar) else "")
     )
     open_in_plan(d, field.workload, f"open {name}")
 
 
 def _price(usd_per_hour: float) -> str:
-    return "no listed price" if math.isnan(usd_per_hour) else f"\\{figures.dollars(usd_per_hour)} an hour"
+    return "no listed price" if math.isnan(usd_per_hour) else f"\\{figures.dollars(usd_per_hour)} per hour"
 
 
 def open_in_plan(d: Deployment, workload: Workload, key: str) -> None:
@@ -121,17 +122,18 @@ def picture(field: Field, rows: np.ndarray, on_front: np.ndarray, found: Picks) 
     unpriced = len({field.deployments[row].gpu.name for row in rows} - {point.gpu for point in points.values()})
     with st.container(border=True, gap="small"):
         parts.section(
-            "Fast for users against cheap for you",
-            f"Blue: nobody has more of both{' within the targets' if field.meets_slo[on_front].any() else ''}. "
+            "Speed per user against throughput per dollar",
+            "Blue: no other option is both faster and cheaper"
+            f"{', among those within the targets' if field.meets_slo[on_front].any() else ''} (the Pareto front). "
             "Grey: the rest, hollow where a target is missed."
-            + (f" {unpriced} GPUs without a listed price are in the table, not here." if unpriced else ""),
+            + (f" {counted(unpriced, 'GPU')} without a listed price: in the table, not here." if unpriced else ""),
         )
         if not points:
             st.caption("Nothing here has a price. Type one in the sidebar, or pick another kind of price.")
             return
         parts.chart(
             front_picture(field, points, found),
-            alt="Tokens per second for each user against tokens per second for each dollar an hour",
+            alt="Tokens per second per user against tokens per second for each dollar per hour",
             key="pareto",
         )
 
@@ -155,10 +157,10 @@ def table(field: Field, rows: np.ndarray, on_front: np.ndarray, found: Picks) ->
             column_config={
                 "Pick": st.column_config.TextColumn(pinned=True, width="small"),
                 "GPU": st.column_config.TextColumn(pinned=True),
-                "tok/s a user": number(format="%.0f"), "TTFT, ms": number(format="%.0f"),
-                "tok/s in all": number(format="%.0f"), "$ an hour": number(format="%.2f"),
+                "tok/s per user": number(format="%.0f"), "TTFT, ms": number(format="%.0f"),
+                "tok/s in total": number(format="%.0f"), "$ per hour": number(format="%.2f"),
                 "tok/s per $": number(format="%.0f"), "$ per M tokens": number(format="%.3f"),
-                "GiB a GPU": number(format="%.0f"), "Loss, %": number(format="%.1f"),
+                "GiB per GPU": number(format="%.0f"), "Loss, %": number(format="%.1f"),
                 "Targets": st.column_config.CheckboxColumn(),
             },
         ).selection.rows
@@ -177,18 +179,18 @@ def table(field: Field, rows: np.ndarray, on_front: np.ndarray, found: Picks) ->
 def _row(field: Field, row: int, on_front: bool, name: str) -> dict[str, object]:
     d, p, loss = field.deployments[row], field.prediction, field.losses[row]
     return {
-        "Pick": name or ("front" if on_front else ""),
+        "Pick": name or ("on the front" if on_front else ""),
         "GPU": d.gpu.name, "GPUs": d.gpus, "Targets": bool(field.meets_slo[row]),
-        "$ an hour": _finite(field.usd_per_hour[row]),
-        "tok/s a user": float(field.tokens_per_s_per_user[row]),
+        "$ per hour": _finite(field.usd_per_hour[row]),
+        "tok/s per user": float(field.tokens_per_s_per_user[row]),
         "tok/s per $": _finite(field.tokens_per_usd[row]),
         "TTFT, ms": float(p.ttft_s.value[row]) * MS_PER_S,
-        "tok/s in all": float(field.tokens_per_s[row]),
+        "tok/s in total": float(field.tokens_per_s[row]),
         "$ per M tokens": _finite(field.usd_per_million[row]),
         "Weights": d.weights.label, "KV cache": d.kv_cache.name, "Engine": ENGINES[d.engine].label,
         "Loss, %": loss and 100 * loss.value, "Loss is": str(loss.basis) if loss else "no figure",
-        "Split": ways(d).partition(", ")[2],
-        "GiB a GPU": d.gpu.memory_bytes / GIB, "Vendor": d.gpu.vendor,
+        "Parallelism": ways(d).partition(", ")[2],
+        "GiB per GPU": d.gpu.memory_bytes / GIB, "Vendor": d.gpu.vendor,
     }
 
 
@@ -212,7 +214,7 @@ def left_out(field: Field) -> None:
     rows = [{"GPU": name, "Why not": why} for name, why in field.without.items()]
     rows += [{"GPU": name, "Why not": "the load does not fit on as many GPUs as may be tried"} for name in unfit]
     if rows:
-        with st.expander(f"Left out: {len(rows)} GPUs, and why", icon=":material/block:"):
+        with st.expander(f"Left out: {counted(len(rows), 'GPU')}, and why", icon=":material/block:"):
             st.dataframe(rows, hide_index=True, alt="GPUs left out, with the reason")
 
 

@@ -38,10 +38,10 @@ def filters() -> tuple[Field, np.ndarray]:
             "GPUs", [gpu.name for gpu in everything], key="only", bind="query-params", placeholder="all",
         )
         least = st.number_input(
-            "At least GiB a GPU", 0, LARGEST_GIB, 0, step=8, key="least_gib", bind="query-params",
+            "At least GiB per GPU", 0, LARGEST_GIB, 0, step=8, key="least_gib", bind="query-params",
         )
         most = st.number_input(
-            "At most $ an hour", 0.0, LARGEST_PRICE, None, key="most_usd", bind="query-params", placeholder="any",
+            "At most $ per hour", 0.0, LARGEST_PRICE, None, key="most_usd", bind="query-params", placeholder="any",
             help="Of the whole deployment. With a limit set, GPUs without a price are left out.",
         )
         engines = st.multiselect(
@@ -49,9 +49,11 @@ def filters() -> tuple[Field, np.ndarray]:
             format_func=lambda name: ENGINES[name].label, key="engines", bind="query-params",
         )
         splits = st.multiselect(
-            "Ways to split", list(SPLITS), default=list(SPLITS), format_func=lambda split: SPLIT_LABELS[split],
+            "Parallelism", list(SPLITS), default=list(SPLITS), format_func=lambda split: SPLIT_LABELS[split],
             key="splits", bind="query-params",
-            help="How the GPUs share the work. tp: every matrix; dp: replicas; pp: two stages of layers; ep: experts.",
+            help="How the GPUs share the work. **tp**, tensor parallel: every matrix is split. **dp**, data "
+            "parallel: whole copies. **pp**, pipeline parallel: two stages of layers. **ep**, expert parallel: each "
+            "holds some experts.",
         )
         kind = st.selectbox(
             "Price", list(PRICE_KINDS), key="price_kind", bind="query-params",

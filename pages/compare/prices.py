@@ -15,9 +15,9 @@ from pages.shared import figures, parts
 
 def show() -> None:
     """Every listed price with its date and source."""
-    with st.expander("Prices: from whom, of which day", icon=":material/sell:"):
+    with st.expander("Prices, with provider and date", icon=":material/sell:"):
         st.caption(
-            "US dollars for one GPU and hour, without tax, storage and traffic; a month is 730 hours. "
+            "US dollars per GPU-hour, without tax, storage and traffic; a month is 730 hours. "
             "A plan uses the median over providers of each one's lowest on-demand price, or the next best kind where "
             "nobody lists one. Your own price goes into the sidebar, for the GPU chosen there."
         )
@@ -29,7 +29,7 @@ def quotes(listed: Sequence[Quote], alt: str) -> None:
     """Prices as a table."""
     st.dataframe(
         pd.DataFrame([_quote(quote) for quote in listed]), hide_index=True, alt=alt,
-        column_config={"$ an hour": st.column_config.NumberColumn(format="%.3f")},
+        column_config={"$ per hour": st.column_config.NumberColumn(format="%.3f")},
     )
 
 
@@ -48,7 +48,7 @@ def todays_prices() -> None:
         return
     quotes(found, "Prices of today by provider")
     cheapest = found[0].usd_per_gpu_hour
-    st.button(f"Plan with \\{figures.dollars(cheapest)} an hour", on_click=parts.apply, args=({"price": cheapest},))
+    st.button(f"Plan with \\{figures.dollars(cheapest)} per hour", on_click=parts.apply, args=({"price": cheapest},))
 
 
 @st.cache_data(ttl="1h", max_entries=64, show_spinner="Asking the providers …", hash_funcs={GpuSpec: repr})
@@ -58,7 +58,7 @@ def _todays(gpu: GpuSpec) -> tuple[Quote, ...]:
 
 def _quote(quote: Quote) -> dict[str, object]:
     return {
-        "GPU": quote.gpu, "$ an hour": quote.usd_per_gpu_hour, "Kind": quote.kind, "Provider": quote.provider,
+        "GPU": quote.gpu, "$ per hour": quote.usd_per_gpu_hour, "Kind": quote.kind, "Provider": quote.provider,
         "Region": quote.region, "Instance": quote.instance, "As of": quote.as_of, "Source": quote.source,
         "Note": quote.note,
     }

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from core.basics.errors import HardwareError
+from core.basics.words import counted
 from core.delivery import charts
 from core.models import ModelSpec
 from core.probe import fit, override
@@ -32,7 +33,7 @@ def result(measurement: Measurement, spec: ModelSpec) -> None:
     try:
         gpu = gpus.find(measurement.gpu) if measurement.gpu else None
     except HardwareError:
-        st.caption("Its GPU is not in the catalogue: no data sheet to compare with.")
+        st.caption("This GPU is not in the catalogue, so there is no data sheet to compare with.")
     _verdict(measurement)
     _ceilings(measurement, gpu)
     left, right = st.columns(2)
@@ -40,7 +41,8 @@ def result(measurement: Measurement, spec: ModelSpec) -> None:
         parts.section("Bandwidth by size")
         _bandwidth(measurement.points, gpu.bandwidth_bytes_per_s if gpu else None, key="bandwidth")
     with right, st.container(border=True, height="stretch", gap="small"):
-        parts.section("Faster than 16 bit, by rows", "A dot marks where a format stops paying.")
+        parts.section("Speed relative to 16 bits, by batch",
+                      "Matmuls alone. A dot marks where a format becomes slower than 16 bits.")
         if not _formats(measurement.points, key="formats"):
             st.caption("Too few points for a comparison: give the probe more time.")
     _decode(measurement, spec, gpu)
@@ -55,8 +57,8 @@ def _verdict(measurement: Measurement) -> None:
         st.markdown(" ".join(_badges(measurement)))
         st.header(f"Measured: {figures.plain(measurement.device)}", anchor=False)
         st.markdown(figures.plain(
-            f"{len(measurement.points)} points in {measurement.seconds:.0f} s with the shapes of {measurement.model}, "
-            f"{shelf.when(measurement.date)}."
+            f"{counted(len(measurement.points), 'point')} in {measurement.seconds:.0f} s with the shapes of "
+            f"{measurement.model}, {shelf.when(measurement.date)}."
         ))
         for remark in measurement.conditions.remarks:
             st.caption(f":material/info: {figures.plain(remark)}")
@@ -81,7 +83,7 @@ def _ceilings(measurement: Measurement, gpu: gpus.GpuSpec | None) -> None:
                     f"after {found.link.start_s * 1e6:.1f} µs")
         for fmt, by_rows in ratios.items():
             if fmt != fit.BASE and 1 in by_rows:
-                _metric(f"{_label(fmt)}, M = 1", f"{by_rows[1]:.2f} ×", "of 16-bit speed")
+                _metric(f"{_label(fmt)}, batch 1", f"{by_rows[1]:.2f} ×", "the speed of 16 bits")
 
 
 def _metric(name: str, value: str, says: str | None) -> None:
@@ -113,13 +115,13 @@ def _formats(points: Sequence[Point], *, key: str) -> bool:
     whole = {_label(fmt): [row[M] for M in batch] for fmt, row in ratios.items()}
     parts.chart(
         charts.formats_over_batch(batch, whole, baseline=base, chosen=base, at=users),
-        alt="Speed of each format's linear layer relative to 16 bit over the rows", key=f"{key} formats chart",
+        alt="Speed of each format's matmuls relative to 16 bits, by batch", key=f"{key} formats chart",
     )
     return True
 
 
 def _decode(measurement: Measurement, spec: ModelSpec, gpu: gpus.GpuSpec | None) -> None:
-    """Tokens a second of the whole model, where each format stops paying, and what was estimated."""
+    """Tokens per second of the whole model, where each format stops being faster, and what was estimated."""
     if spec.name != measurement.model or measurement.is_cpu:
         return
     steps = fit.decode_steps(measurement, spec.n_layers)
@@ -136,8 +138,9 @@ def _decode(measurement: Measurement, spec: ModelSpec, gpu: gpus.GpuSpec | None)
     with st.container(border=True, gap="small"):
         parts.section(
             "Decode of the whole model",
-            "Lines: stacks of layers measured and extrapolated, head and sampling included, no scheduling. Rings: the "
-            "same estimated without the probe. A diamond marks where a format falls to 16-bit speed.",
+            "Lines: stacks of layers, measured and extrapolated to the whole model, with output head and sampling "
+            "but no scheduling. Rings: the same, estimated without the probe. A diamond marks where a format falls "
+            "to the speed of 16 bits.",
         )
         crossings = {_label(fmt): at for fmt, at in fit.crossings(steps).items()}
         parts.chart(charts.tokens_over_batch(series, estimated, crossings), alt="Decode tokens per second over batch",
@@ -163,9 +166,9 @@ def _roofline(measurement: Measurement, spec: ModelSpec, gpu: gpus.GpuSpec) -> N
         return
     with st.container(border=True, gap="small"):
         parts.section(
-            "The roofline in 16 bit, measured against estimated",
+            "The roofline in 16 bits, measured against estimated",
             f"Roofs: {', '.join(f'{name} {style}' for name, style in zip(roofs, charts.ROOF_STYLES, strict=False))}. "
-            "Points: linears of each format over the rows.",
+            "Points: one per matrix size and format.",
         )
         named = {_label(fmt): points for fmt, points in reached.items()}
         parts.chart(
@@ -203,4 +206,4 @@ def _table(measurement: Measurement) -> None:
         versions = ", ".join(f"{name} {version}" for name, version in measurement.versions.items())
         st.caption(figures.plain(f"Driver {measurement.driver or 'not told'}; {versions}"))
         for sentence in measurement.lost:
-            st.caption(figures.plain(f"Lost: {sentence}"))
+            st.caption(figures.plain(f"Not measured: {sentence}"))

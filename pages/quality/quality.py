@@ -91,8 +91,9 @@ def _keep(found: QualityMeasurement, name: str, words: bool) -> None:
 def page() -> None:
     """Ask, watch, read; then what is kept and what is published."""
     spec = parts.current_model()
-    st.caption("Rounded weights answer a little differently. Here the model is held against itself in full precision, "
-               "token by token, on prompts of yours.")
+    st.header("Quality", anchor=False)
+    st.caption("Quantised weights answer a little differently. Here the quantised model is compared with its "
+               "full-precision original, token by token, on your own prompts.")
     ask(spec)
     now = tasks.outcome(LINK, QualityMeasurement, live)
     if now is not None:

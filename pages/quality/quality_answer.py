@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
+from core.basics.words import counted
 from core.delivery import charts
 from core.losses import Losses
 from core.losses import prior as quality_prior
@@ -20,7 +21,8 @@ HELP = {
                       "perplexity hides.",
     "Same first choice, %": "How often the likeliest next token is the same as in full precision.",
     "Perplexity": "How surprised the model is by your text; lower is better.",
-    "Loss, %": "Increase of perplexity over full precision: what the quality loss accepted is held against.",
+    "Loss, %": "Increase of perplexity over full precision: this is what the accepted loss of quality is compared "
+    "with.",
     "Published": "What the loss was expected to be, from published figures alone.",
 }
 HOW_TO_READ = """
@@ -37,7 +39,7 @@ HOW_TO_READ = """
 
 
 def how_to_read() -> None:
-    with st.expander("What the figures mean, and how much is a lot", icon=":material/school:"):
+    with st.expander("What the figures mean, and what counts as large", icon=":material/school:"):
         st.markdown(HOW_TO_READ)
 
 
@@ -49,14 +51,14 @@ def result(check: QualityMeasurement, spec: ModelSpec) -> None:
         st.header(_headline(check), anchor=False)
         name = check.model.rpartition("/")[2]
         st.caption(figures.plain(
-            f"{name}: {check.tokens:,} tokens of {check.prompts:,} prompts against {check.reference}, whose "
+            f"{name}: {check.tokens:,} tokens of {counted(check.prompts, 'prompt')} against {check.reference}, whose "
             f"perplexity is {check.perplexity:.2f}; {check.device}, {check.seconds:.0f} s, {shelf.when(check.date)}."
             + (f" Calibrated on {check.calibration}." if check.calibration else "")
         ))
         for sentence in check.lost:
             st.caption(f":orange[:material/warning:] {figures.plain(sentence)}")
     with st.container(border=True, gap="small"):
-        parts.section("How far each variant strays", "Lines: one standard error. Dashed: the noise floor.")
+        parts.section("How far each variant strays", "Lines: ± one standard error. Dashed: the noise floor.")
         parts.chart(charts.divergence([
             charts.Strayed(_short(score.label), score.kl.value, score.kl.standard_error, score.variant == FLOOR.name)
             for score in check.scores

@@ -8,6 +8,7 @@ import streamlit as st
 from core.basics.errors import InputError, SweetspotError
 from core.basics.places import ASSETS
 from core.basics.units import GIB
+from core.basics.words import counted
 from core.models import ModelSpec
 from core.products import gpus
 from core.quality import (
@@ -73,7 +74,7 @@ def _variants() -> tuple[Variant, ...]:
     names = st.multiselect(
         "Variants", offered, default=here or list(DEFAULT), format_func=lambda name: VARIANTS[name].label,
         key="variants", bind="query-params",
-        help="Each is made from the full-precision weights and held against them. BF16 is always added: what differs "
+        help="Each is made from the full-precision weights and compared with them. BF16 is always added: what differs "
         "by no more than it does is noise.",
     )
     variants = tuple(VARIANTS[name] for name in names)
@@ -160,7 +161,8 @@ def _affordable(spec: ModelSpec, order: Order) -> bool:
     unit_s, unit = (HOUR_S, "hours") if cost.low_s > HOUR_S else (MINUTE_S, "minutes")
     low, high = (max(1, round(seconds / unit_s)) for seconds in (cost.low_s, cost.high_s))
     st.caption(
-        f"{len(order.prompts):,} prompts. Estimated: {low:,} to {high:,} {unit}, {cost.memory_bytes / GIB:.1f} GiB of "
+        f"{counted(len(order.prompts), 'prompt')}. Estimated: {low:,} to {high:,} {unit}, "
+        f"{cost.memory_bytes / GIB:.1f} GiB of "
         f"memory, {cost.disk_bytes / 1e6:,.0f} MB of temporary disk while it runs."
     )
     if lacking := missing(made, save=bool(order.save)):

@@ -7,6 +7,7 @@ import streamlit as st
 from core.answers import regime
 from core.answers.advice import Choice, Plan
 from core.answers.regime import MemoryBound, PhaseAdvice
+from core.basics.words import counted
 from core.delivery import charts
 from core.physics import speed
 from core.terms import Mode
@@ -37,8 +38,9 @@ def headline(plan: Plan, choice: Choice, answer: MemoryBound) -> None:
         st.header(f"{decode}; {prefill}", anchor=False)
         st.caption(
             f"{figures.plain(plan.spec.name)}, {d.weights.label} weights, {d.kv_cache.name.upper()} cache on "
-            f"{figures.plain(figures.layout(d))}; {choice.concurrency:,} requests of {workload.input_tokens:,} + "
-            f"{workload.output_tokens:,} tokens. Another format: “Engine, formats, price” in the sidebar."
+            f"{figures.plain(figures.layout(d))}; {counted(choice.concurrency, 'request')} of "
+            f"{workload.input_tokens:,} + {workload.output_tokens:,} tokens. Another format: “Engine, formats, "
+            "price” in the sidebar."
         )
         if d.gpu.measured:
             parts.measured(plan, choice)
@@ -80,8 +82,8 @@ def steps(plan: Plan, choice: Choice, context: float, path: regime.Path) -> None
     with st.container(border=True, gap="small"):
         parts.section(
             "What a step spends its time on",
-            f"As bars, one decode step of {choice.concurrency:,} requests and the prefill of {prompt:,} tokens; "
-            "as columns, decode over the batch, with the ms of a step above.",
+            f"As bars, one decode step of {counted(choice.concurrency, 'request')} and the prefill of {prompt:,} "
+            "tokens; as columns, decode over the batch, with the ms of a step above.",
         )
         left, right = st.columns(2)
         with left:

@@ -6,6 +6,7 @@ import streamlit as st
 
 from core.answers.advice import Choice
 from core.basics.units import GIB, MS_PER_S
+from core.basics.words import counted
 from core.models import ModelSpec
 from core.physics import speed
 from core.physics.speed import OperatorCost
@@ -24,7 +25,7 @@ def show(spec: ModelSpec, choice: Choice, workload: Workload) -> None:
         "Phase", ["decode", "prefill"], default="decode", required=True, key="phase", label_visibility="collapsed"
     )
     st.markdown(
-        f"**2. One decode step** of {choice.concurrency:,} requests at their mean context"
+        f"**2. One decode step** of {counted(choice.concurrency, 'request')} at mean context"
         if phase == "decode"
         else f"**2. The prefill** of one prompt of {workload.input_tokens:,} tokens"
     )
@@ -72,7 +73,7 @@ def _step(spec: ModelSpec, choice: Choice, workload: Workload, phase: str) -> No
     intensity = sum(cost.flops for cost in costs) / sum(cost.bytes for cost in costs)
     ridge = choice.deployment.gpu.ridge_flops_per_byte(choice.deployment.weights.compute)
     st.caption(
-        f"{figures.ms(total)} in all, {100 * largest.seconds / total:.0f} % of it {largest.name}. An operator takes "
+        f"{figures.ms(total)} in total, {100 * largest.seconds / total:.0f} % of it {largest.name}. An operator takes "
         "the longer of its bytes over the achieved bandwidth and its FLOPs over the achieved rate. The whole step does "
         f"{figures.three(intensity)} FLOPs per byte"
         + (f"; below {ridge:,.0f}, the ridge of this GPU's data sheet, memory limits." if ridge else ".")
@@ -133,7 +134,7 @@ def _figures(spec: ModelSpec, choice: Choice, workload: Workload) -> None:
         _sum("TTFT", choice.ttft.value, prefill_s, "the prefill of the prompt",
              "the engine's own work, the step under way and prompts ahead"),
         f"- {choice.concurrency:,} × {workload.output_tokens:,} tokens ÷ "
-        f"(TTFT + {workload.output_tokens - 1:,} × TPOT) = {figures.rate(choice.output_tokens_per_s.value)} in all.",
+        f"(TTFT + {workload.output_tokens - 1:,} × TPOT) = {figures.rate(choice.output_tokens_per_s.value)} in total.",
     ]
     if price is not None and choice.cost_usd_per_million_output_tokens is not None:
         lines.append(

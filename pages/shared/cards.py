@@ -118,7 +118,7 @@ def weight_format(fmt: Format, engine: str, gpu: GpuSpec) -> None:
     """A weight format: what it costs, where it runs, and the reason where it does not."""
     with st.container(border=True, gap="small"):
         multiplied = "unpacked in the kernel and multiplied" if fmt.weight_only else "multiplied"
-        says = (f"{fmt.bits_per_weight:.4g} bits a weight with scales; stores {SCOPES[fmt.scope]}; "
+        says = (f"{fmt.bits_per_weight:.4g} bits per weight with scales; stores {SCOPES[fmt.scope]}; "
                 f"{multiplied} in {fmt.compute.upper()}.")
         head(fmt.label, says, {"weights": fmt.name}, key="plan_format")
         left, right = st.columns(2)

@@ -1,4 +1,4 @@
-"""Take it away: files that start a deployment, the benchmark that proves it, and its result pasted back."""
+"""Launch and benchmark: files that start a deployment, the benchmark of its load, and the result pasted back."""
 
 from collections.abc import Mapping
 
@@ -18,15 +18,15 @@ MAX_PASTED = 2_000_000          # characters; longer results come as a file
 
 @st.fragment
 def files(ordered: Order, key: str) -> None:
-    """Every file of a deployment, one shown at a time, and the proof below."""
+    """Every file of a deployment, one shown at a time, and its benchmark below."""
     d = ordered.deployment
     made, why_not = deliver.manifests(ordered)
     with st.container(border=True, gap="small", key=f"files_{key}"):
         several = f"{ordered.times:,} servers of " if ordered.times > 1 else ""
         parts.section(
             f"Launch it: {several}{figures.plain(figures.layout(d))}",
-            f"{d.weights.label} weights, {d.kv_cache.name.upper()} cache. Every setting follows from the plan, and "
-            "planned lengths are averages, so a server takes requests as long as the model and its cache allow.",
+            f"{d.weights.label} weights, {d.kv_cache.name.upper()} KV cache. Lengths in the plan are averages; the "
+            "server accepts anything up to its longest context.",
         )
         if made:
             label = st.segmented_control(
@@ -64,7 +64,7 @@ def shown(manifest: Manifest, key: str) -> None:
 
 def proof(ordered: Order, key: str) -> None:
     """The benchmark to run, and its result against the prediction."""
-    with st.expander("Prove it: the benchmark for this load, and its result", icon=":material/speed:"):
+    with st.expander("Benchmark it: the command for this load, and its result", icon=":material/speed:"):
         tools = {one.tool: one for one in verify.benchmarks(ordered)}
         tool = st.segmented_control(
             "Benchmark", list(tools), default=next(iter(tools)), required=True, key=f"tool_{key}",
@@ -77,7 +77,7 @@ def proof(ordered: Order, key: str) -> None:
         text = typed.text_area(
             "What it printed or saved", key=f"result_{key}", max_chars=MAX_PASTED, height=140,
             placeholder="============ Serving Benchmark Result ============ …, or JSON",
-            help=f"Read: {figures.plain(results.READABLE)}.",
+            help=f"Understood: {figures.plain(results.READABLE)}.",
         )
         given = file.file_uploader(
             "or its file", type=["json", "jsonl", "txt", "log", "md"], key=f"result_file_{key}",
@@ -99,7 +99,7 @@ def against(ordered: Order, text: str, key: str) -> None:
         st.error(figures.plain(error), icon=":material/error:")
         return
     of = f", the nearest of {measured.runs:,} runs" if measured.runs > 1 else ""
-    st.caption(f"Read: {figures.plain(measured.tool)}{of}.")
+    st.caption(f"Recognised: {figures.plain(measured.tool)}{of}.")
     if why := verify.wrong_load(ordered, measured):
         st.warning(figures.plain(why), icon=":material/warning:")
     st.dataframe(
@@ -113,7 +113,7 @@ def against(ordered: Order, text: str, key: str) -> None:
         except SweetspotError as error:
             st.error(figures.plain(error), icon=":material/error:")
         else:
-            st.toast("Kept: from now on it pulls this prediction.", icon=":material/bookmark_added:")
+            st.toast("Kept: future plans are corrected by it.", icon=":material/bookmark_added:")
 
 
 def _checked(check: verify.Check) -> dict[str, object]:
@@ -121,7 +121,7 @@ def _checked(check: verify.Check) -> dict[str, object]:
     low, high = figures.three(check.predicted.low), figures.three(check.predicted.high)
     return {
         "Figure": check.name, "Measured": f"{figures.three(check.measured)} {check.unit}",
-        "Predicted": f"{figures.three(check.predicted.value)} {check.unit}", "Range, 8 of 10": f"{low} – {high}",
+        "Predicted": f"{figures.three(check.predicted.value)} {check.unit}", "80 % range": f"{low} – {high}",
         "Measured / predicted": check.ratio, "Within the range": check.within,
     }
 
@@ -141,7 +141,7 @@ def after(ordered: Order, key: str) -> None:
         f"With {count} of this GPU, engine and format: TPOT {figures.ms(now.tpot.value)} "
         f"({figures.span(now.tpot, figures.ms)}), TTFT {figures.ms(now.ttft.value)} "
         f"({figures.span(now.ttft, figures.ms)}), {figures.rate(now.output_tokens_per_s.value)} "
-        ":gray-badge[estimated, anchored]"
+        ":gray-badge[estimated, corrected by your benchmark]"
     )
     for saved in kept:
         with st.container(horizontal=True, vertical_alignment="center"):
@@ -161,4 +161,4 @@ def name_of(ordered: Order) -> str:
     """What a kept measurement is called."""
     d = ordered.deployment
     model = ordered.spec.name.rpartition("/")[2]
-    return f"{model[:80]} {d.weights.label} on {figures.layout(d)}, {ordered.workload.concurrency:,} requests"
+    return f"{model[:80]} {d.weights.label} on {figures.layout(d)}, {counted(ordered.workload.concurrency, 'request')}"

@@ -8,6 +8,7 @@ import streamlit as st
 
 from core import losses
 from core.basics.errors import InputError, SweetspotError
+from core.basics.words import counted
 from core.losses import measured as quality_measured
 from core.losses.measured import QualityMeasurement
 from core.machinery.store import Kind, Saved
@@ -28,7 +29,7 @@ def keep_measurement(measurement: Measurement) -> None:
 
 def keep_quality(check: QualityMeasurement, prompts: str = "") -> None:
     """Keeps a quality check on `prompts`; plans of its model use it from now on. Raises InputError, StoreError."""
-    name = f"{check.model.rpartition('/')[2]}, {prompts.strip() or f'{check.prompts:,} prompts'}"
+    name = f"{check.model.rpartition('/')[2]}, {prompts.strip() or counted(check.prompts, 'prompt')}"
     _keep(Kind.QUALITY, name, quality_measured.to_json(check))
 
 

@@ -266,7 +266,7 @@ def metric(
         delta=figures.span(estimate, write),
         delta_color="off",
         delta_arrow="off",
-        help=f"{help}\n\nSource: {figures.plain(estimate.source)}. The range holds 8 of 10 cases.",
+        help=f"{help}\n\nSource: {figures.plain(estimate.source)}. The range is meant to hold 80 % of cases.",
         border=True,
         height="stretch",
     )
@@ -285,8 +285,8 @@ def memory_metric(footprint: Footprint, requests: float, load: Workload) -> None
         delta_color="red" if over > 0 else "off",
         delta_arrow="off",
         help=f"What this load needs of each GPU, {of}: weights, overheads and the KV cache of its requests at full "
-        f"length. An engine that reserves its cache at the start takes {figures.gib(footprint.usable_bytes)} whatever "
-        "the load; that is what nvidia-smi then shows.\n\nThe range is that of the weights and overheads; see "
+        f"length. An engine that reserves its cache at start-up takes {figures.gib(footprint.usable_bytes)} whatever "
+        "the load; that is what nvidia-smi then shows.\n\nThe range covers weights and overheads; see "
         "“Show the arithmetic” for every term and its source.",
         border=True,
         height="stretch",

@@ -11,6 +11,7 @@ from core.answers import traffic
 from core.answers.advice import Plan
 from core.answers.traffic import Effect, Fleet, Hour, Part, Question, RatePoint, Split
 from core.basics.errors import InputError
+from core.basics.words import counted
 from core.delivery.export.fleet import Answer
 from core.delivery.export.order import as_launched, order
 from core.machinery.jobs import Job, Jobs, State
@@ -162,7 +163,7 @@ def _first_look(key: str, _question: Question) -> tuple[Fleet, tuple[RatePoint, 
 
 def _offer(question: Question, *, cancelled: bool) -> None:
     left, right = st.columns([1, 2], vertical_alignment="center")
-    words = f"Simulate all {len(question.trace):,} requests"
+    words = f"Simulate all {counted(len(question.trace), 'request')}"
     if left.button(words, key="simulate", type="primary", width="stretch"):
         start(question)
         st.rerun()

@@ -10,6 +10,7 @@ from core.answers.advice import Plan
 from core.answers.traffic import Fleet, Question, Service, Slo
 from core.basics.errors import InputError
 from core.basics.units import MS_PER_S
+from core.basics.words import counted
 from core.delivery.export import fleet as fleet_files
 from core.delivery.export.fleet import Answer
 from pages.shared import delivery, figures, parts
@@ -23,11 +24,12 @@ def verdict(plan: Plan, question: Question, fleet: Fleet, *, whole: bool) -> Non
     layout = figures.layout(question.deployment)
     label = f"{plan.spec.name.split('/')[-1]}, {question.deployment.weights.label}, {layout}"
     asked, seen = len(question.trace), fleet.service.requests
-    simulated = f"all {asked:,} requests" if whole or seen == asked else f"{seen:,} of {asked:,} requests"
+    requests = counted(asked, "request")
+    simulated = f"all {requests}" if whole or seen == asked else f"{seen:,} of {requests}"
     with st.container(border=True, key="verdict", gap="small"):
         st.markdown(
             f":gray-badge[estimated] :gray-badge[{simulated} simulated] "
-            + ("" if whole else ":orange-badge[first look]")
+            + ("" if whole else ":orange-badge[preview]")
         )
         st.header(f"Run {replicas(fleet.to_buy)}{_monthly(plan, question, fleet)}", anchor=False)
         keeps = "keeps" if fleet.needed == 1 else "keep"
@@ -37,15 +39,16 @@ def verdict(plan: Plan, question: Question, fleet: Fleet, *, whole: bool) -> Non
         )
         st.markdown(f"{_kept(fleet.service, slo)}.")
         if asked < FEW_REQUESTS:
-            st.markdown(f":orange[:material/warning:] {asked:,} requests say little: p{100 * slo.share:g} and a fleet "
-                        f"want {FEW_REQUESTS:,} or more. Give a longer trace, or a rate.")
+            st.markdown(f":orange[:material/warning:] {requests} {'is' if asked == 1 else 'are'} too few to size a "
+                        f"fleet by p{100 * slo.share:g}: that takes {FEW_REQUESTS:,} or more. Give a longer trace, or "
+                        "a rate.")
         if question.replicas is not None:
             st.markdown(_owned(question, fleet))
         tpot = plan.shown.tpot
         st.caption(
             f"One replica: {figures.plain(label)}, the deployment of the Plan page. Its step times carry that page's "
-            f"range: {100 * (1 - tpot.low / tpot.value):.0f} % less to {100 * (tpot.high / tpot.value - 1):.0f} % more "
-            "in 8 of 10 cases."
+            f"80 % range: {100 * (1 - tpot.low / tpot.value):.0f} % less to "
+            f"{100 * (tpot.high / tpot.value - 1):.0f} % more."
         )
 
 
@@ -81,7 +84,7 @@ def _targets_that_hold(question: Question) -> list[tuple[str, dict[str, object]]
 
 
 def replicas(n: int) -> str:
-    return f"{n:,} replica{'' if n == 1 else 's'}"
+    return counted(n, "replica")
 
 
 def hold(n: int) -> str:
@@ -103,7 +106,7 @@ def _purchase(question: Question, fleet: Fleet) -> str:
         spare = fleet.to_buy - fleet.needed
         return f"You have {fleet.to_buy:,}: " + (f"{spare:,} may fail." if spare else "none is spare.")
     busier = f"{hold(fleet.with_headroom)} {100 * question.headroom:.0f} % more traffic"
-    return f"{busier}, and one is spare, so that one may fail."
+    return f"{busier}; one more is spare (N+1)."
 
 
 def _monthly(plan: Plan, question: Question, fleet: Fleet) -> str:
@@ -118,8 +121,8 @@ def _monthly(plan: Plan, question: Question, fleet: Fleet) -> str:
 def _owned(question: Question, fleet: Fleet) -> str:
     owned = question.replicas or 0
     if owned >= fleet.needed:
-        return f":green-badge[:material/check:] The {replicas(owned)} at hand hold it."
-    return (f":red-badge[:material/close:] The {replicas(owned)} at hand do not hold it: "
+        return f":green-badge[:material/check:] The {replicas(owned)} you have hold it."
+    return (f":red-badge[:material/close:] The {replicas(owned)} you have do not hold it: "
             f"{fleet.needed - owned:,} more are needed.")
 
 
@@ -135,7 +138,7 @@ def figures_of(plan: Plan, question: Question, fleet: Fleet) -> None:
         _metric("Goodput", f"{figures.three(service.goodput_per_s)}/s", f"{100 * service.within_slo:.4g} % in time",
                 "Requests per second that meet both targets.")
         _metric("Output", f"{figures.three(service.output_tokens_per_s)} tok/s",
-                f"busy {100 * service.utilisation:.0f} % of the time",
+                f"in use {100 * service.utilisation:.0f} % of the time",
                 "Output tokens per second of all replicas together.")
         _metric("KV cache in use", f"{100 * service.kv_occupancy:.0f} %", f"peak {100 * service.kv_peak:.0f} %",
                 "Of what one replica's cache holds, mean over time.")
@@ -153,7 +156,7 @@ def _costs(plan: Plan, question: Question, fleet: Fleet) -> None:
         return
     rate, gpus = fleet.service.output_tokens_per_s, question.deployment.gpus
     least, bought = (traffic.bill(n, gpus, price, rate) for n in (fleet.needed, fleet.to_buy))
-    says = (f"{replicas(fleet.to_buy)}, {fleet.to_buy * gpus:,} GPUs at \\${price:,.2f} per hour "
+    says = (f"{replicas(fleet.to_buy)}, {counted(fleet.to_buy * gpus, 'GPU')} at \\${price:,.2f} per hour "
             f"({figures.plain(source)}), idle time paid for. Below: as few as hold the targets, nothing spare.")
     for name, pick in (("Cost per month", "per_month"), ("Cost per hour", "per_hour"),
                        ("Per M output tokens", "per_million_output_tokens")):
@@ -165,7 +168,7 @@ def _percentiles(name: str, times: traffic.Percentiles, limit_s: float | None, s
     value = duration(times.asked)
     missed = limit_s is not None and times.asked > limit_s
     if math.isnan(times.asked):
-        _metric(name, "–", "answers of one token", says)
+        _metric(name, "–", "answers have one token", says)
         return
     _metric(name, f":red[{value}]" if missed else value, f"p50 {_short(times.p50)} · p90 {_short(times.p90)}", says)
 
@@ -198,9 +201,9 @@ def take_away(answer: Answer) -> None:
     whole = service.requests == len(question.trace)
     with st.container(border=True, gap="small", key="take_away"):
         parts.section(
-            "Take it away",
+            "Export",
             f"The fleet of {replicas(answer.fleet.to_buy)}, its percentiles and costs"
-            + ("." if whole else f", from a first look at {service.requests:,} of {len(question.trace):,} requests."),
+            + ("." if whole else f", from a preview of {service.requests:,} of {len(question.trace):,} requests."),
         )
         name = figures.file_name(question.spec.name, "fleet")
         with st.container(horizontal=True):

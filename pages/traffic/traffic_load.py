@@ -6,11 +6,12 @@ from core.answers import traffic
 from core.answers.advice import Plan
 from core.answers.traffic import Options, Slo, Trace
 from core.basics.errors import InputError
+from core.basics.words import counted
 from pages.shared import figures, inputs
 
 POISSON, BURSTY, DAY, UPLOAD = "Poisson", "bursty", "day curve", "my trace"
 PATTERNS = {
-    POISSON: "users who know nothing of each other",
+    POISSON: "independent users: random, uncorrelated arrivals",
     BURSTY: "arrivals in clumps; the factor is that of `vllm bench serve --burstiness`",
     DAY: "the rate swings along one day, squeezed into the time simulated",
     UPLOAD: "arrival times and lengths of a CSV file",
@@ -114,17 +115,17 @@ def options(plan: Plan) -> Options:
     asked = inputs.asked().workload
     with st.grid(3, min_column_width=150, gap="small"):
         chunk = st.number_input(
-            "Tokens of one step", 16, 131_072, None, step=256, key="chunk", bind="query-params",
-            placeholder="engine's", help="max_num_batched_tokens: decodes and prompt chunks share it. Fewer: steadier "
-            "answers, slower first tokens.",
+            "Max batched tokens", 16, 131_072, None, step=256, key="chunk", bind="query-params",
+            placeholder="engine's", help="Tokens of one step (max_num_batched_tokens), shared by decodes and prompt "
+            "chunks. Fewer: steadier answers, slower first tokens.",
         )
         offload = st.selectbox(
             "KV offload", [NO_OFFLOAD, TO_HOST], key="offload", bind="query-params",
             help="Evicted and preempted caches go to the host's memory and come back over PCIe.",
         ) == TO_HOST
         host = 0 if not offload else st.number_input(
-            "Prefix found on the host, %", 0, 100, 20, step=5, key="host", bind="query-params",
-            help="Further share of each prompt whose cache is in the host's memory.",
+            "Prefix hits in host memory, %", 0, 100, 20, step=5, key="host", bind="query-params",
+            help="Share of each prompt whose cache comes from the host's memory, on top of what the GPU holds.",
         )
     return Options(
         chunk_tokens=chunk, prefix_reuse=asked.prefix_hit_rate, offload=offload, host_reuse=host / 100,
@@ -138,14 +139,14 @@ def targets(plan: Plan) -> tuple[Slo, float, int | None]:
         share = st.selectbox(
             "Requests within targets", (0.9, 0.95, 0.99, 0.999), index=2, format_func=lambda x: f"{100 * x:g} %",
             key="share", bind="query-params", help="Share that must meet both the TTFT and the TPOT target "
-            "of the sidebar; 99 % is “p99 holds”.",
+            "of the sidebar; 99 % means that p99 of both is within its target.",
         )
         headroom = st.number_input(
             "Headroom, %", 0, 200, 20, step=5, key="headroom", bind="query-params",
-            help="Spare capacity on top of what the trace needs, before the one replica more that may fail (N+1).",
+            help="Spare capacity on top of the rate asked for; one spare replica is added after that (N+1).",
         )
         owned = st.number_input(
-            "Replicas at hand", 1, 4096, None, key="replicas", bind="query-params", placeholder="as few as hold",
+            "Replicas I already have", 1, 4096, None, key="replicas", bind="query-params", placeholder="none",
             help="Leave empty to be told how many you need.",
         )
     return Slo(plan.workload.ttft_slo_s, plan.workload.tpot_slo_s, share), headroom / 100, owned
@@ -157,7 +158,7 @@ def describe(trace: Trace) -> None:
     if not n:
         return
     st.caption(
-        f"{n:,} requests in {trace.duration_s / 60:,.3g} minutes; prompts of "
+        f"{counted(n, 'request')} in {trace.duration_s / 60:,.3g} minutes; prompts of "
         f"{figures.three(float(trace.input_tokens.mean()))} and answers of "
         f"{figures.three(float(trace.output_tokens.mean()))} tokens on average."
         + ("" if trace.was_in_order else " Its lines were out of order and have been sorted by arrival.")

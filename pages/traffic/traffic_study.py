@@ -26,7 +26,8 @@ def curves(question: Question, points: Sequence[RatePoint], fleet: Fleet) -> Non
     if beyond and held:
         says += f", at {figures.three(beyond[0].requests_per_s)} no longer"
     with st.container(border=True, gap="small"):
-        parts.section("How long users wait, by rate", f"{says}. Cut off at the top: a queue that only grows.")
+        parts.section("How long users wait, by rate",
+                      f"{says}. Lines leave the chart where the queue grows without bound.")
         left, right = st.columns(2)
         for place, name, slo_s, field in (
             (left, "TTFT, ms", question.slo.ttft_s, "ttft"), (right, "TPOT, ms", question.slo.tpot_s, "tpot"),
@@ -78,11 +79,10 @@ def autoscaling(plan: Plan, question: Question, hours: Sequence[Hour], fixed: in
     if price:
         gpus = question.deployment.gpus
         least, most = (traffic.bill(n, gpus, price, 0.0).per_month for n in (mean, fixed))
-        saved = f", \\{dollars(least)} instead of \\{dollars(most)} a month"
+        saved = f", \\{dollars(least)} instead of \\{dollars(most)} per month"
     says = f"The load is too even to gain: {replicas(fixed)} in every window." if mean == fixed else (
-        f"A scaler that foresees would run {mean:.3g} replica{'' if mean == 1 else 's'} on average instead of "
-        f"{fixed:,}{saved}. "
-        "A replica takes minutes to start, which this leaves out."
+        f"An autoscaler with perfect foresight would run {mean:.3g} replica{'' if mean == 1 else 's'} on average "
+        f"instead of {fixed:,}{saved}. A replica takes minutes to start; this leaves that out."
     )
     with st.container(border=True, gap="small", height="stretch"):
         parts.section("Autoscaling against a fixed fleet", says)
@@ -114,7 +114,7 @@ def disaggregation(splits: Sequence[Split]) -> None:
             "Both serve as many requests within the targets")
     with st.container(border=True, gap="small", height="stretch"):
         parts.section(
-            "Prefill and decode: together or apart",
+            "Disaggregated prefill",
             f"{word} on the same {replicas(together.decode)} at the busiest time; apart, the p99 of TPOT is "
             f"{figures.ms(best.service.tpot.p99)} instead of {figures.ms(together.service.tpot.p99)}.",
         )
@@ -136,11 +136,12 @@ def disaggregation(splits: Sequence[Split]) -> None:
 def effects(found: Sequence[Effect], chosen: Options, done: bool) -> None:
     """What each option that is on does."""
     with st.container(border=True, gap="small", height="stretch"):
-        parts.section("What each option does", "Median times of the same fleet without it and with it.")
+        parts.section("What each option does", "Median times of the same fleet, without and with each option.")
         if not found:
             st.caption(
                 "Working …" if not done and chosen != Options()
-                else "None is on. Under “Engine options”: speculative decoding, prefix caching, chunk size, KV offload."
+                else "No option is on. Under “Engine options”: speculative decoding, prefix caching, chunk size, KV "
+                    "offload."
             )
             return
         for effect in found:
@@ -155,7 +156,7 @@ def effects(found: Sequence[Effect], chosen: Options, done: bool) -> None:
 
 def tried(fleet: Fleet) -> None:
     """Every fleet that was simulated on the way to the answer."""
-    with st.expander("Every fleet tried", icon=":material/list:"):
+    with st.expander("All fleets tried", icon=":material/list:"):
         st.dataframe(
             [
                 {

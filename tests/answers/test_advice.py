@@ -152,7 +152,7 @@ def test_pictures_hold_the_plan(plan):
 
 def test_sensitivity_is_computed(plan):
     moved = {entry.what: entry for entry in plan.sensitivity}
-    assert moved["Half the requests"].effect.startswith("the same deployment")
+    assert moved["Half as many requests"].effect.startswith("the same deployment")
     twice = recommend(model(), H100, Workload(concurrency=32)).best
     same = twice.deployment == plan.best.deployment
     assert moved["Twice the requests"].changes_answer is not same

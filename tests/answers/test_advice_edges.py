@@ -124,7 +124,7 @@ def test_batches_go_beyond_what_is_asked():
 
 def test_a_measured_zero_is_no_measurable_loss():
     assert sentences.loss(replace(figure(0.0), basis=Basis.MEASURED)) == "no measurable loss of quality"
-    assert sentences.loss(figure(0.0)) == "the checkpoint's own quality"
+    assert sentences.loss(figure(0.0)) == "no loss of quality: the checkpoint's own format"
 
 
 def test_replicas_share_the_requests_that_memory_is_needed_for(chosen):
@@ -211,7 +211,7 @@ def test_replicas_are_rounded_up(selection, chosen):
     """1,000 requests, 300 a replica: three are 900."""
     question = replace(selection.question, workload=replace(ASKED, concurrency=1000))
     found = remedies._replicas(question, selection, replace(chosen, slo_concurrency=300, usd_per_hour=2.5))
-    assert found.replicas == 4 and "$10.00 an hour" in found.effect
+    assert found.replicas == 4 and "$10.00 per hour" in found.effect
 
 
 def test_the_longest_shorter_prompt_is_offered_first(selection, monkeypatch):
@@ -234,7 +234,7 @@ def test_fewer_requests_are_offered_where_some_are_served(selection, chosen, mos
 
 def test_sensitivity_moves_what_it_says():
     moved = dict(remedies._moves(Workload(1000, 200, 16, tpot_slo_s=0.05)))
-    assert moved["Twice the requests"].concurrency == 32 and moved["Half the requests"].concurrency == 8
+    assert moved["Twice the requests"].concurrency == 32 and moved["Half as many requests"].concurrency == 8
     assert moved["Twice the prompt"].input_tokens == 2000 and moved["Half the TPOT target"].tpot_slo_s == 0.025
 
 

@@ -53,7 +53,7 @@ def test_the_search_finds_by_every_word(page, kept_app):
     page.goto(f"{kept_app}/catalogue?show=GPUs&find=blackwell+rtx+5090")
     page.get_by_test_id("stDataFrame").first.wait_for()
     page.goto(f"{kept_app}/catalogue?show=GPUs&find=no+such+card")
-    page.get_by_text("Nothing of that name").wait_for()
+    page.get_by_text("Nothing matches").wait_for()
 
 
 def test_a_gpu_of_ones_own_is_added_planned_with_and_deleted(page, kept_app):

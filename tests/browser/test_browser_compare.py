@@ -35,7 +35,7 @@ def test_defaults_answer_without_a_click(app):
     assert len(app.get("vega_lite_chart")) == 1
     table = app.dataframe[0].value
     assert len(table) > 100 and {"cheapest", "fastest", "smallest", "front"} <= set(table["Pick"])
-    assert table["$ an hour"].isna().any()
+    assert table["$ per hour"].isna().any()
     announced = {gpu.name for gpu in gpus.catalogue() if gpu.announced}
     assert not announced & set(table["GPU"])
 
@@ -47,7 +47,7 @@ def test_filters_narrow_the_answer(app):
     app.number_input(key="least_gib").set_value(140).run()
     assert app.dataframe[0].value["GiB a GPU"].min() > 130
     app.number_input(key="most_usd").set_value(4.0).run()
-    assert app.dataframe[0].value["$ an hour"].max() <= 4.0
+    assert app.dataframe[0].value["$ per hour"].max() <= 4.0
 
 
 def test_nothing_within_reach_is_said(app):

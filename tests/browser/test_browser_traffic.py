@@ -7,7 +7,7 @@ from tests.conftest import PHONE
 
 ANSWER = ".st-key-verdict"
 VERDICT = f"{ANSWER} h2"
-DONE = "text=Every fleet tried"
+DONE = "text=All fleets tried"
 
 
 @pytest.fixture

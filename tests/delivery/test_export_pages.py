@@ -103,7 +103,7 @@ def test_a_fleet_without_a_price_names_none(answer):
     gpu = replace(answer.question.deployment.gpu, price_usd_per_hour=None, price_source="")
     free = replace(answer, question=replace(
         answer.question, deployment=replace(answer.question.deployment, gpu=gpu)))
-    assert json.loads(fleet_json(free))["cost_usd"]["to_buy"] is None and "an hour" not in free.sentence
+    assert json.loads(fleet_json(free))["cost_usd"]["to_buy"] is None and "per hour" not in free.sentence
     assert "Per month" not in fleet_report(free)
 
 

@@ -166,7 +166,7 @@ def test_a_search_narrows_the_list(app):
     assert names and len(names) < 10
     app.text_input(key="find").set_value("no such thing").run()
     assert not app.exception
-    assert "Nothing of that name" in app.info[0].value
+    assert "Nothing matches" in app.info[0].value
 
 
 def test_a_copy_shows_how_it_is_stored(app):

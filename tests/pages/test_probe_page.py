@@ -88,7 +88,7 @@ def test_a_file_is_opened_shown_and_used_in_the_plan(app):
     assert len(charts) == 5
     assert "data sheet" in json.dumps(charts[0])
     assert "pays to batch" in json.dumps(charts[2])
-    assert {metric.label for metric in app.metric} >= {"Copy", "All-reduce, 2 GPUs", "AWQ INT4, M = 1"}
+    assert {metric.label for metric in app.metric} >= {"Copy", "All-reduce, 2 GPUs", "AWQ INT4, batch 1"}
     app.switch_page("plan.py").run()
     after = next(m.value for m in app.metric if m.label.startswith("TPOT"))
     assert after != before

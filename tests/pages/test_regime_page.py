@@ -16,7 +16,7 @@ def page(monkeypatch):
 def test_the_page_answers_without_a_click(page):
     assert not page.exception and not page.error
     assert "prefill is compute-bound" in page.header[0].value
-    assert any("8 of 10 published runs" in markdown.value for markdown in page.markdown)
+    assert any("80 % of published runs" in markdown.value for markdown in page.markdown)
     said = " ".join(markdown.value for markdown in page.markdown)
     for question in ("Up to which batch", "From which batch does INT4", "From which context"):
         assert question in said

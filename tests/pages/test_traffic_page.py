@@ -39,7 +39,7 @@ def simulated(app, limit_s=60.0):
     """Starts the whole simulation and waits for its end."""
     app.button(key="simulate").click().run()
     deadline = time.monotonic() + limit_s
-    while not any("Every fleet tried" in box.label for box in app.expander):
+    while not any("All fleets tried" in box.label for box in app.expander):
         assert time.monotonic() < deadline, "the simulation did not end"
         time.sleep(0.3)
         app.run()
@@ -54,7 +54,7 @@ def test_a_first_look_answers_without_a_click(app):
         "Output", "KV cache in use", "Longest queue",
     ]
     assert len(app.get("vega_lite_chart")) == 2
-    assert any("first look" in text.value for text in app.markdown)
+    assert any("preview" in text.value for text in app.markdown)
 
 
 def test_the_whole_simulation_adds_the_rest(app):
@@ -63,7 +63,7 @@ def test_the_whole_simulation_adds_the_rest(app):
     simulated(app)
     verdict(app)
     text = " ".join(element.value for element in app.markdown)
-    assert "requests simulated" in text and "first look" not in text
+    assert "requests simulated" in text and "preview" not in text
     for card in ("What each rate costs", "Autoscaling against a fixed fleet", "Prefill and decode", "What each option"):
         assert card in text
     assert len(app.get("vega_lite_chart")) == 4
@@ -82,7 +82,7 @@ def test_the_fleet_is_launched_with_its_options(app):
     set_to(app, "number_input", "rate", 400.0)
     set_to(app, "selectbox", "drafter", "eagle3")
     verdict(app)
-    assert any("Take it away" in text.value for text in app.markdown)
+    assert any("Export" in text.value for text in app.markdown)
     assert any(text.value.startswith("##### Launch it: ") and "servers of 1 × H100" in text.value
                for text in app.markdown)
     assert '"method": "eagle3"' in app.code[0].value and "--speculative-config" in app.code[0].value

@@ -84,7 +84,7 @@ def test_counts_machines_and_memory_are_read_from_a_name(asked, name, count):
 def test_a_machine_says_its_network_and_price():
     """AWS: 3,200 Gbit/s of EFA; $6.88 an hour and GPU in assets/prices.csv."""
     assert meant("p5.48xlarge").note == (
-        "p5.48xlarge has 8 × H100 SXM5 80GB, 3,200 Gbit/s of network, $55.04 an hour on demand."
+        "p5.48xlarge has 8 × H100 SXM5 80GB, 3,200 Gbit/s of network, $55.04 per hour on demand."
     )
 
 

@@ -88,7 +88,7 @@ def test_a_norm_that_multiplies_by_1_and_its_weight_keeps_its_digits(gemma, chan
 
 @pytest.mark.parametrize(("config", "makers", "says"), [
     (Olmo2Config, [smoothing.smoothquant], "needs a norm before the matrices"),
-    (Gemma3nTextConfig, [smoothing.smoothquant, smoothing.awq], "that leave a Gemma3nForCausalLM the same"),
+    (Gemma3nTextConfig, [smoothing.smoothquant, smoothing.awq], "that leave Gemma3nForCausalLM the same"),
 ])
 def test_where_no_norm_can_take_the_scales_it_is_refused(config, makers, says):
     with torch.device("meta"):

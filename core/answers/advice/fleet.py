@@ -127,7 +127,7 @@ def _offer(gpu: GpuSpec, field: _Field, own: Sequence[int], reason: str) -> Offe
     fitting = [i for i in own if field.held[i] >= workload.concurrency and not _too_long(field, i)]
     if not fitting:
         last = min(own, key=lambda i: (field.footprints[i].overflow_bytes, -field.held[i]))
-        why = overflow_text(field.footprints[last]) or f"the KV cache holds {field.held[last]:,.0f} requests"
+        why = overflow_text(field.footprints[last]) or f"the KV cache holds {counted(field.held[last], 'request')}"
         tried = field.deployments[last].gpus
         return Offer(gpu, Standing.IMPOSSIBLE, None, f"on {counted(tried, 'GPU')}: {why}", tried=tried)
     met = [i for i in fitting if _miss(field, i) <= 1]

@@ -8,7 +8,7 @@ from core.answers.advice import sentences
 from core.answers.advice.fleet import best_over_gpus
 from core.answers.advice.plan import Choice, Plan, Remedy, Sensitivity, Standing
 from core.answers.advice.select import Question, Selection, choice, select
-from core.basics.words import dollars, ms, number, percent
+from core.basics.words import dollars, ms, number, percent, with_article
 from core.products import gpus
 from core.products.engines import ENGINES
 from core.terms import Workload
@@ -121,7 +121,7 @@ def _replicas(question: Question, selection: Selection, shown: Choice | None) ->
     if selection.standing is not Standing.FEWER or shown is None or not shown.slo_concurrency:
         return None
     count = -(-question.workload.concurrency // shown.slo_concurrency)
-    cost = f" at {dollars(count * shown.usd_per_hour)} an hour" if shown.usd_per_hour is not None else ""
+    cost = f" at {dollars(count * shown.usd_per_hour)} per hour" if shown.usd_per_hour is not None else ""
     each = sentences.requests(shown.slo_concurrency)
     return Remedy(
         f"Run {count} replicas",
@@ -140,7 +140,7 @@ def _looser_slo(question: Question, shown: Choice | None) -> Remedy | None:
              (("TPOT", tpot, asked.tpot_slo_s), ("TTFT", ttft, asked.ttft_slo_s)) if new > old]
     if not parts:
         return None
-    return Remedy(f"Accept a {' and a '.join(parts)}", "The plan above then meets everything.",
+    return Remedy(f"Accept {' and '.join(map(with_article, parts))}", "The plan above then meets everything.",
                   workload=replace(asked, tpot_slo_s=tpot, ttft_slo_s=ttft))
 
 
@@ -168,7 +168,7 @@ def _another_gpu(question: Question) -> Remedy | None:
     if not offers or offers[0].standing is not Standing.MET or offers[0].choice is None:
         return None
     made = offers[0].choice
-    price = f" at {dollars(made.usd_per_hour)} an hour" if made.usd_per_hour is not None else ""
+    price = f" at {dollars(made.usd_per_hour)} per hour" if made.usd_per_hour is not None else ""
     return Remedy(
         f"Use {sentences.hardware(made.deployment)}",
         f"{sentences.formats(made.deployment)}: TPOT {ms(made.tpot.value)}, TTFT "
@@ -183,7 +183,7 @@ def sensitivity(question: Question, plan: Plan) -> tuple[Sensitivity, ...]:
 
 def _moves(workload: Workload) -> Iterator[tuple[str, Workload]]:
     yield "Twice the requests", replace(workload, concurrency=2 * workload.concurrency)
-    yield "Half the requests", replace(workload, concurrency=max(1, workload.concurrency // 2))
+    yield "Half as many requests", replace(workload, concurrency=max(1, workload.concurrency // 2))
     yield "Twice the prompt", replace(workload, input_tokens=2 * workload.input_tokens)
     yield "Half the TPOT target", replace(workload, tpot_slo_s=workload.tpot_slo_s / 2)
 

@@ -62,11 +62,11 @@ def weights(fmt: Format) -> str:
 def loss(quality: Estimate | None) -> str:
     """What a format costs in quality, and how that is known, in words."""
     if quality is None:
-        return "a loss of quality that nobody has published"
+        return "an unknown loss of quality (no published figure)"
     if quality.basis is Basis.MEASURED and quality.value <= 0:
         return "no measurable loss of quality"
     if quality.value == 0:
-        return "the checkpoint's own quality"
+        return "no loss of quality: the checkpoint's own format"
     known = "expected" if quality.basis is Basis.ESTIMATED else str(quality.basis)
     return f"{percent(quality.value)} {known} loss of quality"
 

@@ -143,7 +143,7 @@ class Sweep:
 
 def overflow_text(footprint: Footprint) -> str:
     """By how much a deployment is over its memory; empty when it fits."""
-    return "" if footprint.fits else f"over the memory by {footprint.overflow_bytes / GIB:,.1f} GiB a GPU"
+    return "" if footprint.fits else f"over the memory by {footprint.overflow_bytes / GIB:,.1f} GiB per GPU"
 
 
 def sweep(

@@ -12,6 +12,7 @@ from core.answers.traffic.cache import longest
 from core.answers.traffic.requests import Trace
 from core.answers.traffic.scheduler import Limits, Outcome, StepTimes, simulate
 from core.basics.errors import InputError
+from core.basics.words import counted
 
 MAX_REPLICAS: Final = 65_536
 
@@ -231,8 +232,8 @@ def _least(
     low, high = bracket(holds, guess, min(MAX_REPLICAS, 2 * len(trace)))
     if high is None:
         raise InputError(
-            f"Even {low:,} replicas keep only {tried[low].within_slo:.1%} of requests within the SLO: loosen "
-            "the SLO, shorten the prompts, or choose a faster deployment."
+            f"Even {counted(low, 'replica')} would keep only {tried[low].within_slo:.1%} of requests within the "
+            "SLO: loosen the SLO, shorten the prompts, or choose a faster deployment."
         )
     while high - low > 1:
         middle = (low + high) // 2

@@ -209,8 +209,8 @@ def _check_span(requests: int, first_s: float, last_s: float) -> None:
     if days > MAX_DAYS:
         raise InputError(f"The trace spans {days:,.4g} days, more than {MAX_DAYS}: its times must be seconds or dates.")
     if requests - 1 > FASTEST_PER_S * (last_s - first_s):
-        raise InputError(f"The trace holds more than {FASTEST_PER_S:,.0f} requests a second: its times must be seconds "
-                         "or dates.")
+        raise InputError(f"The trace holds more than {FASTEST_PER_S:,.0f} requests per second: its times must be "
+                         "seconds or dates.")
 
 
 def _trace_rows(reader: "csv.DictReader[str]") -> list[tuple[float, float, float]]:

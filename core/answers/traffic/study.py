@@ -24,6 +24,7 @@ from core.answers.traffic.requests import Trace
 from core.answers.traffic.scheduler import StepTimes
 from core.answers.traffic.sweep import Look, Point, executor
 from core.basics.errors import InputError
+from core.basics.words import counted
 from core.models import ModelSpec
 from core.terms import Deployment
 
@@ -154,7 +155,7 @@ def study(question: Question, tell: Report) -> Iterator[Part]:
     guess = _quick(question, one).needed
     fleet = _at_hand(question, smallest_fleet(
         trace, one.steps, one.limits, slo, headroom=question.headroom, guess=guess,
-        on_try=lambda tried: report(0.1, f"{tried.replicas:,} replicas"),
+        on_try=lambda tried: report(0.1, counted(tried.replicas, "replica")),
     ))
     yield fleet
     rates, splits = _rates(question, plain, fleet), _splits(question, plain, max(2, fleet.needed))

@@ -22,7 +22,7 @@ from core.delivery.charts.style import (
 
 HEIGHT = 380
 X_TITLE = "Tokens/s for each user"
-Y_TITLE = "Tokens/s for each $ an hour"
+Y_TITLE = "Tokens/s per $/hour"
 APART = 0.055            # of the axis: labels nearer than this would touch
 NAME_ROOM = 3.5          # the axis runs on for the names at its end
 MEMORY = re.compile(r" \d+GB$")      # ends a catalogue name

@@ -115,7 +115,8 @@ def comparison_report(field: Field, rows: Sequence[int], on_front: Sequence[bool
         asked=f"{asked(field.workload)}.",
         figures=[Figure(name, "", ways(field.deployments[row]), _figures_of(field, row)) for name, row in picked],
         charts=[Picture(svg(front_picture(field, points, found), WIDE_PX),
-                        "Tokens/s for each user against tokens/s for each USD an hour; blue: nobody has more of both.",
+                        "Tokens/s per user against tokens/s per USD/hour; blue: no other option is both faster and "
+                        "cheaper.",
                         wide=True)] if points else [],
         tables=[Table(f"{len(shown)} of {len(rows)} rows; all are in the CSV", _HEAD,
                       [_printed(field, row, bool(on_front[row])) for row in shown], numbers=(2, 3, 4, 5, 6))],
@@ -123,14 +124,15 @@ def comparison_report(field: Field, rows: Sequence[int], on_front: Sequence[bool
     ))
 
 
-_HEAD: Final = ("Hardware", "Formats, engine", "USD per hour", "Tokens/s a user", "Tokens/s in all", "TTFT",
-                "Tokens/s per USD an hour", "Targets")
+_HEAD: Final = ("Hardware", "Formats, engine", "USD per hour", "Tokens/s per user", "Tokens/s in total", "TTFT",
+                "Tokens/s per USD/hour", "Targets")
 
 
 def _figures_of(field: Field, row: int) -> str:
     paid = float(field.usd_per_hour[row])
-    price = f"{dollars(paid)} an hour" if math.isfinite(paid) else "no listed price"
-    return f"{formats(field.deployments[row])}; {price}, {number(float(field.tokens_per_s_per_user[row]))} tok/s a user"
+    price = f"{dollars(paid)} per hour" if math.isfinite(paid) else "no listed price"
+    speed = number(float(field.tokens_per_s_per_user[row]))
+    return f"{formats(field.deployments[row])}; {price}, {speed} tok/s per user"
 
 
 def _printed(field: Field, row: int, front: bool) -> tuple[str, ...]:

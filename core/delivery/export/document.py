@@ -136,11 +136,11 @@ def _figures(choice: Choice) -> str:
         ["output", f"{number(choice.output_tokens_per_s.value)} tokens/s for {choice.concurrency:,} in flight"],
         ["memory", f"{footprint.term('weights').bytes / GIB:.1f} GiB of weights, "
                    f"{footprint.kv_cache_bytes / GIB:.1f} GiB for the KV cache, "
-                   f"of {footprint.reported_bytes / GIB:.1f} GiB a GPU"],
+                   f"of {footprint.reported_bytes / GIB:.1f} GiB per GPU"],
     ]
     if cost is not None and choice.usd_per_hour is not None:
         hourly = dollars(choice.usd_per_hour)
-        rows.append(["cost", f"{dollars(cost.value)} per million output tokens, {hourly} an hour"])
+        rows.append(["cost", f"{dollars(cost.value)} per million output tokens, {hourly} per hour"])
     return table(rows)
 
 

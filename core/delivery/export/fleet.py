@@ -12,7 +12,7 @@ from core.answers import cost
 from core.answers.advice.sentences import hardware
 from core.answers.traffic import Bill, Effect, Fleet, Hour, Percentiles, Question, RatePoint, Service, Split, bill
 from core.basics.units import MS_PER_S
-from core.basics.words import dollars, ms, number
+from core.basics.words import counted, dollars, ms, number
 from core.delivery import charts
 from core.delivery.export.launch import command
 from core.delivery.export.order import Order
@@ -53,10 +53,10 @@ class Answer:
         """The answer in one sentence."""
         q, fleet = self.question, self.fleet
         paid = self.bill(fleet.to_buy)
-        money = "" if paid is None else f", {dollars(paid.per_hour)} an hour"
+        money = "" if paid is None else f", {dollars(paid.per_hour)} per hour"
         served = f"{q.spec.name} ({q.deployment.weights.label}, {hardware(q.deployment)})"
-        why = "those at hand" if q.replicas == fleet.to_buy else (
-            f"which hold {_share(q.headroom)} more traffic, with one spare so that one may fail")
+        why = "those you have" if q.replicas == fleet.to_buy else (
+            f"which hold {_share(q.headroom)} more traffic, with one spare (N+1)")
         return (
             f"{_count(fleet.needed)} of {served} hold{'s' if fleet.needed == 1 else ''} the targets for "
             f"{_share(q.slo.share)} of {number(q.trace.requests_per_s)} requests/s; run {fleet.to_buy:,}, {why}"
@@ -138,17 +138,18 @@ def fleet_report(answer: Answer) -> str:
         title=f"{q.spec.name} at {number(q.trace.requests_per_s)} requests/s", sentence=answer.sentence,
         asked=_asked(q), figures=_figures(answer), charts=_charts(answer), launch=launch,
         tables=[table for table in tables if table.rows],
-        sources=f"Simulated: {answer.fleet.service.requests:,} of {len(q.trace):,} requests, the engine's scheduler "
-                f"step by step. Model: {q.spec.source}. GPU: {q.deployment.gpu.source}. "
-                f"Price: {cost.price_of(q.deployment.gpu)[1]}",
+        sources=f"Simulated: {answer.fleet.service.requests:,} of {counted(len(q.trace), 'request')}, the engine's "
+            f"scheduler step by step. Model: {q.spec.source}. GPU: {q.deployment.gpu.source}. Price: "
+            f"{cost.price_of(q.deployment.gpu)[1]}",
     ))
 
 
 def _asked(q: Question) -> str:
     trace = q.trace
     prompt, answer = (number(float(tokens.mean())) for tokens in (trace.input_tokens, trace.output_tokens))
-    return (f"{len(trace):,} requests in {trace.duration_s / 60:,.3g} minutes, {prompt} + {answer} tokens on average; "
-            f"{_share(q.slo.share)} of them with TTFT within {ms(q.slo.ttft_s)} and TPOT within {ms(q.slo.tpot_s)}.")
+    return (f"{counted(len(trace), 'request')} in {trace.duration_s / 60:,.3g} minutes, {prompt} + {answer} tokens "
+        f"on average; {_share(q.slo.share)} of them with TTFT within {ms(q.slo.ttft_s)} and TPOT within "
+        f"{ms(q.slo.tpot_s)}.")
 
 
 def _figures(answer: Answer) -> list[Figure]:

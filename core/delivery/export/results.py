@@ -13,6 +13,7 @@ from typing import Any, Final, TypeGuard
 
 from core.basics.errors import InputError
 from core.basics.units import MS_PER_S
+from core.basics.words import counted
 from core.terms import Mode
 
 MAX_TEXT: Final = 20_000_000        # characters of a result; a GuideLLM report holds every request
@@ -50,7 +51,8 @@ def read_result(text: str, concurrency: float) -> Measured:
                          f"Paste what one of these printed or saved: {READABLE}.")
     best = min(known, key=lambda run: abs(math.log((run.concurrency or concurrency) / concurrency)))
     if best.failed:
-        raise InputError(f"{best.failed:,} requests of this benchmark failed: repeat it, then paste the result.")
+        failed = counted(best.failed, "request")
+        raise InputError(f"{failed} of this benchmark failed: repeat it, then paste the result.")
     return replace(best, runs=len(known))
 
 

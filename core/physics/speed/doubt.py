@@ -56,7 +56,7 @@ def why_wide(
               if level in known.unseen and name not in known.factors.get(level, {})]
     factors = {level: known.factor(level, name) for level, name in kinds.items()}
     widest = max(factors, key=lambda level: factors[level])
-    start = f"8 of 10 published runs of this kind lie within {-expm1(-width):.0%} below and {expm1(width):.0%} above"
+    start = f"80 % of published runs of this kind lie within {-expm1(-width):.0%} below and {expm1(width):.0%} above"
     if unseen:
         return f"{start} the estimated {_NAMES[metric]}; widened because none was published for {' and '.join(unseen)}."
     if factors[widest] > NOTABLE:

@@ -26,7 +26,7 @@ class Machine:
         """What the machine is, as a sentence: its GPUs, its network and what it costs where that is known."""
         network = f", {self.network_gbit_per_s:,.0f} Gbit/s of network" if self.network_gbit_per_s else ""
         prices = [quote.usd_per_gpu_hour for quote in all_quotes() if quote.instance == self.name]
-        price = f", ${prices[0] * self.count:,.2f} an hour on demand" if prices else ""
+        price = f", ${prices[0] * self.count:,.2f} per hour on demand" if prices else ""
         return f"{self.name} has {self.count} × {self.gpu}{network}{price}."
 
 

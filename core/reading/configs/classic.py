@@ -213,7 +213,7 @@ def read_decilm(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelS
         or not 0 < len(described) <= 4096
         or not all(isinstance(b, dict) for b in described)
     ):
-        raise keys.fail("block_configs", described, "a list of objects, one a layer")
+        raise keys.fail("block_configs", described, "a list of objects, one per layer")
     order = [
         _decilm_block(Keys(block, "", f"block_configs[{i}]."), s.hidden, s.heads) for i, block in enumerate(described)
     ]

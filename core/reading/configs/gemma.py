@@ -89,7 +89,7 @@ def read_gemma3n(name: str, keys: Keys, top: Keys | None, parts: Parts) -> Model
         else [keys.size("intermediate_size")]
     )
     if not inners or (len(inners) > 1 and len(inners) < n):
-        raise keys.fail("intermediate_size", len(inners or ()), f"a list of {n} entries, one a layer")
+        raise keys.fail("intermediate_size", len(inners or ()), f"a list of {n} entries, one per layer")
     gates, norm, table, feed = _per_layer(keys, hidden, n)
     window, bias = keys.size("sliding_window", high=2**31), keys.flag("attention_bias")
 

@@ -46,7 +46,7 @@ def is_attention(keys: Keys, n: int, listed: Sequence[str] = ("layer_types", "la
         types = keys.texts(name)
         if types is not None:
             if len(types) < n:
-                raise keys.fail(name, len(types), f"a list of {n} entries, one a layer")
+                raise keys.fail(name, len(types), f"a list of {n} entries, one per layer")
             return [kind not in RECURRENT for kind in types[:n]]
     return [False] * n
 
@@ -94,7 +94,7 @@ def read_lara_mini(name: str, keys: Keys, top: Keys | None = None, parts: Parts 
     """LARA Mini: gated delta nets between sliding and full attention, experts and a shared one in every layer."""
     s, types = shape(keys), layer_types(keys, keys.layers())
     if types is None:
-        raise keys.fail("layer_types", None, f"a list of {s.layers} entries, one a layer")
+        raise keys.fail("layer_types", None, f"a list of {s.layers} entries, one per layer")
     linear = recurrent.delta_net(
         s.hidden,
         keys.size("linear_num_key_heads", high=2**16),
@@ -180,7 +180,7 @@ def read_lfm3(name: str, keys: Keys, top: Keys | None = None, parts: Parts = ())
     s = shape(keys)
     types = layer_types(keys, s.layers)
     if types is None:
-        raise keys.fail("layer_types", None, f"a list of {s.layers} entries, one a layer")
+        raise keys.fail("layer_types", None, f"a list of {s.layers} entries, one per layer")
     longest, window = max_context(keys), keys.optional("sliding_window")
     window = None if window and longest and window >= longest else window
     conv = recurrent.short_conv(s.hidden, keys.size("conv_L_cache", high=4096), bias=keys.flag("conv_bias"))

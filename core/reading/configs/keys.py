@@ -185,7 +185,7 @@ class Keys:
         if said is _MISSING or said is None:
             return [self] * n
         if not isinstance(said, Mapping) or not all(isinstance(value, Mapping) for value in said.values()):
-            raise self.fail("per_layer_config", said, "an object of objects, one a layer")
+            raise self.fail("per_layer_config", said, "an object of objects, one per layer")
         places = {int(place): value for place, value in said.items() if str(place).isdecimal() and len(str(place)) < 9}
         if len(places) < len(said) or any(place >= n for place in places):
             raise self.fail("per_layer_config", sorted(said)[-1:], f"keyed by layers from 0 to {n - 1}")

@@ -28,7 +28,7 @@ def _indexer_types(keys: Keys, n: int) -> list[bool]:
     """Which layers run an indexer of their own; the others take the last choice."""
     if (types := keys.texts("indexer_types")) is not None:
         if len(types) < n:
-            raise keys.fail("indexer_types", len(types), f"a list of {n} entries, one a layer")
+            raise keys.fail("indexer_types", len(types), f"a list of {n} entries, one per layer")
         return [kind == "full" for kind in types[:n]]
     pattern = keys.values.get("index_topk_pattern")
     if isinstance(pattern, str) and len(pattern) >= n:

@@ -37,7 +37,7 @@ def layer_types(keys: Keys, n: int) -> list[str] | None:
     """`layer_types`, one a layer, when the file gives it."""
     types = keys.texts("layer_types")
     if types is not None and len(types) < n:
-        raise keys.fail("layer_types", len(types), f"a list of {n} entries, one a layer")
+        raise keys.fail("layer_types", len(types), f"a list of {n} entries, one per layer")
     return None if types is None else types[:n]
 
 
@@ -56,7 +56,7 @@ def local_layers(keys: Keys, n: int) -> list[bool]:
         if len(kinds) > n:
             break
     if len(kinds) != n:
-        raise keys.fail("attention_types", len(kinds), f"{n} entries when repeated, one a layer")
+        raise keys.fail("attention_types", len(kinds), f"{n} entries when repeated, one per layer")
     return [kind in SLIDING for kind in kinds]
 
 
@@ -84,7 +84,7 @@ def moe_layers(keys: Keys, n: int) -> list[bool]:
     types = keys.texts("mlp_layer_types")
     if types is not None:
         if len(types) < n:
-            raise keys.fail("mlp_layer_types", len(types), f"a list of {n} entries, one a layer")
+            raise keys.fail("mlp_layer_types", len(types), f"a list of {n} entries, one per layer")
         return [kind == "sparse" for kind in types[:n]]
     if (interval := keys.optional("moe_layer_interval", low=1, high=MAX_COUNT)) is not None:
         return _between(keys, n, interval)
@@ -92,7 +92,7 @@ def moe_layers(keys: Keys, n: int) -> list[bool]:
     if keys.is_list("moe_layer_freq"):
         flags = keys.whole_numbers("moe_layer_freq", high=1) or []
         if len(flags) < n:
-            raise keys.fail("moe_layer_freq", len(flags), f"a list of {n} entries, one a layer")
+            raise keys.fail("moe_layer_freq", len(flags), f"a list of {n} entries, one per layer")
         return [bool(flag) and i >= first for i, flag in enumerate(flags[:n])]
     step = max(1, keys.size_or(1, "moe_layer_freq", "decoder_sparse_step", high=2**20))
     dense = set(keys.whole_numbers("mlp_only_layers") or ())

@@ -36,7 +36,7 @@ def _v4_ratios(keys: Keys, n: int) -> list[int]:
             raise keys.fail("layer_types", min(unknown), f"one of {', '.join(V4_RATIOS)}")
         return [V4_RATIOS[kind] for kind in types]
     if ratios is None or len(ratios) < n:
-        raise keys.fail("compress_ratios", ratios and len(ratios), f"a list of {n} whole numbers, one a layer")
+        raise keys.fail("compress_ratios", ratios and len(ratios), f"a list of {n} whole numbers, one per layer")
     return ratios[:n]
 
 
@@ -286,7 +286,7 @@ def read_inkling(name: str, keys: Keys, top: Keys | None, parts: Parts) -> Model
 
     types = layer_types(keys, n) or []
     if not types:
-        raise keys.fail("layer_types", None, f"a list of {n} entries, one a layer")
+        raise keys.fail("layer_types", None, f"a list of {n} entries, one per layer")
     kinds = list(zip([kind.endswith("sliding") for kind in types], moe_layers(keys, n), strict=True))
     made = {kind: build(*kind) for kind in set(kinds)}
     order = [made[kind] for kind in kinds]
@@ -346,7 +346,7 @@ def read_llama4(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelS
         chunked = [kind == "chunked_attention" for kind in types]
     elif rotary:
         if len(rotary) < n:
-            raise keys.fail("no_rope_layers", len(rotary), f"a list of {n} entries, one a layer")
+            raise keys.fail("no_rope_layers", len(rotary), f"a list of {n} entries, one per layer")
         chunked = [bool(flag) for flag in rotary[:n]]
     else:
         chunked = [(i + 1) % 4 != 0 for i in range(n)]

@@ -186,7 +186,7 @@ def read_zamba2(name: str, keys: Keys, top: Keys | None, parts: Parts) -> ModelS
     types, ids = keys.texts("layers_block_type", "layer_types"), set(keys.whole_numbers("hybrid_layer_ids") or ())
     uses = [kind.startswith("hybrid") for kind in types[:n]] if types else [i in ids for i in range(n)]
     if len(uses) < n:
-        raise keys.fail("layers_block_type", len(uses), f"a list of {n} entries, one a layer")
+        raise keys.fail("layers_block_type", len(uses), f"a list of {n} entries, one per layer")
     owned = keys.size("num_mem_blocks", high=4096)
     order, used = [], 0
     for use in uses:

@@ -51,7 +51,8 @@ def load(name: str, *, token: str | None, offline: bool, endpoint: str | None, t
     found = _ID.fullmatch(name.strip())
     if found is None or ".." in found[1] or "--" in found[1]:
         raise ModelNotFound(
-            f"'{name[:80]}' is no Hub id. Write it as organisation/name, or pick one from the catalogue."
+            f"'{name[:80]}' is not a Hugging Face model id. Write it as organisation/name, or pick one from the "
+            "catalogue."
         )
     base = _endpoint(endpoint)
     client = None if offline else Client(base, token or None, Deadline(RESOLVE_S))
