@@ -7,6 +7,7 @@ A new page is one line in PAGES and one file beside this one.
 import streamlit as st
 
 from core.basics.places import ASSETS
+from pages.server.turns import turn
 from pages.shared import inputs, parts
 
 SIDEBAR_PX = 310
@@ -37,15 +38,14 @@ PAGES = [
             help="How far the estimates have been from published figures."),
 ]
 
-st.set_page_config(
-    page_title="Sweetspot",
-    page_icon=str(ASSETS / "icon.svg"),
-    layout="wide",
-    initial_sidebar_state=SIDEBAR_PX,
-)
-st.logo(str(ASSETS / "logo.svg"), icon_image=str(ASSETS / "icon.svg"), size="large")
-page = st.navigation(PAGES, position="top")
-
-with parts.guard():
+with parts.guard(), turn():
+    st.set_page_config(
+        page_title="Sweetspot",
+        page_icon=str(ASSETS / "icon.svg"),
+        layout="wide",
+        initial_sidebar_state=SIDEBAR_PX,
+    )
+    st.logo(str(ASSETS / "logo.svg"), icon_image=str(ASSETS / "icon.svg"), size="large")
+    page = st.navigation(PAGES, position="top")
     inputs.ask()
     page.run()
