@@ -67,6 +67,7 @@ TOKENS: Final = Unit("tokens")
 REQUESTS: Final = Unit("requests")
 COUNT: Final = Unit("")
 GB_PER_S: Final = Unit("GB/s", whole=False)
+GBIT_PER_S: Final = Unit("Gbit/s")
 MS: Final = Unit("ms", MS_PER_S, MS_PER_S)
 PERCENT: Final = Unit("%", 100.0, whole=False)      # a share in files
 
@@ -162,6 +163,7 @@ class Input:
 
 SPECULATION: Final = "Speculative decoding"
 HOST: Final = "Weights in host memory"
+MACHINES: Final = "Several machines"
 
 Value = TypeVar("Value", int, float, float | None)
 
@@ -212,6 +214,17 @@ class Workload:
         "Bandwidth of the processor's memory, channels x rate x 8 bytes: 2 of DDR5-5600 are 89.6, 12 of DDR5-4800 are "
         "461. With it llama.cpp keeps what does not fit on the GPU in host memory; 0: everything lies on the GPU.",
         of_deployment=True, group=HOST,
+    ))
+    nodes: int = _asks(1, Input(
+        "machines", COUNT, Bounds(1, 1024, whole=True), 1, "Machines",
+        "Machines that the GPUs of one server are spread over evenly, as 8 GPUs on two machines of four. Layers are "
+        "then split between machines and matrices inside one, or matrices over all: whichever is better.",
+        of_deployment=True, group=MACHINES,
+    ))
+    network_gbit_per_s: float = _asks(0.0, Input(
+        "network", GBIT_PER_S, Bounds(0, 100_000, "Gbit/s"), 100, "Network of a machine",
+        "Between machines, all links of one machine together: eight of 400 Gbit/s InfiniBand are 3,200, an Ethernet "
+        "port has 10 to 100; 0: as machines with these GPUs usually have it.", of_deployment=True, group=MACHINES,
     ))
     ttft_slo_s: float = _asks(1.0, Input(
         "ttft", MS, Bounds(1e-6, 1e5, "ms"), 100, "TTFT target",
@@ -309,6 +322,8 @@ class Deployment:
     drafter: Drafter = Drafter.NONE
     host: Host | None = None               # what holds weights that the GPUs do not; None: they hold all
     placement: Placement | None = None     # which; None: as few as the memory needs
+    nodes: int = 1                         # machines its GPUs are spread over, at least
+    network_gbit_per_s: float = 0.0        # between them, all links of one together; 0: as is usual
 
     @property
     def gpus(self) -> int:
