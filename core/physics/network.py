@@ -13,6 +13,7 @@ _USUAL_GPUS: Final = 8           # of one machine, where the GPUs are joined in 
 _PER_GPU: Final = {
     "7.0": 50.0, "8.0": 200.0, "9.0": 400.0, "10.0": 400.0, "10.3": 800.0, "gfx942": 400.0, "gfx950": 400.0,
 }
+_OTHERS_PER_GPU: Final = 100.0
 _OTHERS_PER_MACHINE: Final = 25.0    # Ethernet of machines with cards in PCIe slots
 _RDMA_FROM: Final = 100.0            # Gbit/s of a machine: slower ones are taken for Ethernet over TCP
 
@@ -54,7 +55,7 @@ def spans(d: Deployment) -> Spans:
 def usual_gbit_per_s(gpu: GpuSpec, gpus: int) -> float:
     """Network of a machine with that many of these GPUs, where nobody says [Gbit/s]."""
     joined = gpu.link_gpus >= _USUAL_GPUS and not gpu.link.startswith("PCIe")
-    return _PER_GPU.get(gpu.compute_capability, 0.0) * gpus if joined else _OTHERS_PER_MACHINE
+    return _PER_GPU.get(gpu.compute_capability, _OTHERS_PER_GPU) * gpus if joined else _OTHERS_PER_MACHINE
 
 
 def machines_of_one(d: Deployment) -> int:
