@@ -21,8 +21,8 @@ def deployed(gpu, tp, pp=1, dp=1, ep=1, **how):
     return Deployment(gpu, formats.find("fp8"), formats.find_kv("bf16"), tp=tp, pp=pp, dp=dp, ep=ep, **how)
 
 
-def tpot(deployment, model=R1, load=Load(False, 1.0, 512.0, 512.0)):
-    return desk([(catalogue.load(model), deployment)]).predict(load).tpot_s
+def tpot(deployment):
+    return desk([(catalogue.load(R1), deployment)]).predict(Load(False, 1.0, 512.0, 512.0)).tpot_s
 
 
 @pytest.mark.parametrize("deployment, machines, tensor, pipeline, replicas", [
