@@ -19,6 +19,7 @@ from core.basics.places import ROOT
 from core.machinery.worker import TICK_S, environment
 
 GRACE_S: Final = 20.0               # that an engine has to let go of its GPU and its shared memory
+_POLL_S: Final = 0.02
 _GUARD: Final = ROOT / "core" / "machinery" / "guard.py"
 MOST_SAID: Final = 2_000_000        # bytes of output that are read; the ends of longer ones
 
@@ -83,7 +84,10 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
         process.send_signal(signal.SIGINT)
         with suppress(subprocess.TimeoutExpired):
             process.wait(timeout=GRACE_S)
+    until = time.monotonic() + GRACE_S
     with suppress(ProcessLookupError):              # all of it has ended
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait(timeout=GRACE_S)
+        while time.monotonic() < until:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.poll()                          # one that has ended counts until it is asked how
+            time.sleep(_POLL_S)
     process.stdin.close()
