@@ -1,14 +1,12 @@
 """The words every room shares: a workload with its inputs, a deployment, and figures that say what they are."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Any, Final, TypeVar
 
 from core.basics.bounds import Bounds
-from core.basics.errors import InputError
-from core.basics.units import MS_PER_S
+from core.basics.inputs import COUNT, GB_PER_S, MS, PERCENT, PIXELS, REQUESTS, TOKENS, Input
 from core.products import cpus, drafters
 from core.products.cpus import Host
 from core.products.drafters import Drafter
@@ -53,117 +51,12 @@ class Estimate:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """How an input is counted by people and in files; the workload itself counts seconds and shares."""
-
-    name: str                  # as it stands behind a number on pages
-    on_pages: float = 1.0      # of these to one of the workload's own
-    in_files: float = 1.0      # the same in files and commands
-    whole: bool = True         # pages take whole numbers only
-
-
-TOKENS: Final = Unit("tokens")
-REQUESTS: Final = Unit("requests")
-COUNT: Final = Unit("")
-GB_PER_S: Final = Unit("GB/s", whole=False)
-GBIT_PER_S: Final = Unit("Gbit/s")
-MS: Final = Unit("ms", MS_PER_S, MS_PER_S)
-PERCENT: Final = Unit("%", 100.0, whole=False)      # a share in files
-
-
-@dataclass(frozen=True, slots=True)
-class Input:
-    """One input of a load, and all that pages, links, files and commands know of it."""
-
-    key: str                   # in links and kept plans: never to be changed
-    unit: Unit
-    bounds: Bounds             # in the workload's own unit
-    step: float                # of one press on a page
-    label: str
-    help: str
-    is_target: bool = False    # what is accepted, not what comes in: no column of a case
-    may_be_open: bool = False  # empty in a case: as much as can be carried, or what is published
-    of_deployment: bool = False    # how the model is run, not what comes in
-    words: tuple[str, ...] = ()    # what its values, 0 and up, are called
-    group: str = ""            # pages keep those of a group together, folded up
-    slides_to: float = 0.0     # pages draw a slider, up to the most that is of use
-    name: str = ""             # of the workload's field
-    default: float | None = None
-
-    @property
-    def column(self) -> str:
-        """Its name in files: `input_tokens`, `ttft_slo_ms`."""
-        return f"{self.name.removesuffix('_s')}_ms" if self.unit is MS else self.name
-
-    @property
-    def option(self) -> str:
-        """Its name on the command line: a target is called by what it bounds, as `--ttft-ms`."""
-        return "--" + self.column.replace("_slo", "").replace("_", "-")
-
-    @property
-    def in_files(self) -> Bounds:
-        """What a file or a command may say."""
-        scale, of = self.unit.in_files, self.bounds
-        return of if scale == 1 else replace(of, low=of.low * scale, high=of.high * scale)
-
-    @property
-    def on_pages(self) -> Bounds:
-        """What a page or a link may say."""
-        low, high = (end * self.unit.on_pages for end in (self.bounds.low, self.slides_to or self.bounds.high))
-        whole = self.unit.whole
-        return Bounds(math.ceil(low) if whole else low, math.floor(high) if whole else high, self.unit.name, whole)
-
-    @property
-    def is_open(self) -> bool:
-        """Whether nothing need be said of it: None is what is published."""
-        return self.default is None
-
-    def shown(self, value: float | None) -> float | str | None:
-        """A value as pages and links have it: an integer where they take no other, None where it is open."""
-        if value is None:
-            return None
-        if self.words:
-            return self.words[int(value)]
-        return round(value * self.unit.on_pages, None if self.unit.whole else 6)
-
-    def of_page(self, shown: float | str | None) -> float | None:
-        """The value that a page or a link means."""
-        if isinstance(shown, str):
-            return self.words.index(shown)
-        return None if shown is None else self._own(shown / self.unit.on_pages)
-
-    def filed(self, value: float | None) -> float | str | None:
-        """A value as files and commands have it; None where it is open."""
-        if value is None:
-            return None
-        if self.words:
-            return self.words[int(value)]
-        return self._own(value * self.unit.in_files)
-
-    def of_file(self, filed: float) -> float:
-        """The value that a file means."""
-        return self._own(filed / self.unit.in_files)
-
-    def read(self, text: str, called: str = "") -> float:
-        """The value a file or a command means, which may call it otherwise. Raises InputError."""
-        if self.words:
-            return self.worded(text, called or self.column)
-        return self.of_file(self.in_files.read(called or self.column, text))
-
-    def worded(self, word: str, called: str) -> float:
-        """The value of a word. Raises InputError."""
-        if word not in self.words:
-            raise InputError(f"{called} is '{word[:40]}': use one of {', '.join(self.words)}.")
-        return self.words.index(word)
-
-    def _own(self, value: float) -> float:
-        return int(value) if self.bounds.whole else value
-
-
 SPECULATION: Final = "Speculative decoding"
 HOST: Final = "Weights in host memory"
-MACHINES: Final = "Several machines"
+SIGHT: Final = "Images in a prompt"
+LORA: Final = "LoRA adapters"
+MOST_IMAGES: Final = 1000
+MOST_ADAPTERS: Final = 1000
 
 Value = TypeVar("Value", int, float, float | None)
 
@@ -215,16 +108,32 @@ class Workload:
         "461. With it llama.cpp keeps what does not fit on the GPU in host memory; 0: everything lies on the GPU.",
         of_deployment=True, group=HOST,
     ))
-    nodes: int = _asks(1, Input(
-        "machines", COUNT, Bounds(1, 1024, whole=True), 1, "Machines",
-        "Machines that the GPUs of one server are spread over evenly, as 8 GPUs on two machines of four. Layers are "
-        "then split between machines and matrices inside one, or matrices over all: whichever is better.",
-        of_deployment=True, group=MACHINES,
+    images: int = _asks(0, Input(
+        "images", COUNT, Bounds(0, MOST_IMAGES, whole=True), 1, "Images",
+        "Images of each prompt, beside its text: the model's own rule turns each into tokens, and its vision tower "
+        "goes over them first. 0 plans text alone.", of_deployment=True, group=SIGHT,
     ))
-    network_gbit_per_s: float = _asks(0.0, Input(
-        "network", GBIT_PER_S, Bounds(0, 100_000, "Gbit/s"), 100, "Network of a machine",
-        "Between machines, all links of one machine together: eight of 400 Gbit/s InfiniBand are 3,200, an Ethernet "
-        "port has 10 to 100; 0: as machines with these GPUs usually have it.", of_deployment=True, group=MACHINES,
+    image_width: int = _asks(1024, Input(
+        "image_w", PIXELS, Bounds(16, 16_384, "pixels", whole=True), 64, "Width of an image", "As it is sent.",
+        of_deployment=True, group=SIGHT,
+    ))
+    image_height: int = _asks(1024, Input(
+        "image_h", PIXELS, Bounds(16, 16_384, "pixels", whole=True), 64, "Height of an image", "As it is sent.",
+        of_deployment=True, group=SIGHT,
+    ))
+    loras: int = _asks(0, Input(
+        "loras", COUNT, Bounds(0, MOST_ADAPTERS, whole=True), 1, "Adapters at once",
+        "LoRA adapters that requests of one batch use: the engine keeps a slot on the GPU for each.",
+        of_deployment=True, group=LORA,
+    ))
+    lora_rank: int = _asks(16, Input(
+        "lora_rank", COUNT, Bounds(1, 512, whole=True), 8, "Rank", "The largest rank among them.",
+        of_deployment=True, group=LORA,
+    ))
+    lora_targets: int = _asks(0, Input(
+        "lora_on", COUNT, Bounds(0, 2, whole=True), 1, "Matrices adapted",
+        "all: every matrix of the layers, routed experts too; dense: without routed experts; attention: its "
+        "projections alone.", of_deployment=True, words=("all", "dense", "attention"), group=LORA,
     ))
     ttft_slo_s: float = _asks(1.0, Input(
         "ttft", MS, Bounds(1e-6, 1e5, "ms"), 100, "TTFT target",
@@ -239,6 +148,7 @@ class Workload:
         "Relative increase of perplexity over the 16-bit model that you accept.", is_target=True, slides_to=0.2,
     ))
     mode: Mode = Mode.SERVING
+    image_tokens: int = 0          # of one image, once a model is known: see core.physics.images
 
     @classmethod
     def of(cls, values: Mapping[str, float | None], mode: Mode = Mode.SERVING) -> "Workload":
@@ -262,14 +172,29 @@ class Workload:
         return Drafter(self.spec_method)
 
     @property
+    def pictures(self) -> "Images | None":
+        """The images of a prompt; None where there are none."""
+        return Images(self.images, self.image_width, self.image_height) if self.images else None
+
+    @property
+    def adapters(self) -> "Adapters | None":
+        """The adapters at once; None where there are none."""
+        return Adapters(self.loras, self.lora_rank, Adapted(self.lora_targets)) if self.loras else None
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens of one prompt: its text and its images."""
+        return self.input_tokens + self.images * self.image_tokens
+
+    @property
     def context_tokens(self) -> int:
         """Tokens of one request when it ends: prompt and answer."""
-        return self.input_tokens + self.output_tokens
+        return self.prompt_tokens + self.output_tokens
 
     @property
     def shared_tokens(self) -> int:
         """Tokens of a prompt that are found in the prefix cache; at least one is always computed."""
-        return min(int(self.input_tokens * self.prefix_hit_rate), self.input_tokens - 1)
+        return min(int(self.prompt_tokens * self.prefix_hit_rate), self.prompt_tokens - 1)
 
     def check(self) -> None:
         """Raises InputError naming the first input outside its range."""
@@ -288,6 +213,32 @@ INPUTS: Final[tuple[Input, ...]] = tuple(
 )
 ASKED: Final = tuple(one for one in INPUTS if not one.is_target)     # what comes in and how: the columns of a case
 LOAD: Final = tuple(one for one in ASKED if not one.of_deployment)   # what comes in
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """What each prompt shows."""
+
+    count: int
+    width: int                 # pixels of each
+    height: int
+
+
+class Adapted(IntEnum):
+    """Which matrices adapters change; the words of `lora_targets`."""
+
+    ALL = 0
+    DENSE = 1                  # without routed experts
+    ATTENTION = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Adapters:
+    """LoRA adapters that lie on the GPU at once."""
+
+    count: int
+    rank: int
+    targets: Adapted = Adapted.ALL
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,8 +273,8 @@ class Deployment:
     drafter: Drafter = Drafter.NONE
     host: Host | None = None               # what holds weights that the GPUs do not; None: they hold all
     placement: Placement | None = None     # which; None: as few as the memory needs
-    nodes: int = 1                         # machines its GPUs are spread over, at least
-    network_gbit_per_s: float = 0.0        # between them, all links of one together; 0: as is usual
+    images: Images | None = None           # that each prompt may show
+    adapters: Adapters | None = None       # that a batch may use
 
     @property
     def gpus(self) -> int:

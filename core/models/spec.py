@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from core.models.attention import Mixer, Tokens
+from core.models.images import Eyes
 from core.models.linear import Linear, Role
 from core.products.formats import KvFormat
 
@@ -79,6 +80,12 @@ class ModelSpec:
     best_effort: bool = False          # unknown family read through ordinary keys
     notes: tuple[str, ...] = field(default=())
     lookup_params: int = 0             # per-layer embedding tables: looked up, never multiplied
+    eyes: Eyes | None = None           # how images become tokens; None: it sees none, or its rule is not known
+
+    @property
+    def sees(self) -> bool:
+        """Whether a vision tower is loaded with it."""
+        return any(part.name == "vision tower" and part.resident for part in self.parts)
 
     @cached_property
     def n_layers(self) -> int:

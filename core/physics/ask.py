@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.models import ModelSpec
-from core.physics import memory, speed
+from core.physics import images, memory, speed
 from core.physics.efficiency.labels import Pair
 from core.physics.memory import Footprint
 from core.physics.speed import Anchors, Cases, Prediction
@@ -36,7 +36,7 @@ class Load:
 
     static: NDArray[np.bool_] | bool    # True: the batch starts together; False: continuous batching
     concurrency: Column                 # requests in flight over the whole deployment; NaN: maximum load
-    input_tokens: Column
+    input_tokens: Column                # of text: a deployment's images add theirs
     output_tokens: Column               # 1: prefill only
     prefix_hit_rate: Column = 0.0       # share of a prompt found in the prefix cache
     spec_tokens: Column = 0.0           # drafted a step, where the deployment has a drafter
@@ -66,6 +66,11 @@ class Desk:
         """Step times of the parts; there must be one."""
         return speed.timed(self.parts)
 
+    @cached_property
+    def _shown(self) -> Floats:
+        """Tokens that images add to each prompt [parts]."""
+        return np.array([images.prompt_tokens(spec, deployment.images) for spec, deployment in self.parts], float)
+
     @property
     def footprints(self) -> tuple[Footprint, ...]:
         """Memory of one GPU of every pair."""
@@ -94,7 +99,7 @@ class Desk:
             return np.array(np.broadcast_to(np.asarray(values, float), which.shape))
 
         static = np.array(np.broadcast_to(load.static, which.shape), bool)
-        inputs, outputs = column(load.input_tokens), column(load.output_tokens)
+        inputs, outputs = column(load.input_tokens) + self._shown[which], column(load.output_tokens)
         found = np.minimum(np.floor(inputs * column(load.prefix_hit_rate)), inputs - 1)
         if found.any():
             found = found * np.array([find_engine(d.engine).reuses_prompts for _, d in self.parts], float)[which]

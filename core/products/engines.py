@@ -70,6 +70,8 @@ class Engine:
     hosts_weights: bool                # layers or experts may stay in host memory, multiplied there
     apart_since: Annotated[float, Within(0, 100)] | None    # release from which prefill and decode can be apart
     drafts: tuple[str, ...]            # ways of speculative decoding it is known to have, of core.products.drafters
+    adapters: Literal["none", "exact", "stepped"]     # LoRA: slots of the rank asked, or of the next of its steps
+    takes_images: bool                 # in prompts, where the model sees
     source: str
 
     def has_own_kernels(self, vendor: str) -> bool:

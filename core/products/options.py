@@ -65,12 +65,17 @@ def names(engine: str) -> Mapping[str, str]:
 
 
 def options(engine: str, values: Mapping[str, object]) -> tuple[str, ...]:
-    """Words of a command line; a None is left out, True is a switch. KeyError for an undocumented setting."""
+    """Words of a command line; a None is left out, True is a switch, a tuple's words follow one option.
+
+    KeyError for an undocumented setting.
+    """
     known = names(engine)
     words: list[str] = []
     for setting, value in values.items():
         if value is True:
             words.append(known[setting])
+        elif isinstance(value, tuple):
+            words += [known[setting], *value]
         elif value is not None:
             words += [known[setting], str(value)]
     return tuple(words)

@@ -7,7 +7,8 @@ from streamlit.delta_generator import DeltaGenerator
 
 from core.answers import advice
 from core.answers.advice import Arrivals, Demand, Open, Users
-from core.terms import INPUTS, Input, Workload
+from core.basics.inputs import Input
+from core.terms import INPUTS, Workload
 from pages.shared import figures
 from pages.shared.answers import ARRIVING, IN_FLIGHT, LOADS, OPEN, PEOPLE, PER_SECOND, THINKING, USERS
 

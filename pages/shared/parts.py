@@ -193,7 +193,7 @@ def verdict(plan: advice.Plan) -> None:
             st.markdown(figures.plain(found))
         if plan.reason and plan.best is not None:
             st.caption(figures.plain(plan.reason))
-        for note in plan.spec.notes:
+        for note in advice.sentences.notes(plan):
             st.caption(f":orange[:material/info:] {figures.plain(note)}")
         if plan.best is not None and plan.gpu.measured:
             measured(plan, plan.best)

@@ -80,7 +80,7 @@ def _lengths(name: str, plan: Plan) -> traffic.Lengths:
     if name in LENGTHS:
         return LENGTHS[name]
     work = plan.workload
-    return traffic.Lengths(name, work.input_tokens, 0.0, work.output_tokens, 0.0, "your own")
+    return traffic.Lengths(name, work.prompt_tokens, 0.0, work.output_tokens, 0.0, "your own")
 
 
 @st.cache_data(max_entries=16, show_spinner=False)

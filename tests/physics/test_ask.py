@@ -57,7 +57,7 @@ def test_all_who_ask_of_one_load_hear_the_same(model, weights, mode):
     cells = {"model": model, "gpu": H100, "tp": "2", "weights": weights, "kv_cache": "bf16", "engine": d.engine,
              "engine_version": d.engine_version, "mode": str(mode),
              "concurrency": "4096", "input_tokens": "1024", "output_tokens": "256"}
-    assert times(estimate.estimate([estimate.row(cells)], catalogue.load).prediction) == times(answer)
+    assert times(estimate.estimate([estimate.row(cells)], estimate.Bench(catalogue.load)).prediction) == times(answer)
     prefill, decode = advice(Losses(spec), d, load, 4096)
     before = {gain.figure: gain.before for part in (prefill, decode) for gain in part.helps}
     assert before["TTFT"] == pytest.approx(times(answer)[0], rel=1e-9)
@@ -68,7 +68,7 @@ def test_the_fit_learns_from_the_cache_that_estimates_are_made_with():
     """Every twentieth figure of the table, as a case of `estimate`."""
     with (ASSETS / "published.csv").open(encoding="utf-8", newline="") as file:
         rows = [row for number, row in enumerate(csv.DictReader(file)) if number % 20 == 0]
-    found = estimate.estimate([estimate.row(row) for row in rows], catalogue.load)
+    found = estimate.estimate([estimate.row(row) for row in rows], estimate.Bench(catalogue.load))
     asked, table, answered = found.cases, published().cases, found.loaded
     assert len(answered) > 0.8 * len(rows)          # some runs are of engines as they were, which refuse today
     assert np.array_equal(asked.held, table.held[::20][answered])

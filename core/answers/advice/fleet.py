@@ -14,6 +14,7 @@ from core.basics.words import counted
 from core.losses import Losses
 from core.losses.measured import QualityMeasurement
 from core.models import ModelSpec
+from core.physics import images
 from core.physics.ask import Load, desk
 from core.physics.memory import Footprint
 from core.physics.speed import Prediction
@@ -114,6 +115,7 @@ def _measured(
     spec: ModelSpec, workload: Workload, deployments: Sequence[Deployment], losses: Sequence[Estimate | None]
 ) -> _Field:
     """Memory and speed of every layout at the concurrency asked."""
+    workload = images.resolved(spec, workload)
     asked = desk((spec, deployment) for deployment in deployments)
     held = asked.capacity(float(workload.context_tokens), float(workload.shared_tokens))[:, 0]
     return _Field(workload, tuple(deployments), tuple(losses), asked.footprints, held, asked.predict(Load.of(workload)))

@@ -27,7 +27,7 @@ from core.basics.words import ms, percent, with_article
 from core.losses import Losses
 from core.losses.measured import QualityMeasurement
 from core.models import ModelSpec
-from core.physics import speed
+from core.physics import images, speed
 from core.products.gpus import GpuSpec
 from core.products.kernels import slower
 from core.terms import Workload
@@ -56,6 +56,7 @@ def recommend(
     """
     workload.check()
     _check(tps)
+    workload = images.resolved(spec, workload)
     question = Question(
         Losses(spec, tuple(measured)), gpu, workload, engine, tuple(tps),
         None if formats is None else tuple(formats), None if kv_formats is None else tuple(kv_formats),
@@ -104,7 +105,7 @@ def _knee(question: Question, shown: Choice | None) -> float | None:
     """The batch at which decode turns compute-bound at the mean context of a request."""
     if shown is None:
         return None
-    mean = question.workload.input_tokens + question.workload.output_tokens / 2
+    mean = question.workload.prompt_tokens + question.workload.output_tokens / 2
     return speed.compute_bound_batch(question.spec, shown.deployment, mean)
 
 

@@ -2,12 +2,11 @@
 
 import math
 
-from core.answers.advice.plan import Choice, Standing, batch_limit
+from core.answers.advice.plan import Choice, Plan, Standing, batch_limit
 from core.basics.units import GB, GIB
 from core.basics.words import counted, dollars, ms, number, percent, with_article
 from core.models import ModelSpec
 from core.physics import memory
-from core.physics.network import spans
 from core.products import options
 from core.products.formats import Format
 from core.terms import Basis, Bound, Deployment, Estimate, Workload
@@ -29,7 +28,9 @@ def requests(count: int) -> str:
 def came_in(load: Workload) -> str:
     """The requests of a load: "16 requests in flight of 1,024 + 256 tokens"."""
     found = f", {percent(load.prefix_hit_rate)} of each prompt found in the prefix cache" if load.shared_tokens else ""
-    return f"{requests(load.concurrency)} in flight of {load.input_tokens:,} + {load.output_tokens:,} tokens{found}"
+    shown = f" with {counted(load.images, 'image')} a prompt" if load.images else ""
+    return (f"{requests(load.concurrency)} in flight of {load.prompt_tokens:,} + {load.output_tokens:,} tokens"
+            f"{shown}{found}")
 
 
 def asked(load: Workload) -> str:
@@ -44,12 +45,10 @@ def short(spec: ModelSpec) -> str:
 
 
 def hardware(deployment: Deployment) -> str:
-    """ "1 × H100 SXM5 80GB", "4 × L40S (tensor parallel 4)", "16 × H200 on 2 machines (...)"."""
+    """ "1 × H100 SXM5 80GB", "4 × L40S (tensor parallel 4)"."""
     split = {"tensor parallel": deployment.tp, "layers over": deployment.pp, "replicas": deployment.dp}
     ways = ", ".join(f"{name} {degree}" for name, degree in split.items() if degree > 1)
-    machines = spans(deployment).machines
-    over = f" on {machines} machines" if machines > 1 else ""
-    return f"{deployment.gpus} × {deployment.gpu.name}{over}" + (f" ({ways})" if ways else "")
+    return f"{deployment.gpus} × {deployment.gpu.name}" + (f" ({ways})" if ways else "")
 
 
 def formats(deployment: Deployment) -> str:
@@ -170,6 +169,26 @@ def trade(chosen: Choice, other: Choice) -> str:
         gains.append(f"room for {other.memory_concurrency:,} instead of {requests(chosen.memory_concurrency)}")
     gains.append(loss(other.quality))
     return f"{formats(other.deployment)} on {hardware(other.deployment)}: {', '.join(gains)}."
+
+
+def seen(spec: ModelSpec, load: Workload) -> str | None:
+    """What is planned of images, for a model that sees them; None for one that does not."""
+    if not spec.sees:
+        return None
+    if load.pictures is None:
+        return f"This plans text alone: {short(spec)} sees images too, which make prompts longer; say how many under " \
+               "Images in a prompt." if spec.eyes else f"This plans text alone: how {short(spec)} turns images into " \
+               "tokens is not known."
+    each = f"{load.image_tokens:,} tokens" if load.images == 1 else f"{load.image_tokens:,} tokens each"
+    size = f"{load.image_width:,} × {load.image_height:,} pixels"
+    return (f"{counted(load.images, 'image')} of {size} in each prompt: {each}, {load.prompt_tokens:,} tokens a prompt "
+            "with its text.")
+
+
+def notes(plan: Plan) -> tuple[str, ...]:
+    """What the plan leaves out or takes for granted of the model."""
+    sight = seen(plan.spec, plan.workload)
+    return (*plan.spec.notes, *((sight,) if sight else ()))
 
 
 def on_host(spec: ModelSpec, deployment: Deployment) -> str | None:

@@ -13,6 +13,7 @@ from core.answers.sweep import DEFAULT_GPU_COUNTS, NOTHING_MORE
 from core.losses import Losses
 from core.losses.measured import QualityMeasurement
 from core.models import ModelSpec
+from core.physics import images
 from core.physics.ask import Desk, Load, desk
 from core.physics.memory import Footprint
 from core.physics.speed import Prediction
@@ -124,6 +125,7 @@ def board(
 def compare(layouts: Board, workload: Workload) -> Field:
     """The layouts under a load, in one call of the speed model."""
     found, at = layouts.candidates, layouts.desk
+    workload = images.resolved(layouts.spec, workload)
     return Field(
         spec=layouts.spec, workload=workload, deployments=found.deployments, losses=found.losses,
         footprints=at.footprints,

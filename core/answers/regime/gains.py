@@ -180,7 +180,7 @@ def _scores_s(asked: Asked) -> tuple[float, bool]:
     """What writing out the attention scores adds to the prefill of one prompt, and whether the engine does [s]."""
     pair = ((asked.spec, asked.deployment),)
     made, rate = work(pair), rates(labels(pair), constants())
-    one, prompt, tokens = np.zeros(1, np.intp), np.ones(1), np.array([float(asked.workload.input_tokens)])
+    one, prompt, tokens = np.zeros(1, np.intp), np.ones(1), np.array([float(asked.workload.prompt_tokens)])
     with_scores, without = (
         float(clock(replace(made, writes_scores=np.array([writes])), rate).prefill(one, prompt, tokens).seconds[0])
         for writes in (True, False)

@@ -11,7 +11,7 @@ from core.answers import cost
 from core.answers.sweep.layouts import DEFAULT_ENGINE, DEFAULT_GPU_COUNTS, Refusal, layouts
 from core.basics.units import GIB, MS_PER_S
 from core.models import ModelSpec
-from core.physics import speed
+from core.physics import images, speed
 from core.physics.ask import Load, desk
 from core.physics.memory import Footprint
 from core.physics.speed import Prediction
@@ -180,6 +180,7 @@ def points(
     engine: str,
 ) -> Sweep:
     """The given layouts at every context and batch."""
+    workload = images.resolved(spec, workload)
     asked = desk((spec, deployment) for deployment in deployments)
     shape = (len(deployments), len(contexts), len(batches))
     layout, context, batch = (
@@ -190,7 +191,8 @@ def points(
     inputs, outputs = _split(workload, context)
     lengths = np.asarray(contexts, float)
     held = asked.capacity(lengths, np.floor(_split(workload, lengths)[0] * workload.prefix_hit_rate))
-    load = replace(Load.of(workload, batch), input_tokens=inputs, output_tokens=outputs)
+    text = np.maximum(1.0, inputs - workload.images * workload.image_tokens)
+    load = replace(Load.of(workload, batch), input_tokens=text, output_tokens=outputs)
     prediction = asked.predict(load, layout)
     price = gpu.price_usd_per_hour
     rate = prediction.output_tokens_per_s_per_gpu.value

@@ -33,7 +33,7 @@ class StepTable:
     interference: float             # share of a prompt's time that decodes beside it feel
     max_num_batched_tokens: int
     max_num_seqs: int
-    request_s: float                # a request's time outside of the engine
+    request_s: float                # a request's time outside of the engine, and its images'
     extra_steps: float              # steps of a first token beside half of the one under way
 
     def seconds(self, decoding: int, context_tokens: float, prefill_tokens: int) -> float:
@@ -87,7 +87,7 @@ def step_table(spec: ModelSpec, deployment: Deployment, drafted: int = 0, gained
         interference=float(known.interference[0]),
         max_num_batched_tokens=budget,
         max_num_seqs=seats,
-        request_s=float(known.request_s[0]),
+        request_s=float(known.request_s[0]) + float(np.ravel(timer.seeing(np.zeros(1, np.intp)))[0]),
         extra_steps=max(0.0, float(known.wait_steps[0]) - MID_STEP),
     )
 
@@ -110,6 +110,7 @@ def _prompts(timer: Clock, chunks: NDArray[np.float64], beside: float) -> Nodes:
     pair, one = np.zeros(len(chunks), dtype=np.intp), np.ones(len(chunks))
     others = np.full(len(chunks), beside) if beside else None
     seconds = timer.prefill(pair, one, chunks, others).seconds - chunks * _attention(timer, chunks)
+    seconds = seconds - timer.seeing(pair)         # once for each request, not for each of its chunks
     return tuple(seconds.tolist())
 
 

@@ -16,7 +16,7 @@ from core.delivery.estimate.hosting import hosting
 from core.delivery.estimate.phases import apart_cells, is_apart, phases_release
 from core.delivery.estimate.rows import Row, Setup
 from core.models import ModelSpec
-from core.physics import drafter, memory
+from core.physics import drafter, images, lora, memory
 from core.physics.apart import worker
 from core.physics.ask import Desk, Load, desk
 from core.physics.memory import Footprint
@@ -140,7 +140,7 @@ def _refused(spec: ModelSpec, d: Deployment, footprint: Footprint, has_gpu: bool
         return Refused(STRUCTURE, _sentence(reason), is_void=True)
     if reason := unrunnable(spec.family, d.engine, d.engine_version):
         return Refused(STRUCTURE, reason)
-    if reason := drafter.missing(spec, d):
+    if reason := drafter.missing(spec, d) or images.missing(spec, d) or lora.missing(d):
         return Refused(STRUCTURE, _sentence(reason), is_void=True)
     most = find_engine(d.engine).most_seqs
     if most and d.max_num_seqs and d.max_num_seqs > most:
@@ -174,7 +174,8 @@ def _sentence(reason: str) -> str:
 
 def _too_long(one: Built, case: Row) -> Refused | None:
     """Whether the load itself is longer than the model, or than what the set-up allows."""
-    length, most = case.context_tokens, one.deployment.max_model_len or one.spec.max_context
+    length = case.context_tokens + images.prompt_tokens(one.spec, one.deployment.images)
+    most = one.deployment.max_model_len or one.spec.max_context
     if not most or math.isnan(length) or length <= most:
         return None
     limit = "max_model_len allows" if one.deployment.max_model_len else "the model ends at"
@@ -216,7 +217,7 @@ def _deployment(setup: Setup, spec: ModelSpec) -> tuple[Deployment, bool]:
         engine=engine, engine_version=setup.engine_version, memory_fraction=setup.memory_fraction,
         max_model_len=setup.max_model_len, max_num_batched_tokens=setup.max_num_batched_tokens,
         max_num_seqs=setup.max_num_seqs, drafter=setup.drafter, host=host, placement=placement,
-        nodes=setup.nodes, network_gbit_per_s=setup.network_gbit_per_s,
+        images=setup.images, adapters=setup.adapters,
     )
     if setup.decode is not None:       # of its own kind of workers: the first way to split one that holds the model
         deployment = worker(spec, phases_release(deployment), setup.decode.gpus)[0]
@@ -325,7 +326,8 @@ def _concurrency(estimates: Estimates) -> Floats:
     for index, (one, case) in enumerate(zip(estimates.built, estimates.rows, strict=True)):
         if one is not None and case is not None and one.has_gpu:
             unasked = one.spec.max_context or _NO_TOKENS
-            said = unasked if math.isnan(case.context_tokens) else case.context_tokens
+            length = case.context_tokens + images.prompt_tokens(one.spec, one.deployment.images)
+            said = unasked if math.isnan(length) else length
             lengths.setdefault(id(one), {})[index] = float(one.deployment.max_model_len or said)
     for rows in lengths.values():
         at = np.fromiter(rows, np.intp)

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from core.answers.advice import Choice, Plan, batch_limit
+from core.answers.advice import Choice, Plan, batch_limit, sentences
 from core.answers.advice.sentences import formats, hardware, loss_text
 from core.answers.cost import HOURS_PER_MONTH
 from core.basics.units import GIB, MS_PER_S
@@ -37,6 +37,8 @@ def _document(plan: Plan, launch: Launch | None) -> dict[str, Any]:
             "sentence": plan.speculation.sentence,
         },
         "workload": {**plan.workload.filed(), "mode": str(plan.workload.mode)},
+        "image_tokens": plan.workload.image_tokens if plan.workload.images else None,
+        "notes": list(sentences.notes(plan)),
         "best": _choice(plan.best),
         "nearest": _choice(plan.nearest),
         "runner_up": _choice(plan.runner_up),
@@ -121,7 +123,7 @@ def plan_text(plan: Plan) -> str:
              loss_text(c.choice.quality), c.note or ("recommended" if plan.best else "")]
             for c in plan.candidates
         )]))
-    parts.extend(plan.spec.notes)
+    parts.extend(sentences.notes(plan))
     parts.append("Figures are estimated, with 80 % ranges in --json and --csv, unless they say otherwise; prices and "
                  "peaks are published.")
     return "\n\n".join(parts)

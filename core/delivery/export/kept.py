@@ -10,9 +10,10 @@ from typing import Any, Final, TypeAlias
 
 from core.answers.advice import Choice, Plan
 from core.basics.errors import InputError
+from core.basics.inputs import Input
 from core.basics.units import GIB, MS_PER_S
 from core.delivery.export.tables import safe
-from core.terms import ASKED, Basis, Estimate, Input, Workload
+from core.terms import ASKED, Basis, Estimate, Workload
 
 Answers: TypeAlias = Mapping[str, str | int | float | None]
 

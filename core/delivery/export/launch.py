@@ -23,7 +23,6 @@ from core.delivery.export.drafts import (
     trtllm_draft,
     vllm_draft,
 )
-from core.delivery.export.nodes import each_machine, own_place, ray_cluster, under_mpi
 from core.delivery.export.order import (
     HOST_CACHE_RATIO,
     Order,
@@ -42,11 +41,24 @@ from core.delivery.export.order import (
     step_tokens,
 )
 from core.delivery.export.ready import ready_made
+from core.delivery.export.shown import (
+    LLAMACPP_GIVEN,
+    MLX_GIVEN,
+    SGLANG_GIVEN,
+    TRTLLM_GIVEN,
+    VLLM_GIVEN,
+    adapter_notes,
+    llamacpp_shown,
+    sglang_shown,
+    tower_notes,
+    trtllm_shown,
+    vllm_shown,
+)
 from core.physics import memory
-from core.physics.network import machines_of_one, spans
 from core.products.engines import find as find_engine
 from core.products.engines import launched
 from core.products.options import options
+from core.terms import Deployment
 
 MIB: Final = 2**20
 PORT: Final = 8000
@@ -149,8 +161,7 @@ def _vllm(ordered: Order) -> Launch:
         "pp": above_one(d.pp),
         "dp": above_one(d.dp),
         "ep": True if d.ep > 1 else None,
-        "executor": "ray" if machines_of_one(d) > 1 else None,
-        "replicas_executor": "ray" if d.dp > 1 and spans(d).machines > 1 else None,
+        "executor": "ray" if d.tp * d.pp > d.gpu.link_gpus else None,
         "max_model_len": longest_request(ordered),
         "max_num_seqs": batch_limit(ordered),
         "max_num_batched_tokens": step_tokens(ordered),
@@ -158,18 +169,27 @@ def _vllm(ordered: Order) -> Launch:
         "prefix_caching": True if ordered.options.prefix_reuse else None,
         "offload_gib": ceil(host_cache_bytes(ordered) / GIB) if ordered.options.offload else None,
         "speculation": vllm_draft(ordered),
-    })), {}, (*notes, *ray_cluster(d), *extra_notes(ordered)), model)
+        **vllm_shown(ordered),
+    })), {}, (*notes, *_many_nodes(d), *extra_notes(ordered, VLLM_GIVEN)), model)
 
 
-def extra_notes(ordered: Order) -> tuple[str, ...]:
-    """What the options of the engine ask of the person who starts it."""
-    options_, notes = ordered.options, [*draft_notes(ordered)]
+def extra_notes(ordered: Order, given: str) -> tuple[str, ...]:
+    """What the options of the engine ask of the person who starts it; `given`: how it comes by adapters."""
+    options_, notes = ordered.options, [*draft_notes(ordered), *adapter_notes(ordered, given)]
     if _online(ordered) and ordered.deployment.gpu.free_share < 1:
         notes.append("While it loads, the 16-bit weights and their copy lie in the memory that the system uses too: "
                      "name a checkpoint stored in the format if the start hangs.")
     if options_.offload:
         notes.append(f"Keeps up to {ceil(host_cache_bytes(ordered) / GIB):,} GiB of cache in the host's memory.")
     return tuple(notes)
+
+
+def _many_nodes(d: Deployment) -> tuple[str, ...]:
+    """What to do first where a replica needs more GPUs than one machine holds."""
+    if d.tp * d.pp <= d.gpu.link_gpus:
+        return ()
+    return (f"One replica takes {d.tp * d.pp} GPUs, more than the {d.gpu.link_gpus} of one machine: start a Ray "
+            "cluster over the machines first (ray start --head, ray start --address), then run this on its head.",)
 
 
 def _sglang(ordered: Order) -> Launch:
@@ -195,8 +215,9 @@ def _sglang(ordered: Order) -> Launch:
         "memory_fraction": memory_fraction(ordered),
         "offload": True if ordered.options.offload else None,
         "offload_ratio": HOST_CACHE_RATIO if ordered.options.offload else None,
-        **sglang_draft(ordered), **own_place(d),
-    })), {}, (*notes, *each_machine(d), *extra_notes(ordered)), model)
+        **sglang_draft(ordered),
+        **sglang_shown(ordered),
+    })), {}, (*notes, *extra_notes(ordered, SGLANG_GIVEN)), model)
 
 
 def _trtllm(ordered: Order) -> Launch:
@@ -204,7 +225,7 @@ def _trtllm(ordered: Order) -> Launch:
     if ordered.spreads and d.tp > 1:
         raise InputError("TensorRT-LLM shares experts among replicas of one GPU each: choose tp 1, or no replicas.")
     model, notes = _checkpoint(ordered)
-    return Launch((*under_mpi(d), "trtllm-serve", model, *options(ordered.engine, {
+    return Launch(("trtllm-serve", model, *options(ordered.engine, {
         "backend": "pytorch",
         "tp": d.tp * d.dp if ordered.spreads else d.tp,
         "pp": above_one(d.pp),
@@ -214,7 +235,7 @@ def _trtllm(ordered: Order) -> Launch:
         "max_num_batched_tokens": step_tokens(ordered),
         "more": TRTLLM_CONFIG,
     })), {TRTLLM_CONFIG: yaml.safe_dump(_trtllm_settings(ordered), sort_keys=False)},
-        (*notes, *extra_notes(ordered)), model)
+        (*notes, *extra_notes(ordered, TRTLLM_GIVEN)), model)
 
 
 def _trtllm_settings(ordered: Order) -> dict[str, object]:
@@ -232,6 +253,7 @@ def _trtllm_settings(ordered: Order) -> dict[str, object]:
         "cuda_graph_config": {"enable_padding": True, "max_batch_size": batch_limit(ordered)},
         **({"enable_attention_dp": True} if ordered.spreads else {}),
         **trtllm_draft(ordered),
+        **trtllm_shown(ordered),
     }
 
 
@@ -253,7 +275,9 @@ def _llamacpp(ordered: Order) -> Launch:
         "value_cache_dtype": cache,
         "offload_mib": ceil(host_cache_bytes(ordered) / MIB) if ordered.options.offload else None,
         **llamacpp_draft(ordered),
-    })), {}, (*gguf_notes(ordered), *llamacpp_draft_notes(ordered)), file)
+        **llamacpp_shown(ordered),
+    })), {}, (*gguf_notes(ordered), *llamacpp_draft_notes(ordered), *tower_notes(ordered),
+           *adapter_notes(ordered, LLAMACPP_GIVEN)), file)
 
 
 def _layers(ordered: Order) -> dict[str, object]:
@@ -273,7 +297,7 @@ def _mlx(ordered: Order) -> Launch:
         "max_num_seqs": batch_limit(ordered),
         "max_num_batched_tokens": step_tokens(ordered),
         **mlx_draft(ordered),
-    })), {}, (*notes, *extra_notes(ordered)), model)
+    })), {}, (*notes, *extra_notes(ordered, MLX_GIVEN)), model)
 
 
 def gguf_notes(ordered: Order) -> tuple[str, ...]:

@@ -8,14 +8,15 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from core.basics.units import MS_PER_S
-from core.delivery.export.launch import PORT, Launch, command
+from core.delivery.export.launch import PORT, command
 from core.delivery.export.order import Order
 from core.delivery.export.results import Measured
 from core.products.engines import find as find_engine
-from core.terms import Estimate, Mode
+from core.terms import Estimate, Mode, Workload
 
 VERSION: Final = 1
 _ROUNDS: Final = 10                 # requests behind each one in flight, so that the start weighs little
+_SECONDS: Final = 120
 _ALIKE: Final = 0.1                 # lengths and requests in flight closer than this are the same load
 
 
@@ -24,29 +25,8 @@ class Benchmark:
     """A command that measures a deployment at the planned load."""
 
     tool: str
-    words: tuple[str, ...]
+    command: str
     says: str
-    result: str = ""                # the file it writes where it is started; empty: it prints the result
-    alone: bool = False             # without a server
-
-    @property
-    def command(self) -> str:
-        """For a POSIX shell."""
-        return shlex.join(self.words)
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """Which server is asked, how much of it, and by whose tokens prompts are counted."""
-
-    url: str = f"http://localhost:{PORT}"
-    model: str = ""                 # the name it answers to; empty: that of the launch command
-    tokenizer: str = ""             # a Hub id or folder; empty: the model's own
-    requests: int | None = None     # None: as many as a steady state takes
-    seconds: int = 120              # for tools that are bounded by time
-
-
-USUALLY: Final = Asked()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +51,7 @@ class Check:
 
 def served_name(ordered: Order) -> str:
     """The name under which the server of the launch command answers."""
-    return answers_to(command(ordered))
-
-
-def answers_to(made: Launch) -> str:
-    """The name under which a launched server answers."""
+    made = command(ordered)
     words = made.command
     for option in ("--served-model-name", "--alias", "--model-path", "--model"):
         if option in words:
@@ -83,42 +59,52 @@ def answers_to(made: Launch) -> str:
     return made.model
 
 
-def benchmarks(ordered: Order, asked: Asked = USUALLY) -> tuple[Benchmark, ...]:
+def benchmarks(ordered: Order) -> tuple[Benchmark, ...]:
     """What can measure a deployment: its engine's own tool first, then those that work on every server."""
     own = _OWN.get(find_engine(ordered.engine).benchmark)
-    made = () if own is None else (own(ordered, asked),)
-    return (*made, vllm_bench(ordered, asked), guidellm(ordered, asked))
+    made = () if own is None else (own(ordered),)
+    return (*made, vllm_bench(ordered), guidellm(ordered))
 
 
-def vllm_bench(ordered: Order, asked: Asked = USUALLY) -> Benchmark:
+def vllm_bench(ordered: Order) -> Benchmark:
     """`vllm bench serve` at the planned load (vLLM 0.33, vllm/benchmarks/serve.py)."""
     load = ordered.workload
-    return Benchmark("vllm bench serve", (
-        "vllm", "bench", "serve", "--backend", "openai", "--base-url", asked.url,
-        "--endpoint", "/v1/completions", "--model", asked.model or served_name(ordered),
-        "--tokenizer", asked.tokenizer or ordered.spec.name,
-        "--dataset-name", "random", "--random-input-len", str(load.input_tokens),
-        "--random-output-len", str(load.output_tokens), "--ignore-eos",
-        "--max-concurrency", str(load.concurrency), "--num-prompts", str(_requests(ordered, asked)),
+    return Benchmark("vllm bench serve", shlex.join((
+        "vllm", "bench", "serve", *_requested(load), "--base-url", f"http://localhost:{PORT}",
+        "--model", served_name(ordered), "--tokenizer", ordered.spec.name,
+        "--random-input-len", str(load.input_tokens), "--random-output-len", str(load.output_tokens), "--ignore-eos",
+        "--max-concurrency", str(load.concurrency), "--num-prompts", str(_requests(ordered)),
         "--percentile-metrics", "ttft,tpot,itl,e2el", "--metric-percentiles", "50,90,99",
         "--seed", "0", "--save-result", "--result-filename", "result.json",
-    ), "Works on every OpenAI-compatible server.", "result.json")
+    )), "Works on every OpenAI-compatible server.")
 
 
-def sglang_bench(ordered: Order, asked: Asked = USUALLY) -> Benchmark:
+def _requested(load: Workload) -> tuple[str, ...]:
+    """What vLLM's benchmark sends: text, or chats with images of one size (vllm/benchmarks/datasets, 0.33)."""
+    if load.pictures is None:
+        return "--backend", "openai", "--endpoint", "/v1/completions", "--dataset-name", "random"
+    count = str(load.images)
+    return (
+        "--backend", "openai-chat", "--endpoint", "/v1/chat/completions", "--dataset-name", "random-mm",
+        "--random-mm-base-items-per-request", count, "--random-mm-num-mm-items-range-ratio", "0",
+        "--random-mm-limit-mm-per-prompt", f'{{"image": {count}, "video": 0}}',
+        "--random-mm-bucket-config", f"{{({load.image_height}, {load.image_width}, 1): 1.0}}",
+    )
+
+
+def sglang_bench(ordered: Order) -> Benchmark:
     """SGLang's bench_serving at the planned load (SGLang 0.5, sglang/benchmark/serving.py).
 
     Range ratio 1: every request at full length; random-ids: no dataset to download.
     """
     load = ordered.workload
-    tokenizer = ("--tokenizer", asked.tokenizer) if asked.tokenizer else ()
-    return Benchmark("sglang.bench_serving", (
-        "python", "-m", "sglang.bench_serving", "--backend", "sglang", "--base-url", asked.url,
-        "--model", asked.model or served_name(ordered), *tokenizer, "--dataset-name", "random-ids",
-        "--random-input-len", str(load.input_tokens), "--random-output-len", str(load.output_tokens),
+    return Benchmark("sglang.bench_serving", shlex.join((
+        "python", "-m", "sglang.bench_serving", "--backend", "sglang", "--base-url", f"http://localhost:{PORT}",
+        "--model", served_name(ordered), "--dataset-name", "random-ids",
+        "--random-input-len", str(load.prompt_tokens), "--random-output-len", str(load.output_tokens),
         "--random-range-ratio", "1", "--max-concurrency", str(load.concurrency),
-        "--num-prompts", str(_requests(ordered, asked)), "--output-file", "result.jsonl",
-    ), "SGLang's own.", "result.jsonl")
+        "--num-prompts", str(_requests(ordered)), "--output-file", "result.jsonl",
+    )), "SGLang's own.")
 
 
 def llama_batched_bench(ordered: Order) -> Benchmark:
@@ -127,42 +113,42 @@ def llama_batched_bench(ordered: Order) -> Benchmark:
     server = list(command(ordered).command)
     kept = [word for name in ("--model", "--n-gpu-layers", "--split-mode", "--flash-attn", "--cache-type-k",
                               "--cache-type-v") if name in server for word in (name, server[server.index(name) + 1])]
-    return Benchmark("llama-batched-bench", (
+    return Benchmark("llama-batched-bench", shlex.join((
         "llama-batched-bench", *kept, "--ctx-size", str(load.concurrency * load.context_tokens),
-        "-npp", str(load.input_tokens), "-ntg", str(load.output_tokens), "-npl", str(load.concurrency),
+        "-npp", str(load.prompt_tokens), "-ntg", str(load.output_tokens), "-npl", str(load.concurrency),
         "--output-format", "jsonl",
-    ), "llama.cpp's own, without a server: a batch that starts together.", alone=True)
+    )), "llama.cpp's own, without a server: a batch that starts together.")
 
 
 # By the benchmark that an engine's row names.
-_OWN: Final[Mapping[str, Callable[[Order, Asked], Benchmark]]] = {
-    "sglang.bench_serving": sglang_bench, "llama-batched-bench": lambda ordered, _: llama_batched_bench(ordered),
+_OWN: Final[Mapping[str, Callable[[Order], Benchmark]]] = {
+    "sglang.bench_serving": sglang_bench, "llama-batched-bench": llama_batched_bench,
 }
 
 
-def guidellm(ordered: Order, asked: Asked = USUALLY) -> Benchmark:
+def guidellm(ordered: Order) -> Benchmark:
     """GuideLLM at the planned load (GuideLLM 0.8, `guidellm run --help`).
 
     Values are JSON, so that no name is taken for a list of settings; without samples the report stays small.
     """
     load = ordered.workload
     settings = {
-        "--backend": {"kind": "openai_http", "target": asked.url, "model": asked.model or served_name(ordered)},
-        "--tokenizer": {"kind": "huggingface_auto", "model": asked.tokenizer or ordered.spec.name},
+        "--backend": {"kind": "openai_http", "target": f"http://localhost:{PORT}", "model": served_name(ordered)},
+        "--tokenizer": {"kind": "huggingface_auto", "model": ordered.spec.name},
         "--profile": {"kind": "concurrent", "streams": load.concurrency},
-        "--constraint": {"kind": "max_duration", "seconds": asked.seconds},
-        "--data": {"kind": "synthetic_text", "prompt_tokens": load.input_tokens, "output_tokens": load.output_tokens},
+        "--constraint": {"kind": "max_duration", "seconds": _SECONDS},
+        "--data": {"kind": "synthetic_text", "prompt_tokens": load.prompt_tokens, "output_tokens": load.output_tokens},
         "--metrics": {"kind": "generative", "sample_size": 0},
         "--output": {"kind": "json"},
     }
     words = [word for option, value in settings.items() for word in (option, json.dumps(value))]
     return Benchmark(
-        "GuideLLM", ("guidellm", "run", *words), "GuideLLM 0.7 and newer; works on every server.", "benchmarks.json"
+        "GuideLLM", shlex.join(("guidellm", "run", *words)), "GuideLLM 0.7 and newer; works on every server."
     )
 
 
-def _requests(ordered: Order, asked: Asked) -> int:
-    return asked.requests or max(50, _ROUNDS * ordered.workload.concurrency)
+def _requests(ordered: Order) -> int:
+    return max(50, _ROUNDS * ordered.workload.concurrency)
 
 
 def checks(ordered: Order, measured: Measured) -> tuple[Check, ...]:
@@ -186,7 +172,7 @@ def wrong_load(ordered: Order, measured: Measured) -> str:
     apart = [
         f"{found:,.0f} {what} instead of {planned:,}" for what, planned, found in (
             ("requests in flight", load.concurrency, measured.concurrency),
-            ("tokens a prompt", load.input_tokens, measured.input_tokens),
+            ("tokens a prompt", load.prompt_tokens, measured.input_tokens),
             ("tokens an answer", load.output_tokens, measured.output_tokens),
         ) if found is not None and abs(found - planned) > _ALIKE * planned
     ]
@@ -195,11 +181,11 @@ def wrong_load(ordered: Order, measured: Measured) -> str:
     return f"The benchmark ran another load than the plan's: {'; '.join(apart)}." if apart else ""
 
 
-def cells(ordered: Order, measured: Measured) -> dict[str, Any]:
-    """What was measured as a row of the `estimate` command."""
+def record(ordered: Order, measured: Measured) -> Mapping[str, Any]:
+    """The measurement to keep: a row of the `estimate` command with what was measured, and what was predicted."""
     d, load = ordered.deployment, ordered.workload
     chosen = ordered.choice.footprint.cache.chosen
-    row: dict[str, Any] = {
+    cells: dict[str, Any] = {
         "model": ordered.spec.name, "gpu": d.gpu.name, "tp": d.tp, "pp": d.pp, "ep": d.ep, "dp": d.dp,
         "weights": d.weights.name, "kv_cache": d.kv_cache.name, "engine": d.engine, "engine_version": d.engine_version,
         "mode": str(measured.mode),
@@ -211,15 +197,10 @@ def cells(ordered: Order, measured: Measured) -> dict[str, Any]:
         "measured_output_tokens_per_s_per_gpu": measured.output_tokens_per_s / d.gpus,
     }
     if measured.tpot_s is not None:
-        row["measured_tpot_ms"] = measured.tpot_s * MS_PER_S
-    return row
-
-
-def record(ordered: Order, measured: Measured) -> Mapping[str, Any]:
-    """The measurement to keep: its cells, and what was predicted."""
+        cells["measured_tpot_ms"] = measured.tpot_s * MS_PER_S
     return {
         "sweetspot_benchmark": VERSION, "date": datetime.now(UTC).isoformat(timespec="seconds"), "tool": measured.tool,
-        "cells": cells(ordered, measured),
+        "cells": cells,
         "predicted": {check.name: {"value": check.predicted.value, "low": check.predicted.low,
                                    "high": check.predicted.high, "unit": check.unit}
                       for check in checks(ordered, measured)},

@@ -7,7 +7,7 @@ from math import ceil, inf
 import numpy as np
 
 from core.models import ModelSpec, Tokens
-from core.physics import drafter
+from core.physics import drafter, images, lora
 from core.physics.memory.cache import (
     LayerCache,
     Layout,
@@ -233,6 +233,29 @@ def _drafter_terms(spec: ModelSpec, d: Deployment) -> tuple[Term, ...]:
     return (Term("drafter", size, what, "drafters of assets/drafters.csv", Basis.ESTIMATED, 0.9 * size, 1.2 * size),)
 
 
+def _sight_terms(spec: ModelSpec, d: Deployment, chosen: Settings, reserved: tuple[Term, ...]) -> tuple[Term, ...]:
+    """What the vision tower takes while images go through it, where prompts have some."""
+    if d.images is None:
+        return ()
+    activations = sum(term.bytes for term in reserved if term.name.startswith("activations"))
+    size = images.encoder_bytes(spec, d.images, chosen.max_num_batched_tokens, activations)
+    what = f"images of {d.images.width:,} x {d.images.height:,} pixels through the vision tower, and what it gives"
+    return (Term("images", size, what, "vLLM's encoder budget: the tokens of a step", Basis.ESTIMATED,
+                 0.5 * size, 2.0 * size),)
+
+
+def _adapter_terms(spec: ModelSpec, d: Deployment) -> tuple[Term, ...]:
+    """The slots of LoRA adapters; some engines keep further ones for embedding and output, rank x both their sides."""
+    taken = lora.slots(spec, d)
+    if taken is None or d.adapters is None:
+        return ()
+    rank = lora.kept_rank(d.adapters, d.engine)
+    ends = 2 * d.adapters.count * rank * (spec.vocab_size + spec.hidden_size) * lora.BYTES
+    what = f"{d.adapters.count:,} slots of rank {rank}, 16 bits"
+    return (Term("LoRA adapters", taken.bytes, what, "rank x (inputs + outputs) of every adapted matrix",
+                 Basis.ESTIMATED, taken.bytes, taken.bytes + ends),)
+
+
 def footprint(spec: ModelSpec, deployment: Deployment) -> Footprint:
     """What a deployment holds on its fullest GPU, and what is left for the KV cache."""
     return _footprint(SpecKey(spec), deployment)
@@ -245,8 +268,9 @@ def _footprint(key: SpecKey, deployment: Deployment) -> Footprint:
     reported = float(deployment.gpu.memory_bytes)
     held = None if deployment.gpu.vendor == CPU else hosted(spec, deployment)
     on_host = held.host_bytes / deployment.pp if held else 0.0
+    reserved = reserved_terms(key, deployment, chosen)
     terms = (_weights_term(spec, deployment, on_host), *_drafter_terms(spec, deployment),
-             *reserved_terms(key, deployment, chosen))
+             *_sight_terms(spec, deployment, chosen, reserved), *_adapter_terms(spec, deployment), *reserved)
     inside = sum(term.bytes for term in terms if term.inside_budget)
     usable, left = _budget(reported, inside, chosen)
     pool = max(0.0, left)

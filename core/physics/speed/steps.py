@@ -1,13 +1,14 @@
 """Time of one decode step and of one prefill: operators on a roofline, plus what is fixed per kernel,
 step and message. Everything is per pair and row, in seconds."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
 from core.physics.efficiency import Rates, loads, operators
 from core.physics.speed.cases import Floats, Rows
+from core.physics.speed.drafts import Drafts
 from core.physics.speed.hosts import Hosts
 from core.physics.speed.matmuls import Tables, at_context, between, join, tables
 from core.physics.speed.work import ACTIVATION_BYTES, Work
@@ -52,28 +53,37 @@ class Clock:
     tables: Tables
 
     def decode(self, pair: Rows, sequences: Floats, context: Floats, drafted: Floats | float = 0.0) -> Step:
-        """One decode step of `sequences` on a replica, each at `context` tokens, which checks `drafted` more."""
-        if np.any(drafted):
-            return self._speculative(pair, sequences, context, np.asarray(drafted, float))
+        """One decode step of `sequences` on a replica, each at `context` tokens.
+
+        It checks `drafted` tokens more of each: the cache is read once for all of them, everything else takes them as
+        more rows, and their drafter passes once for each.
+        """
         w, r = self.work, self.rates
         stages = np.where(w.layer_split[pair], 1.0, w.pp[pair])
         batch = np.maximum(1.0, sequences / stages)
-        stack = np.exp(between(self.tables.stack, pair, batch))
-        share = between(self.tables.stack_memory, pair, batch)
-        head = np.exp(between(self.tables.head, pair, batch))
+        more = np.asarray(drafted, float)
+        drafts = w.drafts if np.any(more) else None
+        rows = batch if drafts is None else batch * (1 + more)
+        stack = np.exp(between(self.tables.stack, pair, rows))
+        share = between(self.tables.stack_memory, pair, rows)
+        head = np.exp(between(self.tables.head, pair, rows))
         cache, mixing = self.cache(pair, batch, context)
         if w.hosts is not None:
-            return self._with_host(w.hosts, pair, batch, (stack, share, head, cache, mixing))
-        reads = np.where(cache >= mixing, join(cache, mixing), 0.0)
-        mixes = np.where(cache < mixing, join(cache, mixing), 0.0)
+            return self._adapted(self._with_host(w.hosts, pair, batch, (stack, share, head, cache, mixing)), pair, rows)
+        mixing = mixing if drafts is None else mixing * (1 + more)
+        reading, joined = cache >= mixing, join(cache, mixing)
         overhead = r.kernel_s[pair] * w.units[pair] + r.step_s[pair] + r.sequence_s[pair] * batch
-        return Step(
-            memory=stack * share + head + reads + self.state(pair, batch) + self.elementwise(pair, batch),
-            compute=stack * (1 - share) + mixes,
+        step = Step(
+            memory=stack * share + head + np.where(reading, joined, 0.0)
+            + self.state(pair, batch) + self.elementwise(pair, rows),
+            compute=stack * (1 - share) + np.where(reading, 0.0, joined),
             overhead=np.where(w.eager[pair], 0.0, overhead),
-            communication=self._messages(pair, batch),
+            communication=self._messages(pair, rows),
             host=np.where(w.eager[pair], self._host(pair) + overhead, 0.0),
         )
+        if drafts is not None:
+            step = self._drafting(drafts, step, pair, (batch, more, cache))
+        return self._adapted(step, pair, rows)
 
     def _with_host(self, hosts: Hosts, pair: Rows, batch: Floats, whole: tuple[Floats, ...]) -> Step:
         """A decode step whose weights lie on both sides, which wait for each other; `whole`: all of it on the GPU."""
@@ -92,23 +102,10 @@ class Clock:
             host=np.zeros_like(batch),
         )
 
-    def _speculative(self, pair: Rows, sequences: Floats, context: Floats, drafted: Floats) -> Step:
-        """The same with drafts: their passes, then a step of every token drafted beside each sequence's own.
-
-        The cache is read once for all tokens of a sequence; everything else takes them as more rows.
-        """
+    def _drafting(self, drafts: Drafts, step: Step, pair: Rows, asked: tuple[Floats, Floats, Floats]) -> Step:
+        """A step with the passes of its drafter before it and the checks after it; `asked`: batch, drafted, cache."""
         w, r = self.work, self.rates
-        drafts = w.drafts
-        assert drafts is not None
-        stages = np.where(w.layer_split[pair], 1.0, w.pp[pair])
-        batch = np.maximum(1.0, sequences / stages)
-        rows_drafted = batch * drafted
-        rows = batch + rows_drafted
-        stack = np.exp(between(self.tables.stack, pair, rows))
-        share = between(self.tables.stack_memory, pair, rows)
-        head = np.exp(between(self.tables.head, pair, rows))
-        cache, mixing = self.cache(pair, batch, context)
-        mixing = mixing * (1 + drafted)
+        batch, drafted, cache = asked
         own = drafts.stack_share[pair] * np.exp(between(self.tables.stack, pair, batch))
         own_head = drafts.own_head[pair] * np.exp(between(self.tables.head, pair, batch))
         read = drafts.bytes[pair] / (r.weights_bandwidth * w.bandwidth)[pair]
@@ -116,17 +113,26 @@ class Clock:
         streamed = join(read, multiply) + own + own_head + drafts.stack_share[pair] * cache
         launched = drafts.units[pair] * r.kernel_s[pair] + drafts.passes[pair] * loads.constant("draft_pass_s")
         checking = np.where(drafted > 0, loads.constant("check_s"), 0.0)
-        checking = checking + rows_drafted * loads.constant("check_token_s")
-        overhead = r.kernel_s[pair] * w.units[pair] + r.step_s[pair] + r.sequence_s[pair] * batch + checking
-        overhead = overhead + drafted * launched
+        spent = drafted * launched + checking + batch * drafted * loads.constant("check_token_s")
+        eager = w.eager[pair]
         return Step(
-            memory=stack * share + head + np.where(cache >= mixing, join(cache, mixing), 0.0)
-            + self.state(pair, batch) + self.elementwise(pair, rows) + drafted * streamed,
-            compute=stack * (1 - share) + np.where(cache < mixing, join(cache, mixing), 0.0),
-            overhead=np.where(w.eager[pair], 0.0, overhead),
-            communication=self._messages(pair, rows)
-            + drafted * drafts.stack_share[pair] * self._messages(pair, batch),
-            host=np.where(w.eager[pair], self._host(pair) + overhead, 0.0),
+            memory=step.memory + drafted * streamed,
+            compute=step.compute,
+            overhead=step.overhead + np.where(eager, 0.0, spent),
+            communication=step.communication + drafted * drafts.stack_share[pair] * self._messages(pair, batch),
+            host=step.host + np.where(eager, spent, 0.0),
+        )
+
+    def _adapted(self, step: Step, pair: Rows, rows: Floats, passes: Floats | float = 1.0) -> Step:
+        """`rows` tokens with LoRA adapters beside their matmuls, no more of them than tokens; `passes` are launched."""
+        w, r, a = self.work, self.rates, self.work.adapters
+        if a is None:
+            return step
+        read = np.minimum(rows, a.count[pair]) * a.bytes[pair] / (r.weights_bandwidth * w.bandwidth)[pair]
+        multiply = rows * a.flops[pair] / (r.matmul_rate * w.peak_16bit)[pair]
+        return replace(
+            step, memory=step.memory + read, compute=step.compute + multiply,
+            overhead=step.overhead + passes * a.kernels[pair] * loads.constant("adapter_kernel_s"),
         )
 
     def prefill(
@@ -159,13 +165,19 @@ class Clock:
         overhead = chunks * launches + r.sequence_s[pair] * prompts
         overlapped = 1 - (chunks + w.pp[pair] - 1) / (chunks * w.pp[pair])
         pipelined = 1 - r.pipeline_share[pair] * overlapped
-        return Step(
+        step = Step(
             memory=(chunks * stack * share + self.elementwise(pair, total)) * pipelined + head,
-            compute=(chunks * stack * (1 - share) + attention) * pipelined,
+            compute=(chunks * stack * (1 - share) + attention) * pipelined + prompts * self.seeing(pair),
             overhead=np.where(w.eager[pair], 0.0, overhead),
             communication=chunks * self._messages(pair, chunk) * pipelined,
             host=np.where(w.eager[pair], chunks * self._host(pair) + r.step_s[pair], 0.0),
         )
+        return self._adapted(step, pair, total, 0.0 if beside is not None else chunks)
+
+    def seeing(self, pair: Rows) -> Floats | float:
+        """The vision tower's time over the images of one prompt [s]."""
+        w, r = self.work, self.rates
+        return 0.0 if w.seeing is None else np.asarray(w.seeing[pair] / (r.matmul_rate * w.peak_16bit)[pair])
 
     def prompt_attention(self, pair: Rows, total: Floats, tokens: Floats, found: Floats | float = 0.0) -> Floats:
         """Causal attention of prompts of `tokens`, `total` tokens together; some engines write the scores out.
@@ -214,7 +226,6 @@ class Clock:
         message = tokens * w.hidden[pair] * ACTIVATION_BYTES
         link = np.maximum((r.link_rate * w.link)[pair], 1.0)
         tp, dp = w.tp[pair], w.dp[pair]
-        inside = tp if w.network is None else np.minimum(tp, w.network.each[pair])
         if not (w.gpus > 1).any():
             return np.zeros_like(tokens)
 
@@ -222,15 +233,11 @@ class Clock:
             ramp = operators.RAMP_S * volume / (volume + operators.RAMP_BYTES)
             return np.asarray(r.link_latency_s[pair] + volume / link + ramp)
 
-        reduce = np.where(inside > 1, exchange(2 * (inside - 1) / inside * message), 0.0)
+        reduce = exchange(2 * (tp - 1) / tp * message)
         swap = 2 * exchange((dp - 1) * message)
-        hops = np.zeros_like(message)
-        if w.network is not None:
-            reduce = reduce + w.network.reduce(pair, message)
-            swap = swap + 2 * w.network.swap(pair, (dp - 1) * message)
-            hops = w.network.hops(pair, message)
-        reduced = np.where(tp > 1, w.reductions[pair] * reduce, 0.0)
-        return np.asarray(reduced + np.where(dp > 1, w.expert_layers[pair] * swap, 0.0) + hops)
+        return np.asarray(
+            np.where(tp > 1, w.reductions[pair] * reduce, 0.0) + np.where(dp > 1, w.expert_layers[pair] * swap, 0.0),
+        )
 
 
 def clock(work: Work, rates: Rates) -> Clock:

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.models import Attention, ModelSpec, Role, Shard
+from core.physics import images
 from core.physics.efficiency import operators
 from core.physics.efficiency.labels import Pair, compute, release, unpacked_from, widens, width
-from core.physics.network import local
+from core.physics.speed.adapting import Adapting, adapting
 from core.physics.speed.cases import Floats, Rows
 from core.physics.speed.drafts import Drafts, drafts
 from core.physics.speed.hosts import Hosts, hosts
-from core.physics.speed.networks import Network, network
 from core.physics.speed.shape import SHARD_CODE, Shape, shape
 from core.products.engines import find
 from core.products.formats import Format
@@ -57,7 +57,6 @@ class Work:
     bandwidth: Floats
     peak_16bit: Floats
     link: Floats                 # bytes/s, one direction
-    network: Network | None      # what leaves a machine; None where nothing does
     tp: Floats
     pp: Floats
     dp: Floats
@@ -77,6 +76,8 @@ class Work:
     prefill_flops: Floats        # [pairs, contexts] of one GPU, per prompt token
     drafts: Drafts | None        # what a pass of each pair's drafter takes; None where nothing drafts
     hosts: Hosts | None          # what hosts hold and multiply; None where GPUs hold all
+    seeing: Floats | None        # [pairs] FLOPs of the images of one prompt on one GPU; None where none has images
+    adapters: Adapting | None    # what LoRA adapters add; None where nothing has them
 
 
 def work(pairs: Sequence[Pair]) -> Work:
@@ -144,7 +145,7 @@ def work(pairs: Sequence[Pair]) -> Work:
         expert_layers=shaped("expert_layers"), hidden=shaped("hidden"),
         bandwidth=np.array([d.gpu.bandwidth_bytes_per_s for d in deployments]),
         peak_16bit=peak_16bit,
-        link=np.array([_link(d) for d in deployments], float), network=network(deployments),
+        link=np.array([_link(d) for d in deployments], float),
         tp=tp, pp=pp, dp=dp, gpus=tp * pp * dp,
         eager=np.array([engine.eager for engine in engines]),
         layer_split=np.array([engine.splits_layers for engine in engines]),
@@ -158,8 +159,15 @@ def work(pairs: Sequence[Pair]) -> Work:
         kv_elements=np.array([_widened(d) for d in deployments]),
         cache_values=np.array([1 / d.kv_cache.bytes_per_value for d in deployments]),
         state_bytes=state, kv_read=kv_read, decode_flops=decode_flops, prefill_flops=prefill_flops,
-        drafts=drafts(pairs), hosts=hosts(pairs),
+        drafts=drafts(pairs), hosts=hosts(pairs), seeing=_seeing(pairs), adapters=adapting(pairs),
     )
+
+
+def _seeing(pairs: Sequence[Pair]) -> Floats | None:
+    """FLOPs of the images of one prompt on one GPU; ranks share the tower's matrices."""
+    if not any(d.images for _, d in pairs):
+        return None
+    return np.array([images.flops(spec, d.images) / d.tp for spec, d in pairs])
 
 
 def chunk_tokens(deployment: Deployment) -> int:
@@ -196,7 +204,7 @@ def _widened(deployment: Deployment) -> float:
 def _link(deployment: Deployment) -> float:
     """Bandwidth between the ranks: groups beyond the bridged GPUs talk over PCIe [B/s]."""
     gpu = deployment.gpu
-    beyond = local(deployment) > gpu.link_gpus
+    beyond = deployment.tp * deployment.dp > gpu.link_gpus
     return (gpu.pcie_bytes_per_s or gpu.link_bytes_per_s) if beyond else gpu.link_bytes_per_s
 
 

@@ -20,6 +20,7 @@ from core.reading.configs import (
     latent,
     pairs,
     pure,
+    seeing,
     seq2seq,
     sparse,
     speech,
@@ -298,12 +299,23 @@ def architecture(config: Mapping[str, object], *, name: str) -> ModelSpec:
     top = Keys(config, family)
     text = _nested(top)
     spec = _flat(name, top) if text is None else _composite(name, top, text)
-    spec = _mtp(_uncounted(spec, top), text or top)
+    spec = _mtp(_uncounted(_sighted(spec, top), top), text or top)
     if spec.total_params > MAX_PARAMS:
         raise ConfigInvalid(
             f"config.json describes {spec.total_params:.1e} parameters; more than {MAX_PARAMS:.0e} is not believed."
         )
     return spec
+
+
+def _sighted(spec: ModelSpec, top: Keys) -> ModelSpec:
+    """The spec with how it turns images into tokens, where it keeps its tower and the family's rule is known."""
+    tower = sum(part.params for part in spec.parts if part.name == "vision tower" and part.resident)
+    if not tower:
+        return spec
+    try:
+        return replace(spec, eyes=seeing.eyes(top, _within(top).part_or_default("vision_config"), tower))
+    except ConfigInvalid:          # sizes the tower does not need: only how it sees stays unknown
+        return spec
 
 
 def read_config(
