@@ -24,14 +24,16 @@ from core.basics.units import GIB
 from core.basics.words import counted
 from core.delivery import estimate, export
 from core.delivery.export import deliver, report
-from core.delivery.export.order import order
+from core.delivery.export.order import Order, order
 from core.losses import speaks_of
 from core.losses.measured import QualityMeasurement, from_json
 from core.machinery import app
+from core.measure import command as measuring
 from core.models import ModelSpec
 from core.probe import command as probing
 from core.products import gpus
 from core.products.engines import ENGINES, launched
+from core.products.formats import find as find_format
 from core.quality import command as checking
 from core.reading import catalogue, hub, refresh, resolved
 from core.terms import INPUTS, Mode, Workload
@@ -67,7 +69,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="sweetspot", description="Which precision and batch size to deploy, and why.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(
-        required=True, metavar="app | plan | estimate | probe | quality | doctor | resolve | models | gpus | catalogue"
+        required=True,
+        metavar="app | plan | estimate | measure | probe | quality | doctor | resolve | models | gpus | catalogue",
     )
     served = commands.add_parser("app", help="open the app in a browser")
     served.add_argument("--address", default="localhost", help="who may reach it: 0.0.0.0 is everybody (%(default)s)")
@@ -84,10 +87,9 @@ def _parser() -> argparse.ArgumentParser:
                        help="the same columns plus measured_ttft_ms, measured_tpot_ms, "
                             "measured_output_tokens_per_s_per_gpu")
     cases.set_defaults(command=_estimate)
-    measuring = commands.add_parser("probe", parents=[shared], help="measure this machine's GPU with a model's shapes")
-    measuring.add_argument("--model", default=catalogue.DEFAULT_MODEL, help="Hub id, folder or file (%(default)s)")
-    probing.arguments(measuring)
-    measuring.set_defaults(command=_probe)
+    _probe_arguments(commands.add_parser("probe", parents=[shared],
+                                         help="measure this machine's GPU with a model's shapes"))
+    _measure_arguments(commands.add_parser("measure", help="the engine, a running server or the kernels"), shared)
     quality = commands.add_parser("quality", parents=[shared], help="what formats cost on your own prompts")
     quality.add_argument("--model", default=catalogue.DEFAULT_MODEL, help="Hub id, folder or GGUF file (%(default)s)")
     checking.arguments(quality)
@@ -113,7 +115,28 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _plan_arguments(plan: argparse.ArgumentParser) -> None:
+def _probe_arguments(probe: argparse.ArgumentParser) -> None:
+    probe.add_argument("--model", default=catalogue.DEFAULT_MODEL, help="Hub id, folder or file (%(default)s)")
+    probing.arguments(probe)
+    probe.set_defaults(command=_probe)
+
+
+def _measure_arguments(measure: argparse.ArgumentParser, shared: argparse.ArgumentParser) -> None:
+    ways = measure.add_subparsers(required=True, metavar="engine | server | kernels")
+    for name, more, command, text in (
+        ("engine", measuring.engine_arguments, _measure_engine, "start the engine on the plan and run a few loads"),
+        ("server", measuring.server_arguments, _measure_server, "run a few loads on a server that runs"),
+    ):
+        way = ways.add_parser(name, parents=[shared], help=text)
+        _question_arguments(way)
+        measuring.arguments(way)
+        more(way)
+        way.set_defaults(command=command)
+    _probe_arguments(ways.add_parser("kernels", parents=[shared], help="a model's shapes on the GPU, as `probe` does"))
+
+
+def _question_arguments(plan: argparse.ArgumentParser) -> None:
+    """Model, GPU, load and engine: what is planned for."""
     plan.add_argument("--model", default=catalogue.DEFAULT_MODEL, help="Hub id, folder or file (%(default)s)")
     plan.add_argument("--gpu", default=None,
                       help=f"name, count (8x H100) or machine (the GPU in this one, else {gpus.DEFAULT_GPU})")
@@ -124,13 +147,17 @@ def _plan_arguments(plan: argparse.ArgumentParser) -> None:
                           default=None if one.name == OPEN else one.default,
                           metavar="WORD" if one.words else "N",
                           help=f"{one.label}: {' '.join(one.words) or one.in_files.span} ({default})")
-    plan.add_argument("--quality", type=Path, nargs="+", default=[], metavar="FILE.json",
-                      help="quality checks of this model, newest first: their losses replace the published ones")
     plan.add_argument("--mode", choices=[mode.value for mode in Mode], default=Workload().mode.value)
     plan.add_argument("--engine", choices=list(ENGINES), default=None,
-                      help=f"what serves the model (that of --launch, else {DEFAULT_ENGINE})")
+                      help=f"what serves the model (the one to launch, else {DEFAULT_ENGINE})")
     plan.add_argument("--gpus", type=int, nargs="+", metavar="N",
                       help="numbers of GPUs that may be tried (1 2 4 8, no more than --gpu names)")
+
+
+def _plan_arguments(plan: argparse.ArgumentParser) -> None:
+    _question_arguments(plan)
+    plan.add_argument("--quality", type=Path, nargs="+", default=[], metavar="FILE.json",
+                      help="quality checks of this model, newest first: their losses replace the published ones")
     plan.add_argument("--csv", type=Path, metavar="FILE", help="write the recommendation and its rivals")
     plan.add_argument("--sweep", type=Path, metavar="FILE", help="write the whole grid as CSV")
     plan.add_argument("--launch", choices=sorted(launched()), metavar="ENGINE",
@@ -167,20 +194,9 @@ def _app(asked: argparse.Namespace) -> None:
 
 def _plan(asked: argparse.Namespace) -> None:
     spec = _resolve(asked.model, asked.offline)
-    gpu, counts, counted = _hardware(asked)
-    said = {one.name: getattr(asked, one.name) for one in INPUTS}
-    demand = advice.Open() if said[OPEN] is None else None
-    workload = Workload.of({name: value for name, value in said.items() if value is not None}, Mode(asked.mode))
     measured = [_checked(path, spec) for path in asked.quality]
-    engine = asked.engine or asked.launch or DEFAULT_ENGINE
-
-    def planned(load: Workload, tps: Sequence[int]) -> advice.Plan:
-        return advice.recommend(spec, gpu, load, engine=engine, tps=tps, measured=measured)
-
-    plan = advice.answered(planned, workload, counts, demand)
+    plan = _planned(asked, spec, asked.engine or asked.launch or DEFAULT_ENGINE, measured=measured)
     launch = export.launch(plan, asked.launch) if asked.launch else None
-    if counted:
-        print(counted, file=sys.stderr)
     if asked.csv:
         export.write(asked.csv, export.recommendation_csv(plan))
     if asked.sweep:
@@ -195,6 +211,23 @@ def _plan(asked: argparse.Namespace) -> None:
         print(launch.text())
     else:
         print(export.plan_text(plan))
+
+
+def _planned(asked: argparse.Namespace, spec: ModelSpec, engine: str, *, formats: Sequence[str] | None = None,
+             measured: Sequence[QualityMeasurement] = ()) -> advice.Plan:
+    """The plan of the question; on standard error, how many GPUs were tried where the GPU's name says."""
+    gpu, counts, counted = _hardware(asked)
+    said = {one.name: getattr(asked, one.name) for one in INPUTS}
+    demand = advice.Open() if said[OPEN] is None else None
+    workload = Workload.of({name: value for name, value in said.items() if value is not None}, Mode(asked.mode))
+
+    def planned(load: Workload, tps: Sequence[int]) -> advice.Plan:
+        return advice.recommend(spec, gpu, load, engine=engine, tps=tps, formats=formats, measured=measured)
+
+    plan = advice.answered(planned, workload, counts, demand)
+    if counted:
+        print(counted, file=sys.stderr)
+    return plan
 
 
 def _hardware(asked: argparse.Namespace) -> tuple[gpus.GpuSpec, Sequence[int], str]:
@@ -264,6 +297,23 @@ def _estimate(asked: argparse.Namespace) -> None:
 
 def _probe(asked: argparse.Namespace) -> None:
     print(probing.run(_resolve(asked.model, asked.offline), asked, export.write))
+
+
+def _measure_engine(asked: argparse.Namespace) -> None:
+    def read_config() -> dict[str, object]:
+        return hub.config_json(asked.model, token=os.environ.get("HF_TOKEN"), offline=asked.offline)
+
+    print(measuring.run(measuring.of_engine(_ordered(asked), read_config, asked), asked, export.write))
+
+
+def _measure_server(asked: argparse.Namespace) -> None:
+    print(measuring.run(measuring.of_server(_ordered(asked), asked), asked, export.write))
+
+
+def _ordered(asked: argparse.Namespace) -> Order:
+    """What the plan recommends, in the format that is to be measured where one is named."""
+    formats = [find_format(asked.weights).name] if asked.weights else None
+    return order(_planned(asked, _resolve(asked.model, asked.offline), asked.engine or DEFAULT_ENGINE, formats=formats))
 
 
 def _quality(asked: argparse.Namespace) -> None:

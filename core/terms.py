@@ -6,7 +6,7 @@ from enum import IntEnum, StrEnum
 from typing import Any, Final, TypeVar
 
 from core.basics.bounds import Bounds
-from core.basics.inputs import COUNT, GB_PER_S, MS, PERCENT, PIXELS, REQUESTS, TOKENS, Input
+from core.basics.inputs import COUNT, GB_PER_S, GBIT_PER_S, MS, PERCENT, PIXELS, REQUESTS, TOKENS, Input
 from core.products import cpus, drafters
 from core.products.cpus import Host
 from core.products.drafters import Drafter
@@ -53,6 +53,7 @@ class Estimate:
 
 SPECULATION: Final = "Speculative decoding"
 HOST: Final = "Weights in host memory"
+MACHINES: Final = "Several machines"
 SIGHT: Final = "Images in a prompt"
 LORA: Final = "LoRA adapters"
 MOST_IMAGES: Final = 1000
@@ -107,6 +108,17 @@ class Workload:
         "Bandwidth of the processor's memory, channels x rate x 8 bytes: 2 of DDR5-5600 are 89.6, 12 of DDR5-4800 are "
         "461. With it llama.cpp keeps what does not fit on the GPU in host memory; 0: everything lies on the GPU.",
         of_deployment=True, group=HOST,
+    ))
+    nodes: int = _asks(1, Input(
+        "machines", COUNT, Bounds(1, 1024, whole=True), 1, "Machines",
+        "Machines that the GPUs of one server are spread over evenly, as 8 GPUs on two machines of four. Layers are "
+        "then split between machines and matrices inside one, or matrices over all: whichever is better.",
+        of_deployment=True, group=MACHINES,
+    ))
+    network_gbit_per_s: float = _asks(0.0, Input(
+        "network", GBIT_PER_S, Bounds(0, 100_000, "Gbit/s"), 100, "Network of a machine",
+        "Between machines, all links of one machine together: eight of 400 Gbit/s InfiniBand are 3,200, an Ethernet "
+        "port has 10 to 100; 0: as machines with these GPUs usually have it.", of_deployment=True, group=MACHINES,
     ))
     images: int = _asks(0, Input(
         "images", COUNT, Bounds(0, MOST_IMAGES, whole=True), 1, "Images",
@@ -273,6 +285,8 @@ class Deployment:
     drafter: Drafter = Drafter.NONE
     host: Host | None = None               # what holds weights that the GPUs do not; None: they hold all
     placement: Placement | None = None     # which; None: as few as the memory needs
+    nodes: int = 1                         # machines its GPUs are spread over, at least
+    network_gbit_per_s: float = 0.0        # between them, all links of one together; 0: as is usual
     images: Images | None = None           # that each prompt may show
     adapters: Adapters | None = None       # that a batch may use
 

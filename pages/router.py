@@ -7,6 +7,7 @@ A new page is one line in PAGES and one file beside this one.
 import streamlit as st
 
 from core.basics.places import ASSETS
+from pages.server.turns import turn
 from pages.shared import inputs, parts
 
 SIDEBAR_PX = 310
@@ -21,7 +22,7 @@ PAGES = [
     ),
     st.Page("compare/compare.py", title="Compare", icon=":material/compare_arrows:",
             help="One workload over every GPU: cheapest, fastest, smallest, and the files that launch it."),
-    st.Page("regime/regime.py", title="Regime", icon=":material/stacked_line_chart:",
+    st.Page("regime/regime.py", title="Bottleneck", url_path="bottleneck", icon=":material/stacked_line_chart:",
             help="What limits prefill and decode, where that flips, and what would help each."),
     st.Page("traffic/traffic.py", title="Traffic", icon=":material/traffic:",
             help="How many replicas hold your requests per second, how long they wait, what that costs."),
@@ -35,17 +36,17 @@ PAGES = [
             help="Plans you kept: reopen, compare, take away."),
     st.Page("accuracy.py", title="Accuracy", icon=":material/verified:",
             help="How far the estimates have been from published figures."),
+    st.Page("regime/regime.py", title="Bottleneck", url_path="regime", visibility="hidden"),     # as it was called
 ]
 
-st.set_page_config(
-    page_title="Sweetspot",
-    page_icon=str(ASSETS / "icon.svg"),
-    layout="wide",
-    initial_sidebar_state=SIDEBAR_PX,
-)
-st.logo(str(ASSETS / "logo.svg"), icon_image=str(ASSETS / "icon.svg"), size="large")
-page = st.navigation(PAGES, position="top")
-
-with parts.guard():
+with parts.guard(), turn():
+    st.set_page_config(
+        page_title="Sweetspot",
+        page_icon=str(ASSETS / "icon.svg"),
+        layout="wide",
+        initial_sidebar_state=SIDEBAR_PX,
+    )
+    st.logo(str(ASSETS / "logo.svg"), icon_image=str(ASSETS / "icon.svg"), size="large")
+    page = st.navigation(PAGES, position="top")
     inputs.ask()
     page.run()

@@ -55,7 +55,7 @@ def diagnose(text: str, resolve: Resolve) -> Diagnosis:
         changes = (*changes, *_that_fit(spec, deployment))
     return Diagnosis(
         True, log.engine or None, spec.name if spec else log.texts.get("model"), gpu.name if gpu else None,
-        sentence, tuple(dict.fromkeys(changes)), _measured(log),
+        sentence, tuple(dict.fromkeys(changes)), measured(log),
     )
 
 
@@ -169,7 +169,7 @@ def _unused(log: logs.Log) -> str:
     return "Nothing in it is wrong as far as the text says."
 
 
-def _measured(log: logs.Log) -> dict[str, float]:
+def measured(log: logs.Log) -> dict[str, float]:
     """Memory terms of one GPU in GiB, KV tokens, and requests of full length."""
     found = {f"{term}_gib": log.numbers[f"{term}_gib"] for term in _MEMORY if f"{term}_gib" in log.numbers}
     found |= {f"{term}_gib": log.numbers[f"{term}_mib"] * MIB / GIB for term in _MEMORY if f"{term}_mib" in log.numbers}

@@ -24,6 +24,7 @@ REQUESTS: Final = Unit("requests")
 COUNT: Final = Unit("")
 PIXELS: Final = Unit("pixels")
 GB_PER_S: Final = Unit("GB/s", whole=False)
+GBIT_PER_S: Final = Unit("Gbit/s")
 MS: Final = Unit("ms", MS_PER_S, MS_PER_S)
 PERCENT: Final = Unit("%", 100.0, whole=False)      # a share in files
 

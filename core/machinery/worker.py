@@ -78,7 +78,7 @@ def running(
     lines: queue.Queue[str] = queue.Queue()
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments], cwd=ROOT, env=_environment() | variables, stdin=subprocess.PIPE,
+            [sys.executable, "-m", module, *arguments], cwd=ROOT, env=environment(variables), stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True,
         )
         assert process.stdin is not None and process.stdout is not None
@@ -115,10 +115,10 @@ def _kill(process: "subprocess.Popen[str]") -> None:
     process.wait(timeout=10)
 
 
-def _environment() -> dict[str, str]:
-    """The environment without anything that looks like a secret."""
+def environment(variables: Mapping[str, str]) -> dict[str, str]:
+    """The environment without anything that looks like a secret, and what is said beside it."""
     kept = {name: value for name, value in os.environ.items() if not any(word in name.upper() for word in SECRETS)}
-    return kept | {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}       # as NVML counts them
+    return kept | {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"} | dict(variables)       # as NVML counts them
 
 
 def free_memory_bytes() -> float | None:

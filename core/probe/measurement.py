@@ -116,21 +116,23 @@ def _measurement(data: Mapping[str, Any]) -> Measurement:
     points, lost = data["points"], data["lost"]
     if not isinstance(points, list) or not 0 < len(points) <= MAX_POINTS or not isinstance(lost, list):
         raise ValueError(f"it needs 1 to {MAX_POINTS:,} points")
-    conditions = data["conditions"]
     return Measurement(
         device=text_of(data, "device"), gpu=text_of(data, "gpu"), model=text_of(data, "model"),
         driver=text_of(data, "driver"),
         versions={clean(k): clean(v) for k, v in dict(data["versions"]).items()},
         date=text_of(data, "date"), seconds=number(data, "seconds"),
-        conditions=Conditions(
-            quiet=conditions["quiet"] is True,
-            remarks=tuple(clean(remark) for remark in conditions["remarks"]),
-            telemetry=tuple(
-                {clean(k): finite(v, "telemetry") for k, v in sample.items()} for sample in conditions["telemetry"]
-            ),
-        ),
+        conditions=conditions_of(data["conditions"]),
         points=tuple(point_of(point) for point in points),
         lost=tuple(clean(sentence) for sentence in lost),
+    )
+
+
+def conditions_of(data: Mapping[str, Any]) -> Conditions:
+    """Conditions from their JSON. Raises AttributeError, KeyError, TypeError or ValueError where it is none."""
+    return Conditions(
+        quiet=data["quiet"] is True,
+        remarks=tuple(clean(remark) for remark in data["remarks"]),
+        telemetry=tuple({clean(k): finite(v, "telemetry") for k, v in sample.items()} for sample in data["telemetry"]),
     )
 
 

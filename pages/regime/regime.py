@@ -1,12 +1,13 @@
-"""Regime: what limits prefill and decode, where that flips, and what would help each."""
+"""Bottleneck: what limits prefill and decode, where that flips, and what would help each."""
 
 import math
+from collections.abc import Sequence
 
 import streamlit as st
 
 from core.answers import regime
 from core.answers.advice import Choice, Plan
-from core.answers.regime import MemoryBound, PhaseAdvice
+from core.answers.regime import Gain, MemoryBound, PhaseAdvice, Steps
 from core.basics.words import counted
 from core.delivery import charts
 from core.physics import speed
@@ -18,24 +19,24 @@ LOAD_KINDS = {Mode.SERVING: "requests in flight", Mode.STATIC: "batch"}
 PHASES = {"decode": charts.DECODE, "prefill": charts.PREFILL}
 
 
-def headline(plan: Plan, choice: Choice, answer: MemoryBound) -> None:
-    """Both regimes in one sentence, and what they are said of."""
+def headline(plan: Plan, choice: Choice, now: Steps, answer: MemoryBound) -> None:
+    """What both phases spend their time on, as the chart below shows it, and where that turns."""
     d, workload = choice.deployment, plan.workload
     decode = (
-        "Decode is memory-bound at any batch" if answer.batch is None
-        else f"Decode is memory-bound below about {answer.batch:,.0f} requests"
+        "At no batch does arithmetic outweigh memory traffic in decode" if answer.batch is None
+        else f"From about {answer.batch:,.0f} requests on arithmetic outweighs memory traffic in decode"
     )
     prefill = (
-        f"prefill is compute-bound from about {answer.matrices_batch:,.0f} prompt tokens"
-        if answer.matrices_batch else "so is prefill, at any length"
+        f"the matrices of a prefill do from about {answer.matrices_batch:,.0f} new tokens"
+        if answer.matrices_batch else "nor does it in a prefill, at any length"
     )
     with st.container(border=True, key="regime", gap="small"):
         st.markdown(
-            f":blue-badge[decode limited by {choice.decode_bound}] "
-            f":orange-badge[prefill limited by {choice.prefill_bound}] {figures.badge(choice.tpot.basis)}"
+            figures.badge(choice.tpot.basis)
             + ("" if plan.best else " :red-badge[:material/close: does not fit: shown as if it did]")
         )
-        st.header(f"{decode}; {prefill}", anchor=False)
+        st.header(regime.headline(now), anchor=False)
+        st.markdown(f"{decode}; {prefill}.")
         st.caption(
             f"{figures.plain(plan.spec.name)}, {d.weights.label} weights, {d.kv_cache.name.upper()} cache on "
             f"{figures.plain(figures.layout(d))}; {counted(choice.concurrency, 'request')} of "
@@ -46,22 +47,20 @@ def headline(plan: Plan, choice: Choice, answer: MemoryBound) -> None:
             parts.measured(plan, choice)
 
 
-def roofline(plan: Plan, choice: Choice, context: float) -> regime.Path:
+def roofline(plan: Plan, choice: Choice, now: Steps) -> regime.Path:
     """The roofline with every operator and the way over the batch."""
-    spec, d, prompt = plan.spec, choice.deployment, plan.workload.prompt_tokens
+    spec, d = plan.spec, choice.deployment
     roof = regime.roof(spec, d)
-    decode, prefill = regime.decode_path(spec, d, context), regime.prefill_path(spec, d, prompt)
-    operators = {
-        "decode": speed.breakdown(spec, d, "decode", choice.concurrency, context),
-        "prefill": speed.breakdown(spec, d, "prefill", 1, prompt),
-    }
+    decode = regime.decode_path(spec, d, now.context, drafted=now.drafted)
+    prefill = regime.prefill_path(spec, d, round(plan.workload.prompt_tokens - now.found), found=now.found)
+    operators = {"decode": now.decode, "prefill": now.prefill}
     with st.container(border=True, gap="small"):
         parts.section(
             "Where both phases stand under the roof of one GPU",
             "Rings: operators, larger the longer they take. Lines: whole steps, decode from batch 1 to "
-            f"{decode.sizes[-1]:,}, prefill from {prefill.sizes[0]:,} to {prefill.sizes[-1]:,} tokens; "
-            "they run lower because a step also launches kernels. Left of the ridge memory limits, right of it "
-            "compute.",
+            f"{decode.sizes[-1]:,}, prefill from {prefill.sizes[0]:,} to {prefill.sizes[-1]:,} new tokens; they lie "
+            "below the rings because a step also spends time on launching kernels. The ridge is where the roof "
+            "bends: left of it memory bandwidth limits, right of it compute.",
         )
         parts.chart(
             charts.roofline(roof, operators, decode, prefill, batch=choice.concurrency),
@@ -71,24 +70,24 @@ def roofline(plan: Plan, choice: Choice, context: float) -> regime.Path:
     return decode
 
 
-def steps(plan: Plan, choice: Choice, context: float, path: regime.Path) -> None:
+def steps(plan: Plan, choice: Choice, now: Steps, path: regime.Path) -> None:
     """What a step's time is spent on: both phases now, and decode over the batch."""
-    spec, d, prompt = plan.spec, choice.deployment, plan.workload.prompt_tokens
-    now = {
-        "decode": regime.shares(speed.breakdown(spec, d, "decode", choice.concurrency, context)),
-        "prefill": regime.shares(speed.breakdown(spec, d, "prefill", 1, prompt)),
-    }
-    named = {f"{phase}, {figures.ms(sum(part.seconds for part in shares))}": shares for phase, shares in now.items()}
+    spent = {"decode": regime.shares(now.decode), "prefill": regime.shares(now.prefill)}
+    named = {f"{phase}, {figures.ms(sum(part.seconds for part in shares))}": shares for phase, shares in spent.items()}
+    found = f" ({now.found:,.0f} more come from the prefix cache)" if now.found else ""
+    drafts = f", each checking {now.drafted:g} drafted tokens" if now.drafted else ""
     with st.container(border=True, gap="small"):
         parts.section(
             "What a step spends its time on",
-            f"As bars, one decode step of {counted(choice.concurrency, 'request')} and the prefill of {prompt:,} "
-            "tokens; as columns, decode over the batch, with the ms of a step above.",
+            f"Left: one decode step of {counted(choice.concurrency, 'request')}{drafts}, and the prefill of "
+            f"{plan.workload.prompt_tokens - now.found:,.0f} tokens{found}. Right: decode by batch, with the ms of a "
+            "step "
+            "on top.",
         )
         left, right = st.columns(2)
         with left:
             parts.chart(charts.step_bars(named), alt="Decode and prefill by what their time is spent on", key="steps")
-            used = {part.name for shares in (*now.values(), *path.shares) for part in shares}
+            used = {part.name for shares in (*spent.values(), *path.shares) for part in shares}
             parts.legend([(name, hue, 1.0) for name, hue in charts.PARTS.items() if name in used])
         with right:
             parts.chart(
@@ -98,7 +97,7 @@ def steps(plan: Plan, choice: Choice, context: float, path: regime.Path) -> None
 
 
 @st.fragment
-def operator_table(plan: Plan, choice: Choice, context: float) -> None:
+def operator_table(now: Steps) -> None:
     """Every operator of a phase."""
     with st.container(border=True, gap="small"):
         parts.section("Operator by operator", "One GPU's share, all layers of a kind together.")
@@ -106,8 +105,7 @@ def operator_table(plan: Plan, choice: Choice, context: float) -> None:
             "Phase", list(PHASES), default="decode", required=True, key="regime_phase", bind="query-params",
             label_visibility="collapsed",
         )
-        batch, length = (1, plan.workload.prompt_tokens) if phase == "prefill" else (choice.concurrency, context)
-        arithmetic.operators(speed.breakdown(plan.spec, choice.deployment, phase or "decode", batch, length))
+        arithmetic.operators(now.prefill if phase == "prefill" else now.decode)
 
 
 def advice(plan: Plan, choice: Choice) -> None:
@@ -120,19 +118,15 @@ def advice(plan: Plan, choice: Choice) -> None:
 
 def phase_advice(phase: PhaseAdvice) -> None:
     """One phase: gains as bars, what is in use already, what is left out and why."""
-    what = "TPOT, or tokens per second" if phase.phase == "decode" else "TTFT"
+    figure = "TPOT" if phase.phase == "decode" else "TTFT"
     parts.section(
-        f"What would help {phase.phase}",
-        f"Each change run through the estimate at this load; gain in {what}. Hover for the range.",
+        f"What would shorten {phase.phase}",
+        f"Each change run through the estimate at this load; gain in {figure}. Hover for the range.",
     )
-    if phase.helps:
-        parts.chart(
-            charts.gain_bars(phase.helps, PHASES[phase.phase]),
-            alt="; ".join(f"{gain.label} {gain.factor:.2f} times" for gain in phase.helps),
-            key=f"gains {phase.phase}",
-        )
-    else:
-        st.caption("Nothing tried here gains more than 2 %.")
+    _bars([gain for gain in phase.helps if gain.figure == figure], phase.phase, f"gains {phase.phase}")
+    if phase.phase == "decode":
+        parts.section("What would raise throughput", "A larger batch: more tokens per second, each user waits longer.")
+        _bars([gain for gain in phase.helps if gain.figure == "tokens/s"], phase.phase, "gains throughput")
     for gain in phase.in_use:
         st.markdown(f":material/check: **{gain.label}** in use: {gain.factor:.2f} × "
                     f":gray[{figures.plain(gain.note)}, {charts.moves(gain)}]")
@@ -141,6 +135,14 @@ def phase_advice(phase: PhaseAdvice) -> None:
             st.markdown("\n".join(
                 f"- **{figures.plain(refusal.choice)}**: {figures.plain(refusal.reason)}" for refusal in phase.left_out
             ))
+
+
+def _bars(gains: Sequence[Gain], phase: str, key: str) -> None:
+    if not gains:
+        st.caption("Nothing tried here gains more than 2 %.")
+        return
+    alt = "; ".join(f"{gain.label} {gain.factor:.2f} times" for gain in gains)
+    parts.chart(charts.gain_bars(gains, PHASES[phase]), alt=alt, key=key)
 
 
 def ranges(plan: Plan, choice: Choice) -> None:
@@ -164,15 +166,15 @@ shown = plan.shown
 if shown is None:
     parts.verdict(plan)
 else:
-    mean_context = plan.workload.prompt_tokens + plan.workload.output_tokens / 2
     time = shown.tpot if math.isfinite(shown.tpot.value) else shown.ttft      # a single token has no TPOT
+    now = regime.steps(plan.spec, shown.deployment, plan.workload, shown.concurrency)
     bound = regime.memory_bound(
-        plan.spec, shown.deployment, shown.concurrency, mean_context, doubt=math.log(time.high / time.value)
+        plan.spec, shown.deployment, now.context, doubt=math.log(time.high / time.value)
     )
-    headline(plan, shown, bound)
-    path = roofline(plan, shown, mean_context)
+    headline(plan, shown, now, bound)
+    path = roofline(plan, shown, now)
     regime_answers.show(plan, shown, bound)
-    steps(plan, shown, mean_context, path)
-    operator_table(plan, shown, mean_context)
+    steps(plan, shown, now, path)
+    operator_table(now)
     advice(plan, shown)
     ranges(plan, shown)

@@ -1,11 +1,11 @@
-"""Three questions about the regime, answered with the arithmetic behind them."""
+"""Questions about the bottleneck, answered with the arithmetic behind them."""
 
 import math
 
 import streamlit as st
 
 from core.answers import regime
-from core.answers.advice import Choice, Plan
+from core.answers.advice import Choice, Plan, sentences
 from core.answers.regime import CacheWeight, FormatRace, MemoryBound, Rival
 from core.basics.units import GB, KIB, US
 from core.basics.words import counted
@@ -22,6 +22,11 @@ def show(plan: Plan, choice: Choice, bound: MemoryBound) -> None:
     margin = track_record.read().format_ratio
     race = regime.format_race(spec, d, workload, choice.concurrency, margin=margin)
     cache = regime.cache_outweighs(spec, d, workload, choice.concurrency)
+    loss = sentences.loss(plan.losses.of(race.format, d.kv_cache)) if race.format else ""
+    with st.container(border=True, gap="small"):
+        parts.section("Will INT4 help?")
+        st.markdown(f"**{figures.plain(regime.will_int4_help(race, d.weights, choice.concurrency, loss))}** "
+                    f"{figures.badge(Basis.ESTIMATED)}")
     first, second, third = st.columns(3)
     with first, st.container(border=True, height="stretch", gap="small"):
         memory_bound(bound)
@@ -38,17 +43,19 @@ def answered(text: str) -> None:
 
 def memory_bound(answer: MemoryBound) -> None:
     """Up to which batch a decode step is memory-bound."""
-    parts.section("Up to which batch is decode memory-bound?")
+    parts.section("Up to which batch does memory outweigh arithmetic in decode?")
     answered("Any batch" if answer.batch is None else f"About {answer.batch:,.0f} requests")
     matrices = (
         f"**{answer.matrices_batch:,.0f}** by the rates that are reached "
-        f"({figures.three(answer.achieved_ridge_flops_per_byte)} FLOP/B); {_between(answer)} if they are off by as "
-        "much as TPOT may be"
+        f"({figures.three(answer.achieved_ridge_flops_per_byte)} FLOP/B); {_between(answer)} within the estimate's "
+        "error"
         if answer.matrices_batch else "never, by the rates that are reached"
     )
     lines = [
-        f"**Textbook**, peaks and no cache: ridge {figures.three(answer.ridge_flops_per_byte)} FLOP/B × "
-        f"{figures.three(answer.weight_bytes / GB)} GB ÷ {figures.three(answer.flops_per_token / 1e9)} GFLOP a token = "
+        f"**Textbook**, peaks of the data sheet and no cache: ridge {figures.three(answer.ridge_flops_per_byte)} "
+        "FLOP/B × "
+        f"{figures.three(answer.weight_bytes / GB)} GB ÷ {figures.three(answer.flops_per_token / 1e9)} GFLOP per "
+        "token = "
         f"**{answer.textbook_batch:,.0f}** requests.",
         f"**Matrices alone** turn at {matrices}.",
         f"**With the cache**: a request's {figures.three(answer.cache_bytes / 1e6)} MB at "
@@ -71,29 +78,29 @@ def _cache_verdict(answer: MemoryBound) -> str:
             "Each request adds more bytes than arithmetic, so no batch gets there; below about "
             f"{figures.three(answer.free_context)} tokens of context one would."
         )
-    return "Still a step spends longer on memory up to a batch of 16,384."
+    return "Even so, a step spends longer on memory up to a batch of 16,384."
 
 
 def int4_pays(spec: ModelSpec, race: FormatRace, choice: Choice, margin: float) -> None:
     """From which batch INT4 stops paying against eight and sixteen bits."""
-    parts.section("From which batch does INT4 stop paying?")
+    parts.section("From which batch is INT4 slower?")
     if race.format is None or race.own is None:
         st.markdown("### INT4 does not run here")
         for refusal in race.left_out[:1]:
             st.markdown(f"{figures.plain(refusal.choice)}: {figures.plain(refusal.reason)}")
         return
-    answered(figures.opened(", ".join(_stops(rival) for rival in race.rivals)))
+    answered(figures.opened(" and ".join(_stops(rival) for rival in race.rivals)))
     own = race.own
     others = ", ".join(f"{rival.format.label} {figures.three(rival.weight_bytes / GB)}" for rival in race.rivals)
     turns = ", ".join(f"{r.format.label} {_turn(r)}" for r in race.rivals)
     lines = [_against(rival, choice.concurrency, race.batches[-1]) for rival in race.rivals]
     lines += [
-        f"**Why it leads**: {race.format.label} streams {figures.three(own.weight_bytes / GB)} GB a step; {others}.",
+        f"**Why it leads**: {race.format.label} streams {figures.three(own.weight_bytes / GB)} GB per step; {others}.",
         f"**Why it stops**: it is unpacked and multiplied in 16 bits. Its matrices turn compute-bound at batch "
         f"{_turn(own)}; {turns}. In brackets the textbook ridge. When serving, prefills run between the steps, and "
         "there it leads by less.",
-        f"**Range**: 8 of 10 ratios of two formats were estimated within a factor {math.exp(margin):.2f} of published "
-        "ones; close formats cross anywhere.",
+        f"**Range**: 80 % of speed ratios of two formats were estimated within a factor of {math.exp(margin):.2f} of "
+        "the published ones, so formats this close may cross anywhere in between.",
     ]
     if spec.shipped and FORMATS[spec.shipped.format].bits_per_weight < race.rivals[-1].format.bits_per_weight:
         own_label = FORMATS[spec.shipped.format].label
@@ -104,10 +111,10 @@ def int4_pays(spec: ModelSpec, race: FormatRace, choice: Choice, margin: float) 
 
 def _stops(rival: Rival) -> str:
     if rival.stops is None:
-        return f"never against {rival.format.label}"
+        return f"never (against {rival.format.label})"
     if rival.stops <= 1:
-        return f"at once against {rival.format.label}"
-    return f"{rival.stops:,.0f} against {rival.format.label}"
+        return f"from batch 1 (against {rival.format.label})"
+    return f"from batch {rival.stops:,.0f} (against {rival.format.label})"
 
 
 def _against(rival: Rival, batch: int, largest: int) -> str:
@@ -135,9 +142,11 @@ def cache_outweighs(answer: CacheWeight, bound: MemoryBound) -> None:
         answered(f"{answer.context:,.0f} tokens at {requests}")
         lines = [
             f"**Memory**: {figures.three(answer.weight_bytes / GB)} GB of weights ÷ ({requests} × "
-            f"{figures.three(answer.cache_bytes_per_token / KIB)} KiB a token) per GPU; pages and windows counted.",
+            f"{figures.three(answer.cache_bytes_per_token / KIB)} KiB per token) per GPU, with whole pages and the "
+            "model's attention windows.",
             "**One request** alone would need "
-            + (f"{figures.three(answer.context_of_one)} tokens." if answer.context_of_one else "more than any has."),
+            + (f"{figures.three(answer.context_of_one)} tokens." if answer.context_of_one else "more than any model "
+                "takes."),
         ]
     if answer.reading_context:
         lines.append(f"**Time**: reading the caches takes longer than the matrices from "

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import streamlit as st
 
+from core.answers import regime
 from core.answers.advice import Choice
 from core.basics.units import GIB, MS_PER_S
 from core.basics.words import counted
 from core.models import ModelSpec
-from core.physics import speed
 from core.physics.speed import OperatorCost
 from core.products.engines import find as find_engine
 from core.terms import Workload
@@ -81,11 +81,9 @@ def _step(spec: ModelSpec, choice: Choice, workload: Workload, phase: str) -> No
 
 
 def _costs(spec: ModelSpec, choice: Choice, workload: Workload, phase: str) -> Sequence[OperatorCost]:
-    """Operators of one decode step of a replica at the mean context, or of the prefill of one prompt."""
-    if phase == "decode":
-        each, context = choice.concurrency / choice.deployment.dp, workload.prompt_tokens + workload.output_tokens / 2
-        return speed.breakdown(spec, choice.deployment, phase, each, context)
-    return speed.breakdown(spec, choice.deployment, phase, 1, workload.prompt_tokens)
+    """Operators of one decode step at the mean context, or of the prefill of one prompt."""
+    now = regime.steps(spec, choice.deployment, workload, choice.concurrency)
+    return now.decode if phase == "decode" else now.prefill
 
 
 def operators(costs: Sequence[OperatorCost]) -> None:

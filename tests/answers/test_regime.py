@@ -12,7 +12,8 @@ from core.answers.regime.roofline import crossing, weight_stream
 from core.delivery import charts
 from core.losses import Losses
 from core.physics import speed
-from core.products import formats, gpus
+from core.products import cpus, formats, gpus
+from core.products.drafters import Drafter
 from core.reading import catalogue
 from core.terms import Bound, Deployment, Workload
 
@@ -112,7 +113,7 @@ def test_a_crossing_is_read_between_samples():
 def test_the_textbook_batch_is_the_ridge_for_sixteen_bits():
     """B FLOPs 2P against 2P bytes: B = ridge x bytes / FLOPs = ridge."""
     spec, d = deployed()
-    answer = regime.memory_bound(spec, d, 16, 1152, doubt=0.2)
+    answer = regime.memory_bound(spec, d, 1152, doubt=0.2)
     assert answer.textbook_batch == pytest.approx(295.3, rel=1e-3)
     assert answer.matrices_low < answer.matrices_batch < answer.matrices_high
     assert answer.matrices_batch < answer.textbook_batch      # matmuls miss more of their peak than reads do
@@ -121,7 +122,7 @@ def test_the_textbook_batch_is_the_ridge_for_sixteen_bits():
 def test_a_long_context_keeps_decode_memory_bound():
     """128 KiB per token: at 1,152 tokens 151 MB to read, 2 x 7.5 GFLOP to do; at 16 tokens 2.1 MB."""
     spec, d = deployed()
-    long, short = regime.memory_bound(spec, d, 16, 1152, doubt=0.2), regime.memory_bound(spec, d, 16, 16, doubt=0.2)
+    long, short = regime.memory_bound(spec, d, 1152, doubt=0.2), regime.memory_bound(spec, d, 16, doubt=0.2)
     assert long.cache_bytes == pytest.approx(1152 * 131_072)
     assert long.batch is None and long.cache_s > long.token_compute_s
     assert short.batch is not None and short.cache_s < short.token_compute_s
@@ -132,7 +133,7 @@ def test_a_long_context_keeps_decode_memory_bound():
 def test_fewer_bits_turn_earlier_in_the_book():
     """AWQ INT4: 4.16 bits against 16, lm_head stays: between a quarter and a third of the ridge."""
     spec, d = deployed(weights="awq-int4")
-    answer = regime.memory_bound(spec, d, 16, 1152, doubt=0.2)
+    answer = regime.memory_bound(spec, d, 1152, doubt=0.2)
     assert 295 * 4.16 / 16 < answer.textbook_batch < 295 / 3
 
 
@@ -333,3 +334,52 @@ def test_step_and_gain_charts_are_valid():
     assert ends[-1] == pytest.approx(1.0)
     for spec in (bars, charts.shares_over_batch(path, chosen=16), charts.gain_bars(advised()[1].helps, charts.DECODE)):
         altair.LayerChart.from_dict(spec, validate=True)
+
+
+# -- one step of each phase, as the load asks for it --------------------------------------------------
+
+
+def test_the_headline_says_the_shares_that_the_chart_draws():
+    """Percentages of the sentence are those of the bars; arithmetic: 16 requests of Llama-3.1-8B in BF16 on an H100."""
+    spec, d = deployed()
+    now = regime.steps(spec, d, Workload(), 16)
+    shares = regime.spent(now.decode)
+    assert sum(shares.values()) == pytest.approx(1.0)
+    drawn = {part.name: part.seconds for part in regime.shares(now.decode)}
+    memory = sum(drawn.get(name, 0.0) for name in ("weights", "KV cache", "activations")) / sum(drawn.values())
+    assert shares["memory traffic"] == pytest.approx(memory)
+    assert f"A decode step of 16 requests is {100 * memory:.0f} % memory traffic" in regime.headline(now)
+
+
+def test_a_prefix_that_is_found_is_not_computed_again():
+    """19,000 of 20,000 tokens found: the matrices multiply 1,000, attention still spans all 20,000."""
+    spec, d = deployed()
+    whole, rest = (regime.steps(spec, d, Workload(input_tokens=20_000, prefix_hit_rate=hit), 16) for hit in (0, 0.95))
+    flops = [{o.name: o.flops for o in now.prefill} for now in (whole, rest)]
+    assert flops[1]["gate_up_proj"] == pytest.approx(flops[0]["gate_up_proj"] / 20)
+    # Causal attention: 20,000^2 / 2 pairs against 20,000^2 / 2 - 19,000^2 / 2.
+    assert flops[1]["attention"] / flops[0]["attention"] == pytest.approx(1 - 0.95**2, rel=0.02)
+
+
+def test_drafts_and_a_host_are_parts_of_the_step():
+    """What they take is what the clock of the plan adds for them, so the parts sum up to its step."""
+    spec, d = deployed(drafter=Drafter.EAGLE3)
+    drafting = regime.steps(spec, d, Workload(spec_method=Drafter.EAGLE3), 16)
+    assert drafting.drafted == 3 and regime.spent(drafting.decode)["drafting"] > 0.03
+    big, on_host = deployed("meta-llama/Llama-3.3-70B-Instruct", "GeForce RTX 4090", "gguf-Q4_K_M", "fp16",
+                            engine="llamacpp", host=cpus.typed(80.0))
+    hosted = regime.steps(big, on_host, Workload(), 1)
+    # 42 GB of Q4_K_M, some 20 on the card: the rest at 80 GB/s is over a quarter of a second.
+    assert regime.spent(hosted.decode)["host memory traffic"] > 0.8
+    assert sum(o.seconds for o in hosted.decode) > 0.25
+
+
+@pytest.mark.parametrize(("fields", "says"), [
+    ({}, "Yes, for decode: AWQ INT4 decodes"), ({"weights": "fp8"}, "No: AWQ INT4 decodes"),
+    ({"weights": "awq-int4"}, "It is in use"), ({"gpu": "T4", "weights": "fp16", "kv": "fp16"}, "AWQ INT4 decodes"),
+])
+def test_will_int4_help_is_one_sentence(fields, says):
+    spec, d = deployed(**fields)
+    race = regime.format_race(spec, d, Workload(), 16, margin=0.25)
+    said = regime.will_int4_help(race, d.weights, 16, "2.0 % expected loss of quality")
+    assert says in said and said.endswith("loss of quality.")

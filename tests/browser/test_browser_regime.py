@@ -20,7 +20,7 @@ def test_a_link_to_the_regime_is_answered(page, app_url):
     page.goto(f"{app_url}/regime?gpu=L40S&users=32")
     text = said(page)
     assert "on 1 × L40S; 32 requests" in text
-    assert "From which batch does INT4 stop paying?" in text
+    assert "From which batch is INT4 slower?" in text
     assert page.get_by_role("link", name="Plan").count() and "Traceback" not in text
 
 

@@ -49,6 +49,11 @@ def split(engine, name="Qwen/Qwen3-30B-A3B", gpu="H100 SXM5 80GB", **degrees):
     return Order(field.spec, field.workload, compare.choice_of(field, row))
 
 
+def over_two_machines(ordered):
+    choice = replace(ordered.choice, deployment=replace(ordered.deployment, nodes=2))
+    return replace(ordered, choice=choice)
+
+
 def drafting(ordered, way):
     choice = replace(ordered.choice, deployment=replace(ordered.deployment, drafter=way))
     return replace(ordered, choice=choice)
@@ -149,6 +154,7 @@ def test_every_documented_option_is_used_somewhere(engine, orders):
     made = [orders[name] for name in orders if orders[name].engine == engine]
     made += [split(engine, dp=2, ep=2), split(engine, tp=2, ep=2)] if engine in ("vllm", "sglang", "trtllm") else []
     made += [split(engine, name="meta-llama/Llama-3.1-8B", dp=2)] if engine in ("vllm", "sglang") else []
+    made += [over_two_machines(one) for one in made if one.deployment.gpus == 2 and engine in ("vllm", "sglang")]
     text = "\n".join(" ".join(command(one).command) + "\n".join(command(one).files.values()) for one in made)
     missing = {option for option in names(engine).values() if option.rpartition(".")[2] not in text}
     assert missing <= {

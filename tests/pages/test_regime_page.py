@@ -1,4 +1,6 @@
-"""The Regime page: its answers without a click, and how they follow the inputs."""
+"""The Bottleneck page: its answers without a click, and how they follow the inputs."""
+
+import re
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -15,12 +17,13 @@ def page(monkeypatch):
 
 def test_the_page_answers_without_a_click(page):
     assert not page.exception and not page.error
-    assert "prefill is compute-bound" in page.header[0].value
+    assert re.fullmatch(r"A decode step of 16 requests is \d+ % memory traffic and \d+ % launch overhead; "
+                        r"prefill is \d+ % arithmetic.*", page.header[0].value)
     assert any("80 % of published runs" in markdown.value for markdown in page.markdown)
     said = " ".join(markdown.value for markdown in page.markdown)
-    for question in ("Up to which batch", "From which batch does INT4", "From which context"):
+    for question in ("Will INT4 help?", "Up to which batch", "From which batch is INT4", "From which context"):
         assert question in said
-    assert len(page.get("vega_lite_chart")) == 5
+    assert len(page.get("vega_lite_chart")) == 6
 
 
 def test_the_page_follows_the_gpu(page):

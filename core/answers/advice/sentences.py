@@ -7,6 +7,7 @@ from core.basics.units import GB, GIB
 from core.basics.words import counted, dollars, ms, number, percent, with_article
 from core.models import ModelSpec
 from core.physics import memory
+from core.physics.network import spans
 from core.products import options
 from core.products.formats import Format
 from core.terms import Basis, Bound, Deployment, Estimate, Workload
@@ -45,10 +46,12 @@ def short(spec: ModelSpec) -> str:
 
 
 def hardware(deployment: Deployment) -> str:
-    """ "1 × H100 SXM5 80GB", "4 × L40S (tensor parallel 4)"."""
+    """ "1 × H100 SXM5 80GB", "4 × L40S (tensor parallel 4)", "16 × H200 on 2 machines (...)"."""
     split = {"tensor parallel": deployment.tp, "layers over": deployment.pp, "replicas": deployment.dp}
     ways = ", ".join(f"{name} {degree}" for name, degree in split.items() if degree > 1)
-    return f"{deployment.gpus} × {deployment.gpu.name}" + (f" ({ways})" if ways else "")
+    machines = spans(deployment).machines
+    over = f" on {machines} machines" if machines > 1 else ""
+    return f"{deployment.gpus} × {deployment.gpu.name}{over}" + (f" ({ways})" if ways else "")
 
 
 def formats(deployment: Deployment) -> str:

@@ -11,6 +11,7 @@ from core.answers.regime.answers import (
 )
 from core.answers.regime.gains import Gain, PhaseAdvice, advice
 from core.answers.regime.roofline import ATTENTION, Ceiling, Path, Roof, Share, decode_path, prefill_path, roof, shares
+from core.answers.regime.steps import Steps, headline, spent, steps, will_int4_help
 
 __all__ = [
     "ATTENTION",
@@ -24,12 +25,17 @@ __all__ = [
     "Rival",
     "Roof",
     "Share",
+    "Steps",
     "advice",
     "cache_outweighs",
     "decode_path",
     "format_race",
+    "headline",
     "memory_bound",
     "prefill_path",
     "roof",
     "shares",
+    "spent",
+    "steps",
+    "will_int4_help",
 ]

@@ -14,7 +14,7 @@ from core.physics import memory, speed
 from core.physics.ask import Load, desk
 from core.products.formats import FORMATS, Format
 from core.products.kernels import pointless
-from core.terms import Bound, Deployment, Workload
+from core.terms import Deployment, Workload
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -46,12 +46,9 @@ class MemoryBound:
     cache_s: float                  # reading it, which one more request adds too
     cache_flops_per_byte: float     # of decode attention, whatever the batch
     free_context: float             # tokens of context at which both are equal
-    bound: Bound                    # what takes the largest part of a step at the plan's batch
 
 
-def memory_bound(
-    spec: ModelSpec, deployment: Deployment, batch: float, context: float, *, doubt: float
-) -> MemoryBound:
+def memory_bound(spec: ModelSpec, deployment: Deployment, context: float, *, doubt: float) -> MemoryBound:
     """Where decode turns from memory to compute at `context` tokens per request.
 
     `doubt`: how far the ratio of arithmetic to bytes may be off [log], as far as TPOT may.
@@ -65,8 +62,6 @@ def memory_bound(
                      if c.name == ATTENTION)
     achieved = limits.ceilings[0].achieved_flops_per_s or limits.ceilings[0].peak_flops_per_s
     token_s = flops / achieved
-    step = speed.breakdown(spec, deployment, "decode", batch, context)
-    by_bound = {bound: sum(c.seconds for c in step if c.bound is bound) for bound in Bound}
     return MemoryBound(
         context=context,
         batch=speed.compute_bound_batch(spec, deployment, context),
@@ -81,7 +76,6 @@ def memory_bound(
         cache_s=attention.seconds,
         cache_flops_per_byte=attention.intensity,
         free_context=context * token_s / attention.seconds if attention.seconds else float("inf"),
-        bound=max(by_bound, key=lambda bound: by_bound[bound]),
     )
 
 
@@ -167,7 +161,9 @@ def _static_times(
     """TPOT [layouts, sizes] of batches that start together, and TTFT [layouts] of one prompt, in seconds."""
     rows = np.repeat(np.arange(len(layouts)), len(sizes))
     answer = max(2.0, float(workload.output_tokens))        # a single token has no time per further token
-    load = Load(True, np.tile(sizes, len(layouts)), workload.input_tokens, answer)
+    load = replace(
+        Load.of(workload), static=True, concurrency=np.tile(sizes, len(layouts)), output_tokens=answer
+    )
     seen = desk((spec, layout) for layout in layouts).predict(load, rows, endless=True)
     shape = len(layouts), len(sizes)
     return seen.tpot_s.value.reshape(shape), seen.ttft_s.value.reshape(shape)[:, 0]
@@ -203,7 +199,7 @@ def cache_outweighs(spec: ModelSpec, deployment: Deployment, workload: Workload,
         context=_reaches(lambda tokens: requests * float(taken.cache.sequence_bytes(tokens)), weights),
         context_of_one=_reaches(lambda tokens: float(taken.cache.sequence_bytes(tokens)), weights),
         reading_context=_reading_context(spec, deployment, batch),
-        at_plan=requests * float(taken.cache.sequence_bytes(at)) / weights,
+        at_plan=float(taken.cache.load_bytes(requests, at, workload.shared_tokens)) / weights,
         plan_context=at,
     )
 

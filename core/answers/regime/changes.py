@@ -199,7 +199,8 @@ def _with_mixers(spec: ModelSpec, change: Turn) -> ModelSpec:
 def _larger_batches(asked: Asked, left: list[Refusal]) -> Iterator[Change]:
     """More requests at once, as far as the memory holds them: tokens per second, at the price of TPOT."""
     taken = memory.footprint(asked.spec, asked.deployment)
-    most = float(taken.max_concurrency(asked.workload.context_tokens)) * asked.deployment.dp
+    load = asked.workload
+    most = float(taken.max_concurrency(load.context_tokens, load.shared_tokens)) * asked.deployment.dp
     for factor in BATCH_FACTORS:
         requests = factor * asked.concurrency
         if requests <= most:

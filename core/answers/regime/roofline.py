@@ -5,7 +5,7 @@ Source of the model: Williams, Waterman, Patterson, "Roofline", CACM 52(4), 2009
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from core.physics.efficiency import load, rates_of
 from core.physics.efficiency.labels import compute
 from core.physics.speed import OperatorCost
 from core.physics.speed.matmuls import matmuls
+from core.physics.speed.regime import DRAFTING, HOST_MEMORY
 from core.physics.speed.work import Work, peak_flops, work
 from core.terms import Bound, Deployment
 
@@ -26,6 +27,12 @@ LARGEST_BATCH: Final = 2.0**14
 LARGE_TOKENS: Final = 2.0**15        # rows of a matmul that is as fast as it gets
 ATTENTION: Final = "attention"
 PASSES: Final = "norms and activations"
+# Parts of a step, and what limits each.
+PARTS_OF: Final = {
+    "weights": "memory traffic", "KV cache": "memory traffic", "activations": "memory traffic",
+    HOST_MEMORY: "host memory traffic", DRAFTING: "drafting", "compute": "arithmetic",
+    "communication": "communication", "overhead": "launch overhead",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +77,7 @@ class Path:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """Part of a step: weights, KV cache, compute, activations, communication, overhead."""
+    """Part of a step, by its name in PARTS_OF."""
 
     name: str
     seconds: float
@@ -148,40 +155,42 @@ def crossing(batches: Floats, ratio: Floats, level: float = 1.0) -> float | None
 
 def shares(costs: Sequence[OperatorCost]) -> tuple[Share, ...]:
     """What a step's time is spent on; an operator counts whole under what bounds it."""
-    parts = dict.fromkeys(("weights", "KV cache", "compute", "activations", "communication", "overhead"), 0.0)
+    parts = dict.fromkeys(PARTS_OF, 0.0)
     for cost in costs:
         parts[_spent_on(cost)] += cost.seconds
     return tuple(Share(name, seconds) for name, seconds in parts.items() if seconds > 0)
 
 
 def _spent_on(cost: OperatorCost) -> str:
+    if cost.name in PARTS_OF:
+        return cost.name
     if cost.bound is not Bound.MEMORY:
         return str(cost.bound)
     return {ATTENTION: "KV cache", PASSES: "activations"}.get(cost.name, "weights")
 
 
 def decode_path(
-    spec: ModelSpec, deployment: Deployment, context: float, batches: Sequence[int] = BATCHES
+    spec: ModelSpec, deployment: Deployment, context: float, batches: Sequence[int] = BATCHES, *, drafted: float = 0.0,
 ) -> Path:
-    """Decode steps over the batch, each request at `context` tokens."""
-    return _path(spec, deployment, "decode", tuple((batch, batch, context) for batch in batches))
+    """Decode steps over the batch, each request at `context` tokens, with `drafted` tokens to check."""
+    return _path(
+        tuple(batches), [speed.breakdown(spec, deployment, "decode", n, context, drafted=drafted) for n in batches]
+    )
 
 
-def prefill_path(spec: ModelSpec, deployment: Deployment, longest: int) -> Path:
-    """Prefills of one prompt, from a few tokens to `longest`."""
-    lengths = [n for n in (2**power for power in range(4, 21)) if n < longest]
-    return _path(spec, deployment, "prefill", tuple((n, 1, n) for n in (*lengths, longest)))
+def prefill_path(spec: ModelSpec, deployment: Deployment, longest: int, *, found: float = 0.0) -> Path:
+    """Prefills of one prompt, from a few new tokens to `longest`, each behind `found` tokens of the prefix cache."""
+    lengths = (*(n for n in (2**power for power in range(4, 21)) if n < longest), longest)
+    return _path(
+        lengths, [speed.breakdown(spec, deployment, "prefill", 1, found + n, found=found) for n in lengths]
+    )
 
 
-def _path(
-    spec: ModelSpec, deployment: Deployment, phase: Literal["prefill", "decode"],
-    points: tuple[tuple[int, float, float], ...],
-) -> Path:
-    steps = [speed.breakdown(spec, deployment, phase, batch, context) for _, batch, context in points]
+def _path(sizes: tuple[int, ...], steps: Sequence[Sequence[OperatorCost]]) -> Path:
     flops = np.array([sum(cost.flops for cost in step) for step in steps])
     moved = np.array([sum(cost.bytes for cost in step) for step in steps])
     seconds = np.array([sum(cost.seconds for cost in step) for step in steps])
     return Path(
-        tuple(size for size, _, _ in points), flops / moved, flops / seconds, seconds,
+        sizes, flops / moved, flops / seconds, seconds,
         tuple(shares(step) for step in steps),
     )

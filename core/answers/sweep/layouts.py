@@ -7,6 +7,7 @@ from typing import Final
 from core.models import ModelSpec
 from core.physics import drafter as drafters
 from core.physics import images, lora
+from core.physics.network import gpus_of_a_machine, spans
 from core.physics.shapes import misfit
 from core.products import engines
 from core.products.architectures import unrunnable
@@ -67,6 +68,7 @@ def layouts(
         gpu, FORMATS["bf16"], KV_FORMATS["bf16"], engine=engine,
         engine_version=launched_release(engine), drafter=asked.drafter,
         host=asked.host if find_engine(engine).hosts_weights else None,
+        nodes=asked.nodes, network_gbit_per_s=asked.network_gbit_per_s,
         images=asked.pictures, adapters=asked.adapters,
     )
     for what, reason in (("Speculative decoding", drafters.missing(spec, plain)),
@@ -78,14 +80,14 @@ def layouts(
     caches = list(_runnable_caches(kv_choices(spec, gpu, engine, kv_formats), gpu, engine, refusals))
     deployments = []
     for count in tps:
-        if reason := unlinked(gpu, count, engine):
+        if reason := unlinked(gpu, count, engine, asked.nodes):
             refusals.append(Refusal(f"{count} GPUs", reason, STRUCTURE))
             continue
         for fmt in weights:
-            ways = [parted(spec, replace(plain, weights=fmt, kv_cache=kv), count) for kv in caches]
-            deployments += [way for way in ways if not isinstance(way, str)]
-            refusals += [Refusal(f"{fmt.label} on {count} GPUs", way, STRUCTURE)
-                         for way in ways[:1] if isinstance(way, str)]
+            found = [ways(spec, replace(plain, weights=fmt, kv_cache=kv), count) for kv in caches]
+            deployments += [way for some in found if not isinstance(some, str) for way in some]
+            refusals += [Refusal(f"{fmt.label} on {count} GPUs", reason, STRUCTURE)
+                         for reason in found[:1] if isinstance(reason, str)]
     return Layouts(tuple(deployments), _first_things_first(refusals, bool(weights)))
 
 
@@ -95,13 +97,18 @@ def _first_things_first(refusals: Sequence[Refusal], some_weights_run: bool) -> 
     return tuple(sorted(refusals, key=lambda refusal: order.index(refusal.by)))
 
 
-def unlinked(gpu: GpuSpec, count: int, engine: str) -> str | None:
-    """Why that many cannot work together, or None: their own link ends, and there is no PCIe beyond it.
+def unlinked(gpu: GpuSpec, count: int, engine: str, nodes: int = 1) -> str | None:
+    """Why that many over so many machines cannot work together, or None.
 
-    A machine with one GPU is joined to others by a network, which not every engine can use.
+    Their own link ends and there is no PCIe beyond it, or a network joins them, which not every engine can use.
     """
-    if count > 1 and "between machines" in gpu.link and not find_engine(engine).joins_machines:
-        return f"{find_engine(engine).label} does not join machines, and each has one {gpu.name}."
+    serving, holds = find_engine(engine), gpus_of_a_machine(gpu)
+    if count > 1 and "between machines" in gpu.link and not serving.joins_machines:
+        return f"{serving.label} does not join machines, and each has one {gpu.name}."
+    if count > 1 and (nodes > 1 or count > holds) and not serving.joins_machines:
+        return f"{serving.label} does not join machines, and one has at most {holds} × {gpu.name}."
+    if count % nodes:
+        return f"{count} {'GPU does' if count == 1 else 'GPUs do'} not spread evenly over {nodes} machines."
     if count > gpu.link_gpus and gpu.pcie_bytes_per_s is None:
         return f"{gpu.link} joins at most {gpu.link_gpus} × {gpu.name}."
     return None
@@ -111,6 +118,23 @@ def split(deployment: Deployment, gpus: int) -> Deployment:
     """The deployment over that many GPUs: by tensors, or by layers where the engine knows nothing else."""
     by_layers = find_engine(deployment.engine).splits_layers
     return replace(deployment, tp=1 if by_layers else gpus, pp=gpus if by_layers else 1)
+
+
+def ways(spec: ModelSpec, deployment: Deployment, gpus: int) -> tuple[Deployment, ...] | str:
+    """The deployment over that many GPUs, the ways that keep tensors inside a machine too; why not, if none is."""
+    whole, engine = parted(spec, deployment, gpus), find_engine(deployment.engine)
+    machines = spans(split(deployment, gpus)).machines
+    if machines == 1 or engine.splits_layers or gpus % machines:
+        return whole if isinstance(whole, str) else (whole,)
+    inside = parted(spec, replace(deployment, nodes=1), gpus // machines)
+    found = [] if isinstance(whole, str) else [whole]
+    if not isinstance(inside, str):
+        inside = replace(inside, nodes=deployment.nodes)
+        staged = replace(inside, pp=machines)
+        found += [staged] if misfit(spec, staged) is None else []
+        if spec.is_moe and engine.joins_replicas:
+            found.append(replace(inside, dp=machines, ep=gpus))
+    return tuple(found) or str(whole)
 
 
 def parted(spec: ModelSpec, deployment: Deployment, gpus: int) -> Deployment | str:

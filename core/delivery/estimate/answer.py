@@ -217,6 +217,7 @@ def _deployment(setup: Setup, spec: ModelSpec) -> tuple[Deployment, bool]:
         engine=engine, engine_version=setup.engine_version, memory_fraction=setup.memory_fraction,
         max_model_len=setup.max_model_len, max_num_batched_tokens=setup.max_num_batched_tokens,
         max_num_seqs=setup.max_num_seqs, drafter=setup.drafter, host=host, placement=placement,
+        nodes=setup.nodes, network_gbit_per_s=setup.network_gbit_per_s,
         images=setup.images, adapters=setup.adapters,
     )
     if setup.decode is not None:       # of its own kind of workers: the first way to split one that holds the model

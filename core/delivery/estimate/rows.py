@@ -32,7 +32,7 @@ MODES: Final = ("static", "serving")
 # Whole numbers a cell may hold: far beyond any deployment, near enough to catch a slip.
 _WHOLE: Final[Mapping[str, Bounds]] = {
     name: Bounds(1, most, whole=True) for name, most in (
-        ("tp", 1024), ("pp", 1024), ("ep", 4096), ("dp", 4096), ("max_model_len", 100_000_000),
+        ("nodes", 1024), ("tp", 1024), ("pp", 1024), ("ep", 4096), ("dp", 4096), ("max_model_len", 100_000_000),
         ("max_num_batched_tokens", 100_000_000), ("max_num_seqs", 1_000_000),
         *((f"{kind}_{name}", 1024) for kind in ("prefill", "decode") for name in ("workers", "tp", "dp", "ep")),
     )
@@ -43,6 +43,7 @@ _ACCEPTED: Final = Bounds(1, drafters.MOST_DRAFTED + 1)      # tokens a step yie
 _ALSO: Final = {"spec_acceptance": "acceptance_rate"}        # other names of columns
 _PRECISIONS: Final = {"fp4": "nvfp4"}                        # as tables of runs write formats
 _NOTED: Final = re.compile(r"concurrency=(\d+)")
+_NETWORK: Final = next(one for one in ASKED if one.column == "network_gbit_per_s").in_files
 _MEMORY_RATE: Final = Bounds(1, 4000, "GB/s")
 _AMOUNT: Final = re.compile(r"(\d+(?:\.\d+)?) ?([GT])i?B")
 _LENGTHS: Final = ("input_tokens", "output_tokens")
@@ -74,6 +75,8 @@ class Setup:
     ram_gib: float | None = None
     prefill: Pool | None = None            # workers of their own; None: one server does both
     decode: Pool | None = None
+    nodes: int = 1
+    network_gbit_per_s: float = 0.0        # of one machine; 0: as is usual
     images: Images | None = None
     adapters: Adapters | None = None
     has_load: bool = False                 # False: a start-up log, say; nothing is served
@@ -206,6 +209,8 @@ def row(cells: Mapping[str, str]) -> Row:
         cpu_bandwidth_gb_s=_number(cells, "cpu_bandwidth_gb_per_s", _MEMORY_RATE)
         or _number(cells, "ram_bandwidth_gb_s", _MEMORY_RATE),
         ram_gib=_ram(cells.get("ram", "")),
+        nodes=_whole(cells, "nodes") or 1,
+        network_gbit_per_s=_number(cells, "network_gbit_per_s", _NETWORK) or 0.0,
         images=run.pictures,
         adapters=run.adapters,
         has_load=not math.isnan(load["input_tokens"]),

@@ -1,6 +1,6 @@
 """A prediction with kept benchmarks of the same model, GPU, engine and format pulling it their way."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -14,21 +14,26 @@ from core.physics.ask import Load, desk
 from core.physics.speed import Range
 from core.physics.speed.anchors import Anchors
 from core.products.formats import find_kv
-from core.terms import LOAD, Basis, Deployment, Estimate
+from core.terms import LOAD, Basis, Deployment, Estimate, Mode
 
-_SAME: Final = ("model", "gpu", "engine", "weights", "mode")     # what a benchmark must share with the plan
+_SAME: Final = ("model", "gpu", "engine", "weights")     # what a benchmark must share with the plan
 _DEGREES: Final = ("tp", "pp", "ep", "dp")
 
 
 def speaking_for(ordered: Order, records: Iterable[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
     """The cells of kept benchmarks (see verify.record) that speak for a deployment; unreadable ones are left out."""
     d = ordered.deployment
-    mine = (ordered.spec.name, d.gpu.name, d.engine, d.weights.name, str(ordered.workload.mode))
-    cells = (record.get("cells") for record in records)
+    mine = (ordered.spec.name, d.gpu.name, d.engine, d.weights.name)
     return tuple(
-        cell for cell in cells
+        cell for record in records for cell in _cells(record)
         if isinstance(cell, Mapping) and tuple(cell.get(name) for name in _SAME) == mine and _is_readable(cell)
     )
+
+
+def _cells(record: Mapping[str, Any]) -> Sequence[Any]:
+    """Of one benchmark, or of every load of an engine run."""
+    found = record.get("cells")
+    return found if isinstance(found, list) else [found]
 
 
 def _is_readable(cells: Mapping[str, Any]) -> bool:
@@ -47,7 +52,8 @@ def anchored(ordered: Order, cells: tuple[Mapping[str, Any], ...]) -> Choice:
     """The choice with its times and rate estimated anew, given the benchmarks."""
     choice, load = ordered.choice, Load.of(ordered.workload, ordered.choice.concurrency)
     theirs = desk((ordered.spec, _deployment(ordered.deployment, cell)) for cell in cells)
-    loads = Load(load.static, **{one.name: _column(cells, one.column, one.default) for one in LOAD})
+    static = np.array([cell.get("mode") == Mode.STATIC for cell in cells])
+    loads = Load(static, **{one.name: _column(cells, one.column, one.default) for one in LOAD})
     prediction = desk([(ordered.spec, ordered.deployment)]).predict(load, anchors=Anchors(
         theirs.cases(loads),
         _column(cells, "measured_ttft_ms") / MS_PER_S,

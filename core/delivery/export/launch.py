@@ -23,6 +23,7 @@ from core.delivery.export.drafts import (
     trtllm_draft,
     vllm_draft,
 )
+from core.delivery.export.nodes import each_machine, own_place, ray_cluster, under_mpi
 from core.delivery.export.order import (
     HOST_CACHE_RATIO,
     Order,
@@ -55,10 +56,10 @@ from core.delivery.export.shown import (
     vllm_shown,
 )
 from core.physics import memory
+from core.physics.network import machines_of_one, spans
 from core.products.engines import find as find_engine
 from core.products.engines import launched
 from core.products.options import options
-from core.terms import Deployment
 
 MIB: Final = 2**20
 PORT: Final = 8000
@@ -161,7 +162,8 @@ def _vllm(ordered: Order) -> Launch:
         "pp": above_one(d.pp),
         "dp": above_one(d.dp),
         "ep": True if d.ep > 1 else None,
-        "executor": "ray" if d.tp * d.pp > d.gpu.link_gpus else None,
+        "executor": "ray" if machines_of_one(d) > 1 else None,
+        "replicas_executor": "ray" if d.dp > 1 and spans(d).machines > 1 else None,
         "max_model_len": longest_request(ordered),
         "max_num_seqs": batch_limit(ordered),
         "max_num_batched_tokens": step_tokens(ordered),
@@ -170,7 +172,7 @@ def _vllm(ordered: Order) -> Launch:
         "offload_gib": ceil(host_cache_bytes(ordered) / GIB) if ordered.options.offload else None,
         "speculation": vllm_draft(ordered),
         **vllm_shown(ordered),
-    })), {}, (*notes, *_many_nodes(d), *extra_notes(ordered, VLLM_GIVEN)), model)
+    })), {}, (*notes, *ray_cluster(d), *extra_notes(ordered, VLLM_GIVEN)), model)
 
 
 def extra_notes(ordered: Order, given: str) -> tuple[str, ...]:
@@ -182,14 +184,6 @@ def extra_notes(ordered: Order, given: str) -> tuple[str, ...]:
     if options_.offload:
         notes.append(f"Keeps up to {ceil(host_cache_bytes(ordered) / GIB):,} GiB of cache in the host's memory.")
     return tuple(notes)
-
-
-def _many_nodes(d: Deployment) -> tuple[str, ...]:
-    """What to do first where a replica needs more GPUs than one machine holds."""
-    if d.tp * d.pp <= d.gpu.link_gpus:
-        return ()
-    return (f"One replica takes {d.tp * d.pp} GPUs, more than the {d.gpu.link_gpus} of one machine: start a Ray "
-            "cluster over the machines first (ray start --head, ray start --address), then run this on its head.",)
 
 
 def _sglang(ordered: Order) -> Launch:
@@ -215,9 +209,8 @@ def _sglang(ordered: Order) -> Launch:
         "memory_fraction": memory_fraction(ordered),
         "offload": True if ordered.options.offload else None,
         "offload_ratio": HOST_CACHE_RATIO if ordered.options.offload else None,
-        **sglang_draft(ordered),
-        **sglang_shown(ordered),
-    })), {}, (*notes, *extra_notes(ordered, SGLANG_GIVEN)), model)
+        **sglang_draft(ordered), **own_place(d), **sglang_shown(ordered),
+    })), {}, (*notes, *each_machine(d), *extra_notes(ordered, SGLANG_GIVEN)), model)
 
 
 def _trtllm(ordered: Order) -> Launch:
@@ -225,7 +218,7 @@ def _trtllm(ordered: Order) -> Launch:
     if ordered.spreads and d.tp > 1:
         raise InputError("TensorRT-LLM shares experts among replicas of one GPU each: choose tp 1, or no replicas.")
     model, notes = _checkpoint(ordered)
-    return Launch(("trtllm-serve", model, *options(ordered.engine, {
+    return Launch((*under_mpi(d), "trtllm-serve", model, *options(ordered.engine, {
         "backend": "pytorch",
         "tp": d.tp * d.dp if ordered.spreads else d.tp,
         "pp": above_one(d.pp),

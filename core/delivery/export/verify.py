@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from core.basics.units import MS_PER_S
-from core.delivery.export.launch import PORT, command
+from core.delivery.export.launch import PORT, Launch, command
 from core.delivery.export.order import Order
 from core.delivery.export.results import Measured
 from core.products.engines import find as find_engine
@@ -16,7 +16,6 @@ from core.terms import Estimate, Mode, Workload
 
 VERSION: Final = 1
 _ROUNDS: Final = 10                 # requests behind each one in flight, so that the start weighs little
-_SECONDS: Final = 120
 _ALIKE: Final = 0.1                 # lengths and requests in flight closer than this are the same load
 
 
@@ -25,8 +24,29 @@ class Benchmark:
     """A command that measures a deployment at the planned load."""
 
     tool: str
-    command: str
+    words: tuple[str, ...]
     says: str
+    result: str = ""                # the file it writes where it is started; empty: it prints the result
+    alone: bool = False             # without a server
+
+    @property
+    def command(self) -> str:
+        """For a POSIX shell."""
+        return shlex.join(self.words)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which server is asked, how much of it, and by whose tokens prompts are counted."""
+
+    url: str = f"http://localhost:{PORT}"
+    model: str = ""                 # the name it answers to; empty: that of the launch command
+    tokenizer: str = ""             # a Hub id or folder; empty: the model's own
+    requests: int | None = None     # None: as many as a steady state takes
+    seconds: int = 120              # for tools that are bounded by time
+
+
+USUALLY: Final = Asked()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +71,11 @@ class Check:
 
 def served_name(ordered: Order) -> str:
     """The name under which the server of the launch command answers."""
-    made = command(ordered)
+    return answers_to(command(ordered))
+
+
+def answers_to(made: Launch) -> str:
+    """The name under which a launched server answers."""
     words = made.command
     for option in ("--served-model-name", "--alias", "--model-path", "--model"):
         if option in words:
@@ -59,24 +83,24 @@ def served_name(ordered: Order) -> str:
     return made.model
 
 
-def benchmarks(ordered: Order) -> tuple[Benchmark, ...]:
+def benchmarks(ordered: Order, asked: Asked = USUALLY) -> tuple[Benchmark, ...]:
     """What can measure a deployment: its engine's own tool first, then those that work on every server."""
     own = _OWN.get(find_engine(ordered.engine).benchmark)
-    made = () if own is None else (own(ordered),)
-    return (*made, vllm_bench(ordered), guidellm(ordered))
+    made = () if own is None else (own(ordered, asked),)
+    return (*made, vllm_bench(ordered, asked), guidellm(ordered, asked))
 
 
-def vllm_bench(ordered: Order) -> Benchmark:
+def vllm_bench(ordered: Order, asked: Asked = USUALLY) -> Benchmark:
     """`vllm bench serve` at the planned load (vLLM 0.33, vllm/benchmarks/serve.py)."""
     load = ordered.workload
-    return Benchmark("vllm bench serve", shlex.join((
-        "vllm", "bench", "serve", *_requested(load), "--base-url", f"http://localhost:{PORT}",
-        "--model", served_name(ordered), "--tokenizer", ordered.spec.name,
+    return Benchmark("vllm bench serve", (
+        "vllm", "bench", "serve", *_requested(load), "--base-url", asked.url,
+        "--model", asked.model or served_name(ordered), "--tokenizer", asked.tokenizer or ordered.spec.name,
         "--random-input-len", str(load.input_tokens), "--random-output-len", str(load.output_tokens), "--ignore-eos",
-        "--max-concurrency", str(load.concurrency), "--num-prompts", str(_requests(ordered)),
+        "--max-concurrency", str(load.concurrency), "--num-prompts", str(_requests(ordered, asked)),
         "--percentile-metrics", "ttft,tpot,itl,e2el", "--metric-percentiles", "50,90,99",
         "--seed", "0", "--save-result", "--result-filename", "result.json",
-    )), "Works on every OpenAI-compatible server.")
+    ), "Works on every OpenAI-compatible server.", "result.json")
 
 
 def _requested(load: Workload) -> tuple[str, ...]:
@@ -92,19 +116,20 @@ def _requested(load: Workload) -> tuple[str, ...]:
     )
 
 
-def sglang_bench(ordered: Order) -> Benchmark:
+def sglang_bench(ordered: Order, asked: Asked = USUALLY) -> Benchmark:
     """SGLang's bench_serving at the planned load (SGLang 0.5, sglang/benchmark/serving.py).
 
     Range ratio 1: every request at full length; random-ids: no dataset to download.
     """
     load = ordered.workload
-    return Benchmark("sglang.bench_serving", shlex.join((
-        "python", "-m", "sglang.bench_serving", "--backend", "sglang", "--base-url", f"http://localhost:{PORT}",
-        "--model", served_name(ordered), "--dataset-name", "random-ids",
+    tokenizer = ("--tokenizer", asked.tokenizer) if asked.tokenizer else ()
+    return Benchmark("sglang.bench_serving", (
+        "python", "-m", "sglang.bench_serving", "--backend", "sglang", "--base-url", asked.url,
+        "--model", asked.model or served_name(ordered), *tokenizer, "--dataset-name", "random-ids",
         "--random-input-len", str(load.prompt_tokens), "--random-output-len", str(load.output_tokens),
         "--random-range-ratio", "1", "--max-concurrency", str(load.concurrency),
-        "--num-prompts", str(_requests(ordered)), "--output-file", "result.jsonl",
-    )), "SGLang's own.")
+        "--num-prompts", str(_requests(ordered, asked)), "--output-file", "result.jsonl",
+    ), "SGLang's own.", "result.jsonl")
 
 
 def llama_batched_bench(ordered: Order) -> Benchmark:
@@ -113,42 +138,42 @@ def llama_batched_bench(ordered: Order) -> Benchmark:
     server = list(command(ordered).command)
     kept = [word for name in ("--model", "--n-gpu-layers", "--split-mode", "--flash-attn", "--cache-type-k",
                               "--cache-type-v") if name in server for word in (name, server[server.index(name) + 1])]
-    return Benchmark("llama-batched-bench", shlex.join((
+    return Benchmark("llama-batched-bench", (
         "llama-batched-bench", *kept, "--ctx-size", str(load.concurrency * load.context_tokens),
         "-npp", str(load.prompt_tokens), "-ntg", str(load.output_tokens), "-npl", str(load.concurrency),
         "--output-format", "jsonl",
-    )), "llama.cpp's own, without a server: a batch that starts together.")
+    ), "llama.cpp's own, without a server: a batch that starts together.", alone=True)
 
 
 # By the benchmark that an engine's row names.
-_OWN: Final[Mapping[str, Callable[[Order], Benchmark]]] = {
-    "sglang.bench_serving": sglang_bench, "llama-batched-bench": llama_batched_bench,
+_OWN: Final[Mapping[str, Callable[[Order, Asked], Benchmark]]] = {
+    "sglang.bench_serving": sglang_bench, "llama-batched-bench": lambda ordered, _: llama_batched_bench(ordered),
 }
 
 
-def guidellm(ordered: Order) -> Benchmark:
+def guidellm(ordered: Order, asked: Asked = USUALLY) -> Benchmark:
     """GuideLLM at the planned load (GuideLLM 0.8, `guidellm run --help`).
 
     Values are JSON, so that no name is taken for a list of settings; without samples the report stays small.
     """
     load = ordered.workload
     settings = {
-        "--backend": {"kind": "openai_http", "target": f"http://localhost:{PORT}", "model": served_name(ordered)},
-        "--tokenizer": {"kind": "huggingface_auto", "model": ordered.spec.name},
+        "--backend": {"kind": "openai_http", "target": asked.url, "model": asked.model or served_name(ordered)},
+        "--tokenizer": {"kind": "huggingface_auto", "model": asked.tokenizer or ordered.spec.name},
         "--profile": {"kind": "concurrent", "streams": load.concurrency},
-        "--constraint": {"kind": "max_duration", "seconds": _SECONDS},
+        "--constraint": {"kind": "max_duration", "seconds": asked.seconds},
         "--data": {"kind": "synthetic_text", "prompt_tokens": load.prompt_tokens, "output_tokens": load.output_tokens},
         "--metrics": {"kind": "generative", "sample_size": 0},
         "--output": {"kind": "json"},
     }
     words = [word for option, value in settings.items() for word in (option, json.dumps(value))]
     return Benchmark(
-        "GuideLLM", shlex.join(("guidellm", "run", *words)), "GuideLLM 0.7 and newer; works on every server."
+        "GuideLLM", ("guidellm", "run", *words), "GuideLLM 0.7 and newer; works on every server.", "benchmarks.json"
     )
 
 
-def _requests(ordered: Order) -> int:
-    return max(50, _ROUNDS * ordered.workload.concurrency)
+def _requests(ordered: Order, asked: Asked) -> int:
+    return asked.requests or max(50, _ROUNDS * ordered.workload.concurrency)
 
 
 def checks(ordered: Order, measured: Measured) -> tuple[Check, ...]:
@@ -181,11 +206,11 @@ def wrong_load(ordered: Order, measured: Measured) -> str:
     return f"The benchmark ran another load than the plan's: {'; '.join(apart)}." if apart else ""
 
 
-def record(ordered: Order, measured: Measured) -> Mapping[str, Any]:
-    """The measurement to keep: a row of the `estimate` command with what was measured, and what was predicted."""
+def cells(ordered: Order, measured: Measured) -> dict[str, Any]:
+    """What was measured as a row of the `estimate` command."""
     d, load = ordered.deployment, ordered.workload
     chosen = ordered.choice.footprint.cache.chosen
-    cells: dict[str, Any] = {
+    row: dict[str, Any] = {
         "model": ordered.spec.name, "gpu": d.gpu.name, "tp": d.tp, "pp": d.pp, "ep": d.ep, "dp": d.dp,
         "weights": d.weights.name, "kv_cache": d.kv_cache.name, "engine": d.engine, "engine_version": d.engine_version,
         "mode": str(measured.mode),
@@ -197,10 +222,15 @@ def record(ordered: Order, measured: Measured) -> Mapping[str, Any]:
         "measured_output_tokens_per_s_per_gpu": measured.output_tokens_per_s / d.gpus,
     }
     if measured.tpot_s is not None:
-        cells["measured_tpot_ms"] = measured.tpot_s * MS_PER_S
+        row["measured_tpot_ms"] = measured.tpot_s * MS_PER_S
+    return row
+
+
+def record(ordered: Order, measured: Measured) -> Mapping[str, Any]:
+    """The measurement to keep: its cells, and what was predicted."""
     return {
         "sweetspot_benchmark": VERSION, "date": datetime.now(UTC).isoformat(timespec="seconds"), "tool": measured.tool,
-        "cells": cells,
+        "cells": cells(ordered, measured),
         "predicted": {check.name: {"value": check.predicted.value, "low": check.predicted.low,
                                    "high": check.predicted.high, "unit": check.unit}
                       for check in checks(ordered, measured)},

@@ -7,6 +7,7 @@ from math import inf, isfinite
 from typing import Final, TypeAlias
 
 from core.models import ModelSpec
+from core.physics.network import local
 from core.products.engines import find
 from core.products.formats import Format
 from core.products.gpus import GpuSpec
@@ -188,7 +189,7 @@ def _row(mixing: str, sparsity: str, deployment: Deployment) -> tuple[str, ...]:
         f"{backend(deployment)} {architecture}",
         f"{deployment.kv_cache.bits_per_value:.0f}-bit",
         f"{deployment.engine} {mixing}",
-        link(gpu, deployment.tp * deployment.dp),
+        link(gpu, local(deployment)),
         sparsity,
         "expert parallel" if deployment.ep > 1 else "together",
     )

@@ -11,6 +11,7 @@ from core.physics import memory
 from core.physics.efficiency import Constants, Labels, labels, load, loads, rates_of, spread
 from core.physics.efficiency.labels import Pair, compute
 from core.physics.efficiency.measured import known_parts, narrowed
+from core.physics.network import spans
 from core.physics.speed import serving
 from core.physics.speed.anchors import Anchors, anchored
 from core.physics.speed.cases import Cases, Floats, Prediction, Range, Rows, Times
@@ -92,12 +93,13 @@ def half_widths(cases: Cases, times: Times, names: Labels, known: Constants) -> 
 
 
 def _load_doubt(cases: Cases, metric: str) -> Floats:
-    """What weights in host memory and drafts add to a half-width [log, rows]: neither is in the fit's own table."""
+    """What host memory, drafts and networks add to a half-width [log, rows]: none is in the fit's own table."""
     hosted: Floats = np.array([float(bool((held := memory.hosted(*pair)) and held.host_bytes)) for pair in cases.pairs])
     of_host = loads.constant("host_doubt_ttft" if metric == "ttft" else "host_doubt_tpot")
     of_drafts = 0.0 if metric == "ttft" else loads.constant("draft_doubt")
     wide: Floats = np.hypot(hosted[cases.which] * of_host, (cases.drafted > 0) * of_drafts)
-    return wide
+    sends: Floats = np.array([float(spans(deployment).machines > 1) for _, deployment in cases.pairs])
+    return np.asarray(np.hypot(wide, sends[cases.which] * loads.constant("network_doubt")))
 
 
 def measured_widths(

@@ -7,6 +7,7 @@ import numpy as np
 from core.models import ModelSpec
 from core.physics.efficiency import load, rates_of
 from core.physics.speed.cases import Floats, OperatorCost
+from core.physics.speed.hosts import Hosts
 from core.physics.speed.matmuls import at_context, join, matmuls
 from core.physics.speed.shape import shape
 from core.physics.speed.steps import Clock, clock
@@ -14,24 +15,36 @@ from core.physics.speed.work import work
 from core.terms import Bound, Deployment
 
 LARGEST_BATCH: Final = 2**14
+HOST_MEMORY: Final = "weights in host memory"
+DRAFTING: Final = "drafting"
 
 
 def breakdown(
     spec: ModelSpec, deployment: Deployment, phase: Literal["prefill", "decode"], batch: float, context: float,
+    *, found: float = 0.0, drafted: float = 0.0,
 ) -> tuple[OperatorCost, ...]:
     """Every operator of one decode step at `context`, or of the prefill of `batch` prompts of `context` tokens.
 
-    One GPU's share, all layers of its kind together; overhead and communication come last.
+    Of each prompt `found` tokens are in the prefix cache: attended to, not computed. A decode step checks `drafted`
+    more tokens per sequence. One GPU's share, all layers of its kind together; overhead and communication come last.
     """
     timer = _clock(spec, deployment)
     one, prompts, length = np.zeros(1, np.intp), np.array([batch / deployment.dp]), np.array([float(context)])
-    step = (timer.decode if phase == "decode" else timer.prefill)(one, prompts, length)
-    tokens = prompts if phase == "decode" else prompts * length
-    out = _matmuls(spec, timer, float(tokens[0]), float(prompts[0]))
-    out.append(_attention(timer, phase, prompts, length))
+    if phase == "decode":
+        step, tokens = timer.decode(one, prompts, length, drafted), prompts * (1 + drafted)
+    else:
+        step, tokens = timer.prefill(one, prompts, length - found, found=found), prompts * (length - found)
+    rows = prompts * (1 + drafted) if phase == "decode" else prompts
+    out = _matmuls(spec, timer, float(tokens[0]), float(rows[0]))
+    out.append(_attention(timer, phase, prompts, length, found, drafted))
     moved = float((tokens * timer.work.layers * timer.work.hidden * 2 * timer.rates.elementwise_passes)[0])
     passes = float(timer.elementwise(one, tokens)[0])
     out.append(OperatorCost("norms and activations", 0.0, moved, passes, Bound.MEMORY))
+    if timer.work.hosts is not None:
+        out = _on_the_gpu(out, timer.work.hosts)
+    if timer.work.hosts is not None or drafted:
+        rest = float((step.memory + step.compute)[0]) - sum(cost.seconds for cost in out)
+        out.append(OperatorCost(DRAFTING if drafted else HOST_MEMORY, 0.0, 0.0, max(0.0, rest), Bound.MEMORY))
     overhead = float((step.overhead + step.host)[0])
     out.append(OperatorCost("overhead", 0.0, 0.0, overhead, Bound.OVERHEAD))
     if deployment.gpus > 1:
@@ -57,7 +70,7 @@ def _clock(spec: ModelSpec, deployment: Deployment) -> Clock:
 
 
 def _matmuls(spec: ModelSpec, timer: Clock, tokens: float, prompts: float) -> list[OperatorCost]:
-    """The matrices; lm_head works on one token a prompt."""
+    """The matrices; lm_head works on the last token of each prompt, and on all that a decode step checks."""
     names = shape(spec).names
     chunk = min(tokens, float(timer.work.chunk[0]))
     costs = matmuls(timer.work, timer.rates, np.arange(len(names)), np.array([chunk, prompts]))
@@ -73,18 +86,31 @@ def _matmuls(spec: ModelSpec, timer: Clock, tokens: float, prompts: float) -> li
     return _merged(out)
 
 
-def _attention(timer: Clock, phase: str, prompts: Floats, length: Floats) -> OperatorCost:
+def _on_the_gpu(operators: list[OperatorCost], hosts: Hosts) -> list[OperatorCost]:
+    """What is left of the operators on the GPU where part of the layers is on the host."""
+    layers = float(hosts.layers_share[0])
+    shares = {"lm_head": float(hosts.head_share[0]), "attention": layers, "norms and activations": layers}
+    parts = [(cost, shares.get(cost.name, float(hosts.stack_share[0]))) for cost in operators]
+    return [OperatorCost(c.name, c.flops * part, c.bytes * part, c.seconds * part, c.bound) for c, part in parts]
+
+
+def _attention(
+    timer: Clock, phase: str, prompts: Floats, length: Floats, found: float, drafted: float
+) -> OperatorCost:
     """Attention and recurrent state over the cache."""
     w, one = timer.work, np.zeros(1, np.intp)
     if phase == "decode":
         read, mixed = timer.cache(one, prompts, length)
-        flops = prompts * at_context(w.decode_flops, one, length)
+        mixed = mixed * (1 + drafted)
+        flops = prompts * (1 + drafted) * at_context(w.decode_flops, one, length)
         moved = prompts * (at_context(w.kv_read, one, length) + 2 * w.state_bytes)
         seconds = join(read, mixed) + timer.state(one, prompts)
         bound = Bound.MEMORY if read[0] >= mixed[0] else Bound.COMPUTE
     else:
-        flops = prompts * length * at_context(w.prefill_flops, one, length)
-        seconds = timer.prompt_attention(one, prompts * length, length)
+        cached = np.array([found])
+        flops = prompts * (length * at_context(w.prefill_flops, one, length)
+                           - cached * at_context(w.prefill_flops, one, np.maximum(cached, 1.0)))
+        seconds = timer.prompt_attention(one, prompts * (length - found), length - found, found)
         moved = prompts * at_context(w.kv_read, one, length)
         bound = Bound.COMPUTE
     return OperatorCost("attention", float(flops[0]), float(moved[0]), float(seconds[0]), bound)

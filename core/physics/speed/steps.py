@@ -226,6 +226,7 @@ class Clock:
         message = tokens * w.hidden[pair] * ACTIVATION_BYTES
         link = np.maximum((r.link_rate * w.link)[pair], 1.0)
         tp, dp = w.tp[pair], w.dp[pair]
+        inside = tp if w.network is None else np.minimum(tp, w.network.each[pair])
         if not (w.gpus > 1).any():
             return np.zeros_like(tokens)
 
@@ -233,11 +234,15 @@ class Clock:
             ramp = operators.RAMP_S * volume / (volume + operators.RAMP_BYTES)
             return np.asarray(r.link_latency_s[pair] + volume / link + ramp)
 
-        reduce = exchange(2 * (tp - 1) / tp * message)
+        reduce = np.where(inside > 1, exchange(2 * (inside - 1) / inside * message), 0.0)
         swap = 2 * exchange((dp - 1) * message)
-        return np.asarray(
-            np.where(tp > 1, w.reductions[pair] * reduce, 0.0) + np.where(dp > 1, w.expert_layers[pair] * swap, 0.0),
-        )
+        hops = np.zeros_like(message)
+        if w.network is not None:
+            reduce = reduce + w.network.reduce(pair, message)
+            swap = swap + 2 * w.network.swap(pair, (dp - 1) * message)
+            hops = w.network.hops(pair, message)
+        reduced = np.where(tp > 1, w.reductions[pair] * reduce, 0.0)
+        return np.asarray(reduced + np.where(dp > 1, w.expert_layers[pair] * swap, 0.0) + hops)
 
 
 def clock(work: Work, rates: Rates) -> Clock:

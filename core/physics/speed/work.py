@@ -11,10 +11,12 @@ from core.models import Attention, ModelSpec, Role, Shard
 from core.physics import images
 from core.physics.efficiency import operators
 from core.physics.efficiency.labels import Pair, compute, release, unpacked_from, widens, width
+from core.physics.network import local
 from core.physics.speed.adapting import Adapting, adapting
 from core.physics.speed.cases import Floats, Rows
 from core.physics.speed.drafts import Drafts, drafts
 from core.physics.speed.hosts import Hosts, hosts
+from core.physics.speed.networks import Network, network
 from core.physics.speed.shape import SHARD_CODE, Shape, shape
 from core.products.engines import find
 from core.products.formats import Format
@@ -57,6 +59,7 @@ class Work:
     bandwidth: Floats
     peak_16bit: Floats
     link: Floats                 # bytes/s, one direction
+    network: Network | None      # what leaves a machine; None where nothing does
     tp: Floats
     pp: Floats
     dp: Floats
@@ -145,7 +148,7 @@ def work(pairs: Sequence[Pair]) -> Work:
         expert_layers=shaped("expert_layers"), hidden=shaped("hidden"),
         bandwidth=np.array([d.gpu.bandwidth_bytes_per_s for d in deployments]),
         peak_16bit=peak_16bit,
-        link=np.array([_link(d) for d in deployments], float),
+        link=np.array([_link(d) for d in deployments], float), network=network(deployments),
         tp=tp, pp=pp, dp=dp, gpus=tp * pp * dp,
         eager=np.array([engine.eager for engine in engines]),
         layer_split=np.array([engine.splits_layers for engine in engines]),
@@ -204,7 +207,7 @@ def _widened(deployment: Deployment) -> float:
 def _link(deployment: Deployment) -> float:
     """Bandwidth between the ranks: groups beyond the bridged GPUs talk over PCIe [B/s]."""
     gpu = deployment.gpu
-    beyond = deployment.tp * deployment.dp > gpu.link_gpus
+    beyond = local(deployment) > gpu.link_gpus
     return (gpu.pcie_bytes_per_s or gpu.link_bytes_per_s) if beyond else gpu.link_bytes_per_s
 
 

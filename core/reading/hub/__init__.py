@@ -9,7 +9,7 @@ from core.reading.hub import local, remote
 from core.reading.hub.remote import HubHit, declared, popular
 from core.reading.written import as_asked
 
-__all__ = ["HubHit", "declared", "popular", "resolve", "search"]
+__all__ = ["HubHit", "config_json", "declared", "popular", "resolve", "search"]
 
 
 def resolve(name: str, *, token: str | None = None, offline: bool = False, endpoint: str | None = None,
@@ -44,6 +44,16 @@ def resolve(name: str, *, token: str | None = None, offline: bool = False, endpo
         if spec is not None:
             return spec
         raise type(error)(f"{error}{_did_you_mean(meant.closest(name))}") from None
+
+
+def config_json(name: str, *, token: str | None = None, offline: bool = False) -> dict[str, object]:
+    """The whole config.json of a model on this machine or the Hub, of which the catalogue keeps what it reads.
+
+    Raises: ModelNotFound, ModelGated, HubUnreachable, HubRateLimited, ConfigInvalid.
+    """
+    if local.names_a_path(name) or local.exists(name):
+        return local.config_json(name)
+    return remote.config_json(name, token=token, offline=offline)
 
 
 def _did_you_mean(names: Sequence[str]) -> str:

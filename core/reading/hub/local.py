@@ -48,6 +48,15 @@ def load(name: str) -> ModelSpec:
     raise ModelNotFound(f"There is no '{name}'. Give a model folder, a config.json or a .gguf file.")
 
 
+def config_json(name: str) -> dict[str, object]:
+    """config.json of a folder, or a file of that kind. Raises: ModelNotFound, ConfigInvalid."""
+    path = Path(name).expanduser()
+    file = path / "config.json" if path.is_dir() else path
+    if not file.is_file() or file.suffix != ".json":
+        raise ModelNotFound(f"'{name[:200]}' holds no config.json.")
+    return _json(file)
+
+
 def _folder(path: Path, name: str) -> ModelSpec:
     files = [file.name for file in path.iterdir() if file.is_file()]
     if "config.json" in files:

@@ -63,6 +63,16 @@ def load(name: str, *, token: str | None, offline: bool, endpoint: str | None, t
     return _transformers(repository, name)
 
 
+def config_json(name: str, *, token: str | None, offline: bool) -> dict[str, object]:
+    """config.json of a Hub id, as it was read last where `offline`. Raises: as `load`."""
+    base = _endpoint(None)
+    client = None if offline else Client(base, token or None, Deadline(RESOLVE_S))
+    repository = opened(name, client, Shelf.of(base, name), trusts_disk=True)
+    if "config.json" not in repository.files:
+        raise ModelNotFound(_no_model(repository))
+    return repository.config("config.json")
+
+
 def declared(name: str, *, token: str | None, endpoint: str | None) -> tuple[dict[str, object], ModelSpec]:
     """config.json of a Hub id as `main` has it, and the model it describes. Raises: as `load`."""
     base = _endpoint(endpoint)
