@@ -32,7 +32,7 @@ from core.measure import command as measuring
 from core.models import ModelSpec
 from core.probe import command as probing
 from core.products import gpus
-from core.products.engines import ENGINES, launched
+from core.products.engines import ENGINES, USUAL_AT_HOME, launched
 from core.products.formats import find as find_format
 from core.quality import command as checking
 from core.reading import catalogue, hub, refresh, resolved
@@ -149,7 +149,8 @@ def _question_arguments(plan: argparse.ArgumentParser) -> None:
                           help=f"{one.label}: {' '.join(one.words) or one.in_files.span} ({default})")
     plan.add_argument("--mode", choices=[mode.value for mode in Mode], default=Workload().mode.value)
     plan.add_argument("--engine", choices=list(ENGINES), default=None,
-                      help=f"what serves the model (the one to launch, else {DEFAULT_ENGINE})")
+                      help="what serves the model (the one to launch, else what is usual on the GPU: "
+                           f"{USUAL_AT_HOME} on cards for home, {DEFAULT_ENGINE} on others)")
     plan.add_argument("--gpus", type=int, nargs="+", metavar="N",
                       help="numbers of GPUs that may be tried (1 2 4 8, no more than --gpu names)")
 
@@ -195,7 +196,7 @@ def _app(asked: argparse.Namespace) -> None:
 def _plan(asked: argparse.Namespace) -> None:
     spec = _resolve(asked.model, asked.offline)
     measured = [_checked(path, spec) for path in asked.quality]
-    plan = _planned(asked, spec, asked.engine or asked.launch or DEFAULT_ENGINE, measured=measured)
+    plan = _planned(asked, spec, asked.engine or asked.launch, measured=measured)
     launch = export.launch(plan, asked.launch) if asked.launch else None
     if asked.csv:
         export.write(asked.csv, export.recommendation_csv(plan))
@@ -213,10 +214,11 @@ def _plan(asked: argparse.Namespace) -> None:
         print(export.plan_text(plan))
 
 
-def _planned(asked: argparse.Namespace, spec: ModelSpec, engine: str, *, formats: Sequence[str] | None = None,
+def _planned(asked: argparse.Namespace, spec: ModelSpec, named: str | None, *, formats: Sequence[str] | None = None,
              measured: Sequence[QualityMeasurement] = ()) -> advice.Plan:
-    """The plan of the question; on standard error, how many GPUs were tried where the GPU's name says."""
+    """The plan of the question; on standard error, how many GPUs were tried and which engine, where a name says."""
     gpu, counts, counted = _hardware(asked)
+    engine, why = advice.Usual(named, "") if named else advice.usual_engine(spec, gpu)
     said = {one.name: getattr(asked, one.name) for one in INPUTS}
     demand = advice.Open() if said[OPEN] is None else None
     workload = Workload.of({name: value for name, value in said.items() if value is not None}, Mode(asked.mode))
@@ -225,8 +227,8 @@ def _planned(asked: argparse.Namespace, spec: ModelSpec, engine: str, *, formats
         return advice.recommend(spec, gpu, load, engine=engine, tps=tps, formats=formats, measured=measured)
 
     plan = advice.answered(planned, workload, counts, demand)
-    if counted:
-        print(counted, file=sys.stderr)
+    for note in filter(None, (counted, why)):
+        print(note, file=sys.stderr)
     return plan
 
 
@@ -313,7 +315,7 @@ def _measure_server(asked: argparse.Namespace) -> None:
 def _ordered(asked: argparse.Namespace) -> Order:
     """What the plan recommends, in the format that is to be measured where one is named."""
     formats = [find_format(asked.weights).name] if asked.weights else None
-    return order(_planned(asked, _resolve(asked.model, asked.offline), asked.engine or DEFAULT_ENGINE, formats=formats))
+    return order(_planned(asked, _resolve(asked.model, asked.offline), asked.engine, formats=formats))
 
 
 def _quality(asked: argparse.Namespace) -> None:

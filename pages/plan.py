@@ -14,7 +14,7 @@ from core.delivery.export.order import order
 from core.products.engines import launched
 from core.products.formats import FORMATS
 from core.terms import Workload
-from pages.shared import arithmetic, delivery, figures, inputs, keeping, parts
+from pages.shared import arithmetic, decision, delivery, figures, inputs, keeping, parts
 
 TRAFFIC_PAGE = ROOT / "pages" / "traffic" / "traffic.py"
 QUALITY_PAGE = ROOT / "pages" / "quality" / "quality.py"
@@ -354,6 +354,7 @@ shown = plan.shown
 parts.verdict(plan)
 if shown is not None:
     five_figures(shown, plan.workload, fits=plan.best is not None)
+    decision.side_by_side(plan)
     memory(shown, plan)
 if plan.best is not None:
     fitting(plan.best, plan)

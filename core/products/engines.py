@@ -14,6 +14,8 @@ from core.basics.errors import InputError
 from core.basics.tables import Json, Note, Table, Within
 
 DEFAULT: Final = "vllm"
+HOME_CARDS: Final = ("GeForce", "TITAN", "Radeon RX", "Radeon VII", "Radeon 80", "Arc A", "Arc B", "Apple")
+USUAL_AT_HOME: Final = "llamacpp"
 GENERIC: Final = "generic"       # the engine without a name: what anything unknown behaves as
 
 
@@ -111,6 +113,14 @@ def known(name: str) -> str:
 def launched() -> tuple[str, ...]:
     """Engines that a command is known for."""
     return tuple(name for name, engine in ENGINES.items() if engine.launcher)
+
+
+def usual(gpu_name: str) -> str:
+    """The engine that people run on such a card: llama.cpp, alone or in Ollama and LM Studio, on what is sold for home.
+
+    Its README names Apple silicon first, then CPUs and single cards of every maker; vLLM's names servers.
+    """
+    return USUAL_AT_HOME if gpu_name.startswith(HOME_CARDS) else DEFAULT
 
 
 @lru_cache(maxsize=2048)

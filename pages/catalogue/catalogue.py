@@ -9,7 +9,7 @@ import streamlit as st
 from core.basics.sources import address
 from core.basics.units import GB, GIB, TERA
 from core.products import gpus
-from core.products.engines import ENGINES
+from core.products.engines import ENGINES, usual
 from core.products.formats import FORMATS, KV_FORMATS, find_kv
 from core.products.gpus import GpuSpec
 from core.products.support import runs_on
@@ -169,9 +169,14 @@ def gpu_list(query: str) -> None:
 # -- formats ----------------------------------------------------------------------------------------
 
 
+def _engine() -> str:
+    """The engine of the sidebar, or the usual one on its GPU."""
+    return inputs.asked().engine or usual(inputs.asked().gpu)
+
+
 def formats(query: str) -> None:
     engine = st.selectbox(
-        "Engine", list(ENGINES), index=list(ENGINES).index(inputs.asked().engine), key="format_engine", width=320,
+        "Engine", list(ENGINES), index=list(ENGINES).index(_engine()), key="format_engine", width=320,
         format_func=lambda name: ENGINES[name].label, help="Kernels are an engine's: the answer differs between them.",
     )
     rows = [
@@ -197,8 +202,8 @@ def formats(query: str) -> None:
         format_func=lambda name: FORMATS[name].label, index=list(FORMATS).index("fp8"),
         help="Pick a row above, or type a name.",
     )
-    cards.weight_format(FORMATS[name or "fp8"], engine or inputs.asked().engine, parts.current_gpu())
-    cards.kv_formats(KV_FORMATS.values(), engine or inputs.asked().engine, parts.current_gpu())
+    cards.weight_format(FORMATS[name or "fp8"], engine or _engine(), parts.current_gpu())
+    cards.kv_formats(KV_FORMATS.values(), engine or _engine(), parts.current_gpu())
 
 
 # -- prices -----------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ LARGEST_GIB, LARGEST_PRICE = 1024, 10_000.0
 
 def filters() -> tuple[Field, np.ndarray]:
     """The layouts asked for, and which of them the filters let through."""
-    asked = inputs.asked()
+    asked, engine = inputs.asked(), parts.current_engine().engine
     everything = _everything()
     with st.expander("What to compare", icon=":material/filter_alt:", key="compare_filters"), st.grid(
         4, min_column_width=190, gap="small"
@@ -45,7 +45,7 @@ def filters() -> tuple[Field, np.ndarray]:
             help="Of the whole deployment. With a limit set, GPUs without a price are left out.",
         )
         engines = st.multiselect(
-            "Engines", list(launched()), default=[asked.engine if asked.engine in launched() else DEFAULT],
+            "Engines", list(launched()), default=[engine if engine in launched() else DEFAULT],
             format_func=lambda name: ENGINES[name].label, key="engines", bind="query-params",
         )
         splits = st.multiselect(

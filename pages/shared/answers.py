@@ -15,6 +15,7 @@ GENERATIONS: Final = {
 }
 ANY_COUNT: Final = "any"
 BEST: Final = "best"
+USUAL: Final = "usual"                       # the engine that most people run on the GPU
 GPU_COUNTS: Final = (1, 2, 4, 8)             # what “any” tries
 NAMED_COUNTS: Final = (*GPU_COUNTS, 16)
 
@@ -39,7 +40,8 @@ _OPTIONAL: Final = frozenset({"price", "gpu_fp8", *(one.key for one in INPUTS if
 _CHOICES: Final[Mapping[str, frozenset[str]]] = {
     "gpus": frozenset({ANY_COUNT, *map(str, NAMED_COUNTS)}), "gpu_cc": frozenset(GENERATIONS),
     "load": frozenset(LOADS),
-    "engine": frozenset(ENGINES), "weights": frozenset({BEST, *FORMATS}), "kv": frozenset({BEST, *KV_FORMATS}),
+    "engine": frozenset({USUAL, *ENGINES}), "weights": frozenset({BEST, *FORMATS}),
+    "kv": frozenset({BEST, *KV_FORMATS}),
     **{one.key: frozenset(one.words) for one in INPUTS if one.words},
 }
 KEYS: Final = (*_NAMES, *_NUMBERS, *_CHOICES)      # every input that makes a plan

@@ -19,10 +19,10 @@ from core.products.engines import ENGINES
 from core.products.formats import FORMATS, KV_FORMATS
 from core.products.gpus import GpuSpec
 from core.reading import catalogue, hub
-from core.terms import INPUTS, Workload
+from core.terms import INPUTS, Deployment, Workload
 from pages.server.bounds import listens_to_this_machine_only
 from pages.shared import keeping, load_inputs
-from pages.shared.answers import ANY_COUNT, BEST, GENERATIONS, GPU_COUNTS, NAMED_COUNTS
+from pages.shared.answers import ANY_COUNT, BEST, GENERATIONS, GPU_COUNTS, NAMED_COUNTS, USUAL
 
 CUSTOM_GPU = "Custom GPU"
 SESSION = "asked"
@@ -36,7 +36,7 @@ class Asked:
     gpu: str
     workload: Workload
     demand: Demand | None              # how many requests there are, where that is not the concurrency of the workload
-    engine: str
+    engine: str | None                 # None: what is usual on the GPU
     gpus: tuple[int, ...]              # GPUs per replica that may be tried
     usd_per_gpu_hour: float | None     # the visitor's own price
     formats: tuple[str, ...] | None    # weight formats to choose from; None: whatever is best
@@ -255,22 +255,23 @@ def custom_gpu() -> GpuSpec:
 # -- engine, formats, price ------------------------------------------------------------------------
 
 
-def _engine_and_price() -> tuple[str, float | None]:
+def _engine_and_price() -> tuple[str | None, float | None]:
     left, right = st.columns(2)
     engine = left.selectbox(
         "Engine",
-        list(ENGINES),
-        format_func=lambda name: ENGINES[name].label,
+        [USUAL, *ENGINES],
+        format_func=lambda name: ENGINES[name].label if name in ENGINES else name,
         key="engine",
         bind="query-params",
-        help="Which server runs the model: it decides the formats with kernels and the overheads.",
+        help="Which server runs the model: it decides the formats with kernels and the overheads. “usual” is what most "
+        "people run on the GPU: llama.cpp on cards for home, vLLM on others.",
     )
     price = right.number_input(
         "$ per GPU-hour", float(PRICE.low), float(PRICE.high), None, step=0.1, key="price", bind="query-params",
         placeholder="listed",
         help="Your own price. Left empty, the listed price of the GPU counts, with its date and source.",
     )
-    return engine or next(iter(ENGINES)), price
+    return None if engine in (None, USUAL) else engine, price
 
 
 def _formats() -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
@@ -284,6 +285,12 @@ def _formats() -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
         help="“best” tries every format of the KV cache that the engine has on this GPU.",
     )
     return (None if weights in (None, BEST) else (weights,)), (None if cache in (None, BEST) else (cache,))
+
+
+def deploying(d: Deployment) -> dict[str, object]:
+    """The inputs that make a deployment the only one to plan, by key."""
+    return {"gpu": d.gpu.name, "gpus": str(d.gpus), "engine": d.engine, "weights": d.weights.name,
+            "kv": d.kv_cache.name}
 
 
 def changed_by(remedy: Remedy) -> dict[str, object]:

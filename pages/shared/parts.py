@@ -76,12 +76,18 @@ def _gpu(name: str) -> GpuSpec:
     return keeping.own_gpus().get(name) or gpus.find(name)
 
 
+def current_engine() -> advice.Usual:
+    """The engine asked for, or the usual one with the reason for it. Raises SweetspotError as model and GPU do."""
+    named = inputs.asked().engine
+    return advice.usual_engine(current_model(), current_gpu()) if named is None else advice.Usual(named, "")
+
+
 def current_plan() -> advice.Plan:
     """The plan for what is asked in the sidebar. Raises SweetspotError when it cannot be made."""
     asked = inputs.asked()
     spec = current_model()
-    return _plan(spec, current_gpu(), asked.workload, asked.engine, asked.gpus, asked.formats, asked.kv_formats,
-                 evidence.measured_losses(spec), asked.demand)
+    return _plan(spec, current_gpu(), asked.workload, current_engine().engine, asked.gpus, asked.formats,
+                 asked.kv_formats, evidence.measured_losses(spec), asked.demand)
 
 
 @st.cache_resource(scope="session", max_entries=16, ttl=3600, show_spinner="Reading the model …")
@@ -183,17 +189,15 @@ def apply(change: dict[str, object]) -> None:
 
 def verdict(plan: advice.Plan) -> None:
     """The answer in one sentence, what it keeps or misses as badges above, and the reason below."""
-    head, _, tail = plan.sentence.partition(": ")
     with st.container(border=True, key="verdict", gap="small"):
         st.markdown(" ".join(_claims(plan)))
-        st.header(figures.plain(head), anchor=False)
-        if tail:
-            st.markdown(figures.plain(figures.opened(tail)))
+        st.header(figures.plain(plan.headline), anchor=False)
+        st.markdown(figures.plain(figures.opened(plan.details)))
         if found := advice.assumed(inputs.asked().demand, plan):
             st.markdown(figures.plain(found))
         if plan.reason and plan.best is not None:
             st.caption(figures.plain(plan.reason))
-        for note in advice.sentences.notes(plan):
+        for note in (*filter(None, (current_engine().why,)), *advice.sentences.notes(plan)):
             st.caption(f":orange[:material/info:] {figures.plain(note)}")
         if plan.best is not None and plan.gpu.measured:
             measured(plan, plan.best)
@@ -214,7 +218,10 @@ def _claims(plan: advice.Plan) -> list[str]:
     """Badges: does it fit, does it keep the targets, what limits it."""
     choice = plan.best
     if choice is None:
-        return [":red-badge[:material/close: does not fit]"]
+        near = plan.nearest
+        if near is None or not near.fits:
+            return [":red-badge[:material/close: does not fit]"]
+        return [":green-badge[:material/check: fits]", ":orange-badge[:material/close: quality]", *_quality(near)]
     kept = {
         "TTFT": choice.ttft.value <= plan.workload.ttft_slo_s,
         "TPOT": not choice.tpot.value > plan.workload.tpot_slo_s,      # a single token has none

@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from core.answers.advice import Open, Standing, answered, best_over_gpus, recommend
+from core.answers.advice import Open, Standing, answered, best_over_gpus, recommend, side_by_side, usual_engine
+from core.answers.advice.select import Question, choice, select
 from core.basics.errors import InputError
 from core.delivery import export
 from core.models import ModelSpec
@@ -193,14 +195,93 @@ def test_the_batch_is_that_of_the_launch_file_and_the_best_value_lies_within(pla
     assert f"{limit}, best value up to {plan.best_value_batch}:" in plan.sentence
 
 
-def test_no_alternative_is_beaten_in_its_own_respect(plan):
+@pytest.mark.parametrize(("name", "gpu", "load"), [
+    ("meta-llama/Llama-3.1-8B", "H100 SXM5 80GB", Workload()),
+    ("meta-llama/Llama-3.1-8B", "H100 SXM5 80GB", Workload(concurrency=1, quality_loss=0.2)),
+    ("Qwen/Qwen3-32B", "GeForce RTX 4090", Workload(concurrency=8, quality_loss=0.1, unknown_loss=1)),
+    ("google/gemma-3-4b-it", "L40S", Workload(concurrency=2000)),
+])
+def test_no_answer_is_beaten_in_everything(name, gpu, load):
+    """Whatever else keeps the targets is worse than each answer in something, or the same in all."""
+    spec = model(name)
+    plan = recommend(spec, gpus.find(gpu), load, engine=usual_engine(spec, gpus.find(gpu)).engine)
+    found = select(Question(plan.losses, plan.gpu, load, plan.engine, plan.tps))
+    rivals = [choice(found, layout, found.batch) for layout in
+              np.flatnonzero(found.allowed & (found.served >= found.batch) & (found.lost < 1))]
+
+    def merits(made):
+        loss = made.quality.value if made.quality else 1.0
+        return np.array([made.deployment.gpus, loss, made.tpot.value, made.ttft.value, -made.output_tokens_per_s.value])
+
+    answers = side_by_side(plan)
+    assert len({answer.choice.deployment for answer in answers}) == len(answers)
+    assert [answer.recommended for answer in answers] == [True] + [False] * (len(answers) - 1)
+    at = [found.grid.deployments.index(answer.choice.deployment) for answer in answers]
+    for mine in (merits(choice(found, layout, found.batch)) for layout in at):
+        assert not any((merits(rival) <= mine).all() and (merits(rival) < mine).any() for rival in rivals)
+
+
+def test_answers_are_best_in_what_they_are_named_for(plan):
     found = plan.alternatives
     made = list(found.values())
     assert all(choice.meets_slo and choice.quality.value <= plan.workload.quality_loss for choice in made)
     assert found["quality"].quality.value == min(choice.quality.value for choice in made) == 0      # 16 bits meet them
-    assert found["fastest"].tpot.value == min(choice.tpot.value for choice in made) < found["quality"].tpot.value
+    assert found["fastest"].tpot.value <= 1.05 * min(choice.tpot.value for choice in made) < found["quality"].tpot.value
     assert found["cheapest"].usd_per_hour == min(choice.usd_per_hour for choice in made)
     assert found["fewest_gpus"].deployment.gpus == min(choice.deployment.gpus for choice in made)
+    assert found["cheapest"].usd_per_month == pytest.approx(730 * found["cheapest"].usd_per_hour)
+
+
+def test_one_request_spends_no_loss_on_speed_nobody_asked_for():
+    """W4A8 loses 9.7 % and AWQ 5.2 % for a millisecond; FP8 loses 1 %."""
+    plan = recommend(model(), H100, Workload(concurrency=1, quality_loss=0.2))
+    assert plan.best.quality.value < 0.02 and plan.alternatives["fastest"].quality.value > 0.02
+
+
+def test_what_only_the_accepted_loss_forbids_fits():
+    """Task (a), short: AWQ of 32.8 B parameters is 18 GiB, FP8 32 GiB, on a card of 23.5."""
+    card = gpus.find("GeForce RTX 4090")
+    plan = recommend(model("Qwen/Qwen3-32B"), card, Workload(concurrency=1), tps=(1,))
+    assert plan.headline.startswith("Qwen3-32B fits with 4-bit weights only: AWQ INT4, 2.9 %")
+    assert "above the 2.0 % you accept" in plan.headline and plan.best is None and plan.nearest.fits
+    accept = next(remedy for remedy in plan.remedies if remedy.label == "Accept 3.0 % loss of quality")
+    accepted = recommend(plan.spec, card, accept.workload, tps=(1,))
+    assert accepted.standing is Standing.MET and accepted.best.deployment == plan.nearest.deployment
+    assert "llamacpp" in [remedy.engine for remedy in plan.remedies]
+
+
+def test_an_unknown_loss_is_unknown_and_can_be_accepted():
+    """Task (a): 32k on a 4090 under llama.cpp. 8.3 GiB of a 16-bit cache leave no room beside 4 bits; 8 bits do."""
+    card, load = gpus.find("GeForce RTX 4090"), Workload(concurrency=1, input_tokens=32_768, ttft_slo_s=120)
+    spec = model("Qwen/Qwen3-32B")
+    refused = recommend(spec, card, load, engine="llamacpp", tps=(1,))
+    assert refused.refused_by == "quality" and refused.nearest.fits and "unknown loss" in refused.headline
+    assert "GGUF Q4_K_M weights and an INT8 KV cache" in refused.headline
+    cache = next(remedy for remedy in refused.remedies if remedy.kv_formats)
+    taken = recommend(spec, card, load, engine="llamacpp", tps=(1,), kv_formats=cache.kv_formats)
+    accepted = recommend(spec, card, replace(load, unknown_loss=1), engine="llamacpp", tps=(1,))
+    for plan in (taken, accepted):
+        assert plan.standing is Standing.MET and plan.best.quality is None
+        assert (plan.best.deployment.weights.name, plan.best.deployment.kv_cache.name) == ("gguf-Q4_K_M", "int8")
+    shorter = next(remedy.workload for remedy in refused.remedies if "Shorten" in remedy.label)
+    assert 20_000 < shorter.input_tokens < 32_768
+    assert recommend(spec, card, shorter, engine="llamacpp", tps=(1,)).standing is Standing.MET
+
+
+def test_a_known_loss_goes_before_an_unknown_one():
+    accepting = recommend(model(), H100, Workload(unknown_loss=1))
+    assert accepting.best.deployment == recommend(model(), H100, Workload()).best.deployment
+
+
+@pytest.mark.parametrize(("name", "gpu", "engine"), [
+    ("Qwen/Qwen3-32B", "GeForce RTX 4090", "llamacpp"), ("Qwen/Qwen3-32B", "Apple M2 Ultra", "llamacpp"),
+    ("Qwen/Qwen3-32B", "Radeon RX 7900 XTX", "llamacpp"), ("Qwen/Qwen3-32B", "H100 SXM5 80GB", "vllm"),
+    ("Qwen/Qwen3-32B", "RTX A6000", "vllm"), ("Qwen/Qwen3-32B-AWQ", "GeForce RTX 4090", "vllm"),
+])
+def test_the_engine_is_what_people_run_on_the_card(name, gpu, engine):
+    usual = usual_engine(model(name), gpus.find(gpu))
+    assert usual.engine == engine
+    assert (gpu in usual.why) is (gpu not in ("H100 SXM5 80GB", "RTX A6000"))
 
 
 @pytest.mark.parametrize(("name", "gpu", "engine", "tps", "load", "by"), [

@@ -7,7 +7,7 @@ import numpy as np
 
 from core.answers.advice.plan import Choice, Standing
 from core.answers.advice.row import choice_at
-from core.answers.advice.select import Question, is_allowed, worth_most
+from core.answers.advice.select import Question, is_allowed, ranked, worth_most
 from core.answers.sweep import DEFAULT_ENGINE, DEFAULT_GPU_COUNTS, layouts, overflow_text
 from core.basics.errors import SweetspotError
 from core.basics.words import counted
@@ -42,6 +42,7 @@ class _Field:
     workload: Workload
     deployments: tuple[Deployment, ...]
     losses: tuple[Estimate | None, ...]
+    lost: np.ndarray            # the same to choose by
     footprints: tuple[Footprint, ...]
     held: np.ndarray
     prediction: Prediction
@@ -88,7 +89,7 @@ def _offers(
         losses += [loss for _, loss in allowed]
     if not deployments:
         return [Offer(gpu, Standing.IMPOSSIBLE, None, reason) for gpu, reason in zip(offered, reasons, strict=True)]
-    field = _measured(known_losses.spec, workload, deployments, losses)
+    field = _measured(known_losses, workload, deployments, losses)
     return [_offer(gpu, field, own, reason) for gpu, own, reason in zip(offered, rows, reasons, strict=True)]
 
 
@@ -112,13 +113,14 @@ def _allowed(question: Question) -> tuple[list[tuple[Deployment, Estimate | None
 
 
 def _measured(
-    spec: ModelSpec, workload: Workload, deployments: Sequence[Deployment], losses: Sequence[Estimate | None]
+    known: Losses, workload: Workload, deployments: Sequence[Deployment], losses: Sequence[Estimate | None]
 ) -> _Field:
     """Memory and speed of every layout at the concurrency asked."""
-    workload = images.resolved(spec, workload)
-    asked = desk((spec, deployment) for deployment in deployments)
+    workload = images.resolved(known.spec, workload)
+    asked = desk((known.spec, deployment) for deployment in deployments)
     held = asked.capacity(float(workload.context_tokens), float(workload.shared_tokens))[:, 0]
-    return _Field(workload, tuple(deployments), tuple(losses), asked.footprints, held, asked.predict(Load.of(workload)))
+    return _Field(workload, tuple(deployments), tuple(losses), ranked(known, deployments, losses), asked.footprints,
+                  held, asked.predict(Load.of(workload)))
 
 
 def _offer(gpu: GpuSpec, field: _Field, own: Sequence[int], reason: str) -> Offer:
@@ -135,7 +137,7 @@ def _offer(gpu: GpuSpec, field: _Field, own: Sequence[int], reason: str) -> Offe
     met = [i for i in fitting if _miss(field, i) <= 1]
     if met:
         among = np.isin(np.arange(len(field.deployments)), met)
-        best = worth_most(field.deployments, p.output_tokens_per_s_per_gpu.value, field.losses, among)
+        best = worth_most(field.deployments, p.output_tokens_per_s_per_gpu.value, field.lost, among)
         return Offer(gpu, Standing.MET, _choice(field, best, True), "", _miss(field, best))
     best = min(fitting, key=lambda i: _miss(field, i))
     return Offer(gpu, Standing.LATE, _choice(field, best, False), "a target is missed", _miss(field, best))

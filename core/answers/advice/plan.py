@@ -10,6 +10,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from core.answers.cost import HOURS_PER_MONTH
 from core.answers.sweep import BATCHES, CONTEXTS, Refusal, Sweep, points, sweep
 from core.basics.words import counted
 from core.losses import Losses
@@ -55,6 +56,11 @@ class Choice:
     memory_concurrency: int             # full-length requests the KV cache holds
     slo_concurrency: int                # most requests that fit and meet both targets; 0 when none do
     occupancy: float                    # share of the KV cache in use, 0..1, inf when over
+
+    @property
+    def usd_per_month(self) -> float | None:
+        """Of the whole deployment, all hours of a month; None without a price."""
+        return None if self.usd_per_hour is None else self.usd_per_hour * HOURS_PER_MONTH
 
 
 def batch_limit(choice: Choice) -> int:
@@ -176,7 +182,8 @@ class Plan:
     nearest: Choice | None              # when best is None: the least over its memory, None when nothing runs
     runner_up: Choice | None
     trade: str                          # what the runner-up trades; empty without one
-    sentence: str                       # the verdict, plain text
+    headline: str                       # the verdict: what to deploy, or what stands in the way; plain text
+    details: str                        # its figures, plain text; what follows the headline's colon
     reason: str                         # why this choice, plain text
     binding_limit: str                  # what stops a larger batch, plain text
     knee: float | None                  # batch at which decode turns compute-bound
@@ -190,6 +197,12 @@ class Plan:
     seek_sensitivity: Callable[["Plan"], tuple[Sensitivity, ...]] = field(repr=False)
     seek_alternatives: Callable[[], Mapping[str, Choice | None]] = field(repr=False)
     best_value_batch: int | None        # where a user's speed is still worth the batch; None: nothing meets the targets
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in one sentence."""
+        joint = ". " if ": " in self.headline else ": "
+        return f"{self.headline}{joint}{self.details}"
 
     @property
     def recommended_batch(self) -> int | None:

@@ -28,6 +28,7 @@ from core.losses import Losses
 from core.losses.measured import QualityMeasurement
 from core.models import ModelSpec
 from core.physics import images, speed
+from core.products.formats import Format
 from core.products.gpus import GpuSpec
 from core.products.kernels import slower
 from core.terms import Workload
@@ -70,13 +71,18 @@ def recommend(
     limit = "" if best is None else binding_limit(workload, best, knee)
     value = None if best is None else best_value(selection.grid, best)
     why = _why(selection, best, listed)
+    refused = refused_by(selection)
+    if refused == "quality" and best is None and shown is not None:
+        headline, details = sentences.fits_but(spec, shown, _widest(selection, shown), workload)
+    else:
+        headline, details = sentences.verdict(spec, selection.standing, best, workload, limit, why, value)
     return Plan(
         spec=spec, gpu=gpu, workload=workload, engine=engine, standing=selection.standing,
         best=best, nearest=None if best else shown, runner_up=runner_up,
         trade=sentences.trade(best, runner_up) if best and runner_up else "",
-        sentence=sentences.verdict(spec, selection.standing, best, workload, limit, why, value),
+        headline=headline, details=details,
         reason=why if best else "", binding_limit=limit, knee=knee,
-        candidates=listed, refused=refusals(selection), refused_by=refused_by(selection),
+        candidates=listed, refused=refusals(selection), refused_by=refused,
         at_context=selection.grid, tps=tuple(tps), losses=question.losses,
         seek_remedies=partial(remedies, question, selection, shown), seek_sensitivity=partial(sensitivity, question),
         seek_alternatives=partial(alternatives, selection), best_value_batch=value,
@@ -141,6 +147,15 @@ def refused_by(selection: Selection) -> str | None:
     return "targets" if (holds & selection.allowed).any() else "quality"
 
 
+def _widest(selection: Selection, shown: Choice) -> Format:
+    """The widest weights that hold as many requests on as many GPUs, with the cache of what is shown."""
+    grid = selection.grid
+    holds = grid.cube(grid.fits)[:, 0, grid.batches.index(shown.concurrency)]
+    fitting = [d.weights for d, fits in zip(grid.deployments, holds, strict=True)
+               if fits and (d.gpus, d.kv_cache) == (shown.deployment.gpus, shown.deployment.kv_cache)]
+    return max(fitting, key=lambda weights: weights.bits_per_weight)
+
+
 def binding_limit(workload: Workload, best: Choice, knee: float | None) -> str:
     """What stops a larger batch: the memory, a target or, before both, compute."""
     most = best.slo_concurrency
@@ -202,7 +217,7 @@ def _note(selection: Selection, made: Choice, allowed: bool, shown: Choice) -> s
         return f"TPOT {ms(made.tpot.value)}, TTFT {ms(made.ttft.value)}: a target is missed"
     slower = 1 - made.output_tokens_per_s.value / shown.output_tokens_per_s.value
     if slower < _NO_SLOWER:
-        return "within a few percent, at more loss"
+        return "within a few percent" if made.quality is None else "within a few percent, at more loss"
     return f"{percent(slower)} fewer tokens/s"
 
 

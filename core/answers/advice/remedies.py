@@ -5,16 +5,20 @@ from dataclasses import replace
 from typing import Final
 
 from core.answers.advice import sentences
+from core.answers.advice.engine import usual_engine
 from core.answers.advice.fleet import best_over_gpus
 from core.answers.advice.plan import Choice, Plan, Remedy, Sensitivity, Standing
 from core.answers.advice.select import Question, Selection, choice, select
 from core.basics.words import dollars, ms, number, percent, with_article
 from core.products import gpus
 from core.products.engines import ENGINES
+from core.products.engines import find as find_engine
 from core.terms import Workload
 
 _MORE_GPUS: Final = (1, 2, 4, 8, 16)
-_SHORTER: Final = (0.75, 0.5, 0.25, 0.125)       # shares of the prompt
+_SHORTEST: Final = 0.125                          # of the prompt: shorter ones are another question
+_HALVINGS: Final = 5                              # of what is left to search: a prompt is found to 3 %
+_UNCHECKED: Final = "nobody has published what that loses: check it on your prompts."
 _GAIN: Final = 0.10                               # what permission for an unpublished loss must bring
 
 
@@ -22,10 +26,12 @@ def remedies(question: Question, selection: Selection, shown: Choice | None) -> 
     """Changes that bring the plan nearer to what was asked, smallest first; none when everything is met."""
     if selection.standing is Standing.MET:
         return ()
+    cache, unknown = _smaller_cache(question, selection), _unknown_loss(question, selection)
     tried = (
-        _smaller_cache(question, selection), _looser_quality(question, selection), _fewer(question, selection, shown),
-        _shorter(question), _more_gpus(question, selection), _replicas(question, selection, shown),
-        _looser_slo(question, shown), _another_engine(question, selection), _another_gpu(question),
+        cache, None if cache and unknown and cache.effect == unknown.effect else unknown,
+        _looser_quality(question, selection), _fewer(question, selection, shown), _shorter(question, selection),
+        _more_gpus(question, selection), _replicas(question, selection, shown),
+        _looser_slo(question, selection, shown), _another_engine(question, selection), _another_gpu(question),
     )
     return tuple(remedy for remedy in tried if remedy is not None)
 
@@ -38,12 +44,6 @@ def _says(selection: Selection) -> str:
     return (f"{d.weights.label} weights, {d.kv_cache.name.upper()} KV cache on {sentences.hardware(d)} serve "
             f"{sentences.requests(made.concurrency)} at TPOT {ms(made.tpot.value)}, "
             f"TTFT {ms(made.ttft.value)}")
-
-
-def _met(question: Question) -> Selection | None:
-    """The selection for a changed question when it meets everything."""
-    selection = select(question)
-    return selection if selection.standing is Standing.MET else None
 
 
 def _smaller_cache(question: Question, selection: Selection) -> Remedy | None:
@@ -59,45 +59,77 @@ def _smaller_cache(question: Question, selection: Selection) -> Remedy | None:
     if not better or changed.layout is None:
         return None
     kv = changed.grid.deployments[changed.layout].kv_cache
-    return Remedy(
-        f"Cache keys and values in {kv.name.upper()}",
-        f"{_says(changed)}; the loss of quality has no published figure: check it on your prompts.",
-        kv_formats=(kv.name,),
-    )
+    label = f"Cache keys and values in {kv.name.upper()}"
+    return Remedy(label, f"{_says(changed)}; {_UNCHECKED}", kv_formats=(kv.name,))
+
+
+def _unknown_loss(question: Question, selection: Selection) -> Remedy | None:
+    """Formats whose loss nobody has published, where those bring the plan nearer."""
+    if question.workload.unknown_loss:
+        return None
+    workload = replace(question.workload, unknown_loss=1)
+    changed = select(replace(question, workload=workload))
+    if changed.standing <= selection.standing or changed.layout is None:
+        return None
+    return Remedy("Accept an unknown loss of quality", f"{_says(changed)}; {_UNCHECKED}", workload=workload)
 
 
 def _looser_quality(question: Question, selection: Selection) -> Remedy | None:
-    """The smallest tolerance at which another weight format meets everything."""
+    """The smallest tolerance at which another format meets everything; or fits, where nothing did."""
     known = sorted({loss.value for loss in selection.losses if loss and loss.value > question.workload.quality_loss})
-    for loss in known:
-        tolerance = round(loss + 0.0005, 3)
-        workload = replace(question.workload, quality_loss=tolerance)
-        if found := _met(replace(question, workload=workload)):
-            label = f"Accept {percent(tolerance)} loss of quality"
-            return Remedy(label, f"{_says(found)}.", workload=workload)
+    for aim in (Standing.MET, *([Standing.LATE] if selection.standing is Standing.IMPOSSIBLE else [])):
+        for loss in known:
+            tolerance = round(loss + 0.0005, 3)
+            workload = replace(question.workload, quality_loss=tolerance)
+            found = select(replace(question, workload=workload))
+            if found.standing >= aim:
+                return Remedy(f"Accept {percent(tolerance)} loss of quality", f"{_says(found)}.", workload=workload)
     return None
 
 
 def _fewer(question: Question, selection: Selection, shown: Choice | None) -> Remedy | None:
     """The concurrency that is within the targets, or within the memory."""
-    most = shown.slo_concurrency if shown else 0
-    if not shown or not 0 < most < question.workload.concurrency or selection.standing is not Standing.FEWER:
+    if shown is None or selection.standing not in (Standing.FEWER, Standing.LATE):
         return None
-    workload = replace(question.workload, concurrency=most)
-    return Remedy(f"Serve {sentences.requests(most)} at a time", "Everything asked is met; the others wait their turn.",
-                  workload=workload)
+    most = shown.slo_concurrency or shown.concurrency
+    if not most < question.workload.concurrency:
+        return None
+    met = "Everything asked is met" if shown.slo_concurrency else "All then fit, though a target is missed"
+    return Remedy(f"Serve {sentences.requests(most)} at a time", f"{met}; the others wait their turn.",
+                  workload=replace(question.workload, concurrency=most))
 
 
-def _shorter(question: Question) -> Remedy | None:
-    """The longest of a few shorter prompts that meets everything."""
-    for share in _SHORTER:
-        tokens = int(question.workload.input_tokens * share)
-        if tokens < 1:
-            return None
-        workload = replace(question.workload, input_tokens=tokens)
-        if found := _met(replace(question, workload=workload)):
-            return Remedy(f"Shorten the prompt to {tokens:,} tokens", f"{_says(found)}.", workload=workload)
-    return None
+def _shorter(question: Question, selection: Selection) -> Remedy | None:
+    """The longest of the shorter prompts that meets everything, else that at least fits."""
+    whole = question.workload.input_tokens
+    aims = (Standing.MET, Standing.LATE) if selection.standing is Standing.IMPOSSIBLE else (Standing.MET,)
+
+    def asked(tokens: int) -> Selection:
+        return select(replace(question, workload=replace(question.workload, input_tokens=tokens)))
+
+    least = max(1, int(whole * _SHORTEST))
+    shortest = asked(least)
+    aim = next((aim for aim in aims if shortest.standing >= aim), None)
+    if aim is None or least == whole:
+        return None
+    good, too_long, found = least, whole, shortest
+    for _ in range(_HALVINGS):
+        middle = _round_tokens((good + too_long) // 2)
+        if not good < middle < too_long:
+            break
+        tried = asked(middle)
+        if tried.standing >= aim:
+            good, found = middle, tried
+        else:
+            too_long = middle
+    late = "" if aim is Standing.MET else "; a target is still missed"
+    return Remedy(f"Shorten the prompt to {good:,} tokens", f"{_says(found)}{late}.",
+                  workload=replace(question.workload, input_tokens=good))
+
+
+def _round_tokens(tokens: int) -> int:
+    """A number of tokens that people would say: whole hundreds where there are thousands."""
+    return tokens // 100 * 100 if tokens >= 2000 else tokens
 
 
 def _more_gpus(question: Question, selection: Selection) -> Remedy | None:
@@ -130,9 +162,9 @@ def _replicas(question: Question, selection: Selection, shown: Choice | None) ->
     )
 
 
-def _looser_slo(question: Question, shown: Choice | None) -> Remedy | None:
+def _looser_slo(question: Question, selection: Selection, shown: Choice | None) -> Remedy | None:
     """The targets at which the plan would be met as it stands."""
-    if shown is None or not shown.fits or shown.concurrency < question.workload.concurrency:
+    if shown is None or selection.standing is Standing.IMPOSSIBLE or shown.concurrency < question.workload.concurrency:
         return None
     asked = question.workload
     tpot, ttft = max(asked.tpot_slo_s, _rounded(shown.tpot.value)), max(asked.ttft_slo_s, _rounded(shown.ttft.value))
@@ -150,12 +182,16 @@ def _rounded(seconds: float) -> float:
 
 
 def _another_engine(question: Question, selection: Selection) -> Remedy | None:
-    """Where the engine runs nothing on this GPU: the first one that meets everything."""
-    if selection.layout is not None:
+    """Another engine that meets everything, or fits where nothing did: the usual one on this card, else any."""
+    if selection.standing is not Standing.IMPOSSIBLE:
         return None
-    for engine in ENGINES.values():
-        if engine.vendors and (found := _met(replace(question, engine=engine.name))):
-            return Remedy(f"Serve with {engine.label}", f"{_says(found)}.", engine=engine.name)
+    usual = usual_engine(question.spec, question.gpu).engine
+    others = [engine.name for engine in ENGINES.values() if engine.vendors] if selection.layout is None else []
+    for engine in dict.fromkeys(name for name in (usual, *others) if name != question.engine):
+        found = select(replace(question, engine=engine))
+        if found.standing is Standing.MET or (engine == usual and found.standing is not Standing.IMPOSSIBLE):
+            late = "" if found.standing is Standing.MET else "; a target is still missed"
+            return Remedy(f"Serve with {find_engine(engine).label}", f"{_says(found)}{late}.", engine=engine)
     return None
 
 

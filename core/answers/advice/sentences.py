@@ -1,6 +1,7 @@
 """The words of a plan: plain sentences with live numbers, fit for a page, a terminal and a file."""
 
 import math
+from typing import Final
 
 from core.answers.advice.plan import Choice, Plan, Standing, batch_limit
 from core.basics.units import GB, GIB
@@ -12,6 +13,7 @@ from core.products import options
 from core.products.formats import Format
 from core.terms import Basis, Bound, Deployment, Estimate, Workload
 
+_SIXTEEN: Final = 16
 _BOUND_WORDS = {
     Bound.MEMORY: "memory bandwidth",
     Bound.COMPUTE: "compute",
@@ -84,20 +86,37 @@ def loss_text(quality: Estimate | None) -> str:
 def verdict(
     spec: ModelSpec, standing: Standing, chosen: Choice | None, workload: Workload, limit: str, why: str,
     best_value: int | None,
-) -> str:
-    """What to deploy, does it fit, how fast, what it costs, what limits it."""
+) -> tuple[str, str]:
+    """What to deploy, as a headline; then does it fit, how fast, what it costs, what limits it."""
     if chosen is None or standing is Standing.IMPOSSIBLE:
-        return f"{short(spec)} cannot be served here: {why}"
+        return f"{short(spec)} cannot be served here", why
     late = standing is Standing.LATE
-    says = "; ".join((_memory(chosen, workload), speed(chosen), *(() if late else (limit,))))
+    says = "; ".join((_memory(chosen, workload), speed(chosen), *(() if late else (limit,)))) + "."
     what = f"{short(spec)} with {formats(chosen.deployment)} on {hardware(chosen.deployment)}"
     batch = "" if best_value is None else f", {limit_of(chosen)}, best value up to {best_value:,}"
     if standing is Standing.MET:
-        return f"Deploy {what}{batch}: {says}."
+        return f"Deploy {what}{batch}", says
     if standing is Standing.FEWER:
         return (f"Only {chosen.concurrency:,} of {requests(workload.concurrency)} can be served within the targets. "
-                f"Deploy {what}{batch}: {says}.")
-    return f"{missed(chosen, workload)} The closest is {what}: {says}."
+                f"Deploy {what}{batch}"), says
+    return f"{missed(chosen, workload)} The closest is {what}", says
+
+
+def fits_but(spec: ModelSpec, nearest: Choice, widest: Format, load: Workload) -> tuple[str, str]:
+    """What fits and is refused for its loss of quality alone: headline and figures. `widest`: of the weights that fit.
+
+    "Qwen3-32B fits with 4-bit weights only: AWQ INT4, 2.9 % expected loss of quality, above the 2.0 % you accept"
+    """
+    d, quality = nearest.deployment, nearest.quality
+    if quality is None or quality.value <= load.quality_loss:
+        known = "an unknown loss of quality" if quality is None else f"{loss(quality)}, known from other models only"
+        headline = f"{short(spec)} fits with {formats(d)}, at {known}: accept it, or check it on your prompts"
+    else:
+        bits = int(widest.bits_per_weight)
+        only = f"with {bits}-bit weights only: {d.weights.label}" if bits < _SIXTEEN else f"with {formats(d)}"
+        headline = f"{short(spec)} fits {only}, {loss(quality)}, above the {percent(load.quality_loss)} you accept"
+    late = "" if nearest.meets_slo else f" {missed(nearest, load)}"
+    return headline, f"On {hardware(d)} {_memory(nearest, load)}; {speed(nearest)}.{late}"
 
 
 def limit_of(chosen: Choice) -> str:
