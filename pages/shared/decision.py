@@ -28,7 +28,7 @@ def _card(answer: Answer, number: int) -> None:
     title = " · ".join(answer.titles) or "Best compromise"
     st.markdown(f"**{title}**" + (" :green-badge[recommended]" if answer.recommended else ""))
     month, loss = choice.usd_per_month, sentences.loss_text(choice.quality)
-    bill = "no listed price" if month is None else f"**\\{figures.dollars(month)}** a month"
+    bill = "no listed price" if month is None else f"**\\${month:,.0f}** a month"
     cost = choice.cost_usd_per_million_output_tokens
     per_million = f" · \\{figures.dollars(cost.value)} per M output tokens" if cost else ""
     st.markdown(
