@@ -96,7 +96,7 @@ def test_never_recommends_what_does_not_fit_or_run(name, gpu, engine, workload):
 def test_a_model_that_is_too_large_says_by_how_much_and_what_helps():
     plan = recommend(model("meta-llama/Llama-3.1-70B"), gpus.find("GeForce RTX 4090"), Workload(), tps=(1,))
     assert plan.best is None and plan.nearest is not None
-    assert "over the memory by" in plan.sentence and "GiB a GPU" in plan.sentence
+    assert "over the memory by" in plan.sentence and "GiB per GPU" in plan.sentence
     labels = [remedy.label for remedy in plan.remedies]
     assert any("GPUs" in label for label in labels) and any(remedy.gpu for remedy in plan.remedies)
     for remedy in plan.remedies:
