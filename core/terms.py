@@ -84,7 +84,7 @@ class Workload:
         "Requests served at the same time over the whole deployment. The batch follows from it.", may_be_open=True,
     ))
     prefix_hit_rate: float = _asks(0.0, Input(
-        "prefix", PERCENT, Bounds(0, 1), 5, "Prefix cache hits",
+        "prefix", PERCENT, Bounds(0, 1), 5, "Prefix hits",
         "Share of each prompt whose keys and values are still in the cache from an earlier request, as of a system "
         "prompt, a document or earlier turns are: not computed again, and held once for all requests that share "
         "them. Engines without a prefix cache compute the whole prompt.",

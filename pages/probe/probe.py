@@ -86,6 +86,7 @@ def open_recorded() -> None:
 def page() -> None:
     """Measure, then what was measured last or opened."""
     spec = parts.current_model()
+    st.header("Probe", anchor=False)
     ask(spec)
     now = tasks.outcome(LINK, Measurement, probe_result.live, evidence.keep_measurement)
     probe_cluster.section(spec)

@@ -174,7 +174,8 @@ def _roofline(measurement: Measurement, spec: ModelSpec, gpu: gpus.GpuSpec) -> N
         parts.chart(
             charts.measured_roofline(named, roofs), alt="Roofline, measured and estimated", key="roofline chart"
         )
-        parts.legend([(name, charts.colour(i), 1.0) for i, name in enumerate(named)])
+        marks = {name: charts.format_mark(name) for name in named}
+        parts.legend([(name + mark.words, mark.hue, 1.0) for name, mark in marks.items()])
 
 
 def _differences(measurement: Measurement, spec: ModelSpec, gpu: gpus.GpuSpec) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from core.delivery import charts
 from core.delivery.charts import Segment
 from core.delivery.charts.batch import leaders, stops_paying_at
-from core.delivery.charts.style import CYCLE, spread
+from core.delivery.charts.style import BLUE, CYCLE, ORANGE, spread
 
 BATCHES = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024]
 TPOT_MS = np.array([7.0, 7.1, 7.3, 7.6, 8.2, 9.5, 12.0, 17.0, 27.0, 48.0, 92.0])
@@ -143,3 +143,42 @@ def test_labels_never_overlap_and_keep_their_order(positions):
     order = np.argsort(positions, kind="stable")
     assert (np.diff(np.asarray(placed)[order]) >= 3.0 - 1e-9).all()
     assert abs(np.mean(placed) - np.mean(positions)) < 1e-6
+
+
+# -- one colour, one meaning ------------------------------------------------------------------------
+
+# Those a probe of a GPU draws together: the nine of the recorded H100 run.
+PROBED = ("BF16", "FP8", "INT8 W8A8", "INT8 weight-only", "AWQ INT4", "GPTQ INT4", "NVFP4", "bitsandbytes NF4",
+          "bitsandbytes INT8")
+
+
+def test_nine_formats_have_nine_marks():
+    """A colour and a dash each; none is orange, which is the recommendation."""
+    marks = [charts.format_mark(label) for label in PROBED]
+    assert len(set(marks)) == 9 and ORANGE not in {mark.hue for mark in marks}
+    assert charts.format_mark("INT8 weights") == charts.format_mark("INT8 weight-only")     # as it fits beside a line
+
+
+def test_the_recommended_line_lies_on_top_and_names_what_lies_under_it():
+    batch, fp8 = (1, 2, 4), [1.3, 1.4, 1.6]
+    spec = charts.formats_over_batch(
+        batch, {"BF16": [1.0] * 3, "FP8": fp8, "INT8 W8A8": fp8}, baseline="BF16", chosen="FP8", at=2)
+    lines = [layer for layer in spec["layer"] if layer["mark"]["type"] == "line"]
+    assert lines[-1]["mark"]["color"] == BLUE
+    assert lines[-1]["mark"]["strokeWidth"] > max(line["mark"]["strokeWidth"] for line in lines[:-1])
+    names = {layer["data"]["values"][0].get("name") for layer in spec["layer"] if layer["mark"]["type"] == "text"}
+    assert names >= {"BF16", "FP8", "= INT8 W8A8"}
+
+
+def test_times_that_nobody_knows_draw_without_a_warning(recwarn):
+    """A single token has no TPOT: every value is NaN."""
+    nothing = [float("nan")] * 3
+    spec = charts.time_over_batch((1, 2, 4), nothing, nothing, nothing, name="TPOT", memory_limit=8, limit=None,
+                                  slo_ms=50.0, chosen=2)
+    assert spec["layer"] and not recwarn.list
+
+
+def test_a_fleet_costs_in_steps():
+    """Replicas are whole: no line may run through prices that do not exist."""
+    spec = charts.cost_over_rate([1, 2, 3], [1, 1, 2], [3.0, 3.0, 6.0], [1.0, 1.0, 1.0], title="USD per hour", asked=2)
+    assert spec["layer"][0]["mark"]["interpolate"] == "step-before"

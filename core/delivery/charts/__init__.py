@@ -21,7 +21,7 @@ from core.delivery.charts.quality import HUES, Strayed, Weighed, divergence, los
 from core.delivery.charts.roofline import DECODE, PREFILL, roofline
 from core.delivery.charts.steps import PARTS, shares_over_batch, step_bars
 from core.delivery.charts.strip import layer_strip, strip_legend
-from core.delivery.charts.style import Spec, colour
+from core.delivery.charts.style import Spec, colour, format_mark
 from core.delivery.charts.traffic import cost_over_rate, percentiles_over_rate, replicas_by_hour
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "cost_over_rate",
     "divergence",
     "footprint_segments",
+    "format_mark",
     "formats_over_batch",
     "gain_bars",
     "layer_strip",

@@ -9,11 +9,11 @@ from core.delivery.charts.style import (
     BLUE,
     INK,
     ORANGE,
-    TEAL,
+    Mark,
     Spec,
-    colour,
     doubling,
     figure,
+    format_mark,
     one,
     quantity,
     rows,
@@ -51,9 +51,9 @@ def throughput_over_batch(
     marks = _limits(seen, memory_limit, limit)
     if best_value is not None and best_value > seen[0]:
         label = f"best value up to {best_value:,}"
-        marks += _point(batch, seen, value, best_value, label, title, TEAL, filled=False, above=best_value > chosen)
+        marks += _point(batch, seen, value, best_value, label, title, INK, filled=False, above=best_value > chosen)
     above = best_value is None or chosen >= best_value
-    marks += _point(batch, seen, value, chosen, _load(chosen), title, BLUE, filled=True, above=above)
+    marks += _point(batch, seen, value, chosen, _load(chosen), title, ORANGE, filled=True, above=above)
     return figure([*_curve(batch, seen, value, low, high, title, memory_limit, number=",.0f"), *marks], height=HEIGHT)
 
 
@@ -78,12 +78,14 @@ def time_over_batch(
     values, seen = np.asarray(value_ms, dtype=float), _reached(batch, memory_limit)
     drawn = np.asarray(batch) <= seen[-1]
     at_plan = float(np.interp(chosen, batch, values))
-    top = min(float(np.nanmax(np.asarray(high_ms)[drawn])), 2.2 * max(slo_ms, at_plan))
-    top = max(top, 1.15 * slo_ms if slo_ms < 4 * float(np.nanmax(values[drawn])) else 0.0)
+    reached, highest = (float(np.max(np.asarray(line)[drawn], initial=0.0, where=np.isfinite(np.asarray(line)[drawn])))
+                        for line in (values, high_ms))
+    top = min(highest or slo_ms, 2.2 * max(slo_ms, at_plan if np.isfinite(at_plan) else 0.0))
+    top = max(top, 1.15 * slo_ms if slo_ms < 4 * reached else 0.0)
     marks = _limits(seen, memory_limit, limit)
     if slo_ms <= top:
         marks += _slo(slo_ms, seen, title, top)
-    marks += _point(batch, seen, values, chosen, _load(chosen), title, BLUE, filled=True, above=True, top=top)
+    marks += _point(batch, seen, values, chosen, _load(chosen), title, ORANGE, filled=True, above=True, top=top)
     curve = _curve(batch, seen, values, low_ms, high_ms, title, memory_limit, number=".1f", top=top)
     return figure([*curve, *marks], height=HEIGHT)
 
@@ -118,15 +120,15 @@ def formats_over_batch(
     x = doubling("batch", X_TITLE, batch, last=batch[-1] * LABEL_ROOM)
     layers: list[Spec] = [
         {
-            "data": one(y=1.0),
+            "data": one(y=1.0, x=batch[0], x2=batch[-1]),
             "mark": {"type": "rule", "color": INK, "opacity": 0.5, "strokeDash": [4, 4]},
-            "encoding": {"y": quantity("y", RELATIVE, **y)},
+            "encoding": {"y": quantity("y", RELATIVE, **y), "x": {**x, "field": "x"}, "x2": {"field": "x2"}},
         }
     ]
-    for position, name in enumerate(names):
-        layers += _format_line(batch, lines[name], name, colour(position), x, y, strong=name == chosen)
+    for name in sorted(names, key=lambda name: name == chosen):        # the recommended one on top
+        layers += _format_line(batch, lines[name], name, format_mark(name), x, y, strong=name == chosen)
         if (crossing := stops_paying_at(batch, lines[name])) is not None and name != baseline:
-            layers.append(_crossing(crossing, name, colour(position), x, y))
+            layers.append(_crossing(crossing, name, format_mark(name).hue, x, y))
     layers += _end_labels(batch, lines, top - max(0.0, bottom), x, y)
     layers += vertical_rule(at, f"plan: {at}", x, side="left" if at > 8 else "right")
     return figure(layers, height=HEIGHT + 30)
@@ -221,9 +223,12 @@ def _limits(seen: Sequence[int], memory_limit: float, limit: int | None) -> list
     elif seen[0] <= memory_limit <= seen[-1]:
         rules[memory_limit] = at_memory
     x, middle = doubling("x", X_TITLE, seen), np.sqrt(seen[0] * seen[-1])
+    drawn = {at: label for at, label in rules.items() if seen[0] <= at <= seen[-1]}
+    near = min(drawn, default=0.0)      # both names stand left of the first rule: none strikes through another's
     return [
-        layer for row, (at, label) in enumerate(rules.items()) if seen[0] <= at <= seen[-1]
-        for layer in vertical_rule(at, label, x, side="left" if at > middle else "right", row=row)
+        layer for row, (at, label) in enumerate(drawn.items())
+        for layer in vertical_rule(at, label, x, side="left" if near > middle else "right", row=row,
+                                   beside=near if near > middle else max(drawn))
     ]
 
 
@@ -233,12 +238,12 @@ def _slo(slo_ms: float, batch: Sequence[int], title: str, top: float) -> list[Sp
     return [
         {
             "data": one(y=slo_ms),
-            "mark": {"type": "rule", "color": ORANGE, "strokeWidth": 1.5},
+            "mark": {"type": "rule", "color": INK, "strokeDash": [4, 4], "opacity": 0.6},
             "encoding": {"y": y},
         },
         {
             "data": one(x=batch[0], y=slo_ms, label=f"target {slo_ms:g} ms"),
-            "mark": {"type": "text", "align": "left", "dx": 4, "dy": -8, "color": ORANGE, "fontWeight": 600},
+            "mark": {"type": "text", "align": "left", "dx": 4, "dy": -8, "color": INK, "opacity": 0.85},
             "encoding": {"x": x, "y": y, "text": {"field": "label"}},
         },
     ]
@@ -279,14 +284,15 @@ def _point(
 
 
 def _format_line(
-    batch: Sequence[int], line: Floats, name: str, hue: str, x: Spec, y: Spec, *, strong: bool
+    batch: Sequence[int], line: Floats, name: str, mark: Mark, x: Spec, y: Spec, *, strong: bool
 ) -> list[Spec]:
     data = rows(batch=batch, value=line.tolist(), name=[name] * len(batch))
     at = {"x": x, "y": quantity("value", RELATIVE, **y)}
     return [
         {
             "data": data,
-            "mark": {"type": "line", "color": hue, "strokeWidth": 3 if strong else 1.8},
+            "mark": {"type": "line", "color": mark.hue, "strokeDash": list(mark.dash),
+                     "strokeWidth": 3.5 if strong else 1.8},
             "encoding": at,
         },
         {
@@ -310,19 +316,21 @@ def _crossing(at: float, name: str, hue: str, x: Spec, y: Spec) -> Spec:
 
 
 def _end_labels(batch: Sequence[int], lines: dict[str, Floats], span: float, x: Spec, y: Spec) -> list[Spec]:
-    """The name of each line beside its end, moved apart where lines meet."""
+    """The name of each line beside its end, moved apart where lines meet; one that lies under another says so."""
     names = list(lines)
     ends = [float(lines[name][-1]) for name in names]
+    under = {name for n, name in enumerate(names) for other in names[:n]
+             if np.allclose(lines[name], lines[other], rtol=0.01)}
     placed = spread(ends, gap=span * 15 / PLOT_HEIGHT)
     return [
         {
-            "data": one(batch=batch[-1], value=height, name=name),
-            "mark": {"type": "text", "align": "left", "dx": 8, "color": colour(position), "fontWeight": 600},
+            "data": one(batch=batch[-1], value=height, name=f"= {name}" if name in under else name),
+            "mark": {"type": "text", "align": "left", "dx": 8, "color": format_mark(name).hue, "fontWeight": 600},
             "encoding": {
                 "x": x,
                 "y": quantity("value", RELATIVE, **y),
                 "text": {"field": "name"},
             },
         }
-        for position, (name, height) in enumerate(zip(names, placed, strict=True))
+        for name, height in zip(names, placed, strict=True)
     ]

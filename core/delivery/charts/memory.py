@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from core.basics.units import GIB
-from core.delivery.charts.style import BLUE, INK, ORANGE, Spec, colour, figure, one, rows, tooltip
+from core.delivery.charts.style import BLUE, BROWN, CYAN, GREY, INK, ROSE, VIOLET, Spec, figure, one, rows, tooltip
 from core.physics.memory import Footprint
 from core.terms import Workload
+
+OVERHEADS = (GREY, ROSE, CYAN, BROWN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +91,8 @@ def footprint_segments(footprint: Footprint, requests: float, load: Workload) ->
     free = footprint.kv_cache_bytes - used
     parts = [
         Segment("weights", weights / GIB, BLUE),
-        Segment("KV cache in use", used / GIB, ORANGE),
-        *(Segment(term.name, term.bytes / GIB, colour(2 + n)) for n, term in enumerate(overheads)),
-        Segment("KV cache free", free / GIB, ORANGE, opacity=0.25),
+        Segment("KV cache in use", used / GIB, VIOLET),
+        *(Segment(term.name, term.bytes / GIB, OVERHEADS[n % len(OVERHEADS)]) for n, term in enumerate(overheads)),
+        Segment("KV cache free", free / GIB, VIOLET, opacity=0.25),
     ]
     return tuple(part for part in parts if part.gib > 0)

@@ -7,11 +7,13 @@ from core.basics.units import TERA
 from core.delivery.charts.style import (
     GREY,
     INK,
+    TEAL,
     Spec,
     colour,
     decades,
     doubling,
     figure,
+    format_mark,
     one,
     quantity,
     rows,
@@ -75,8 +77,9 @@ def tokens_over_batch(
     low, high = min(rates) / 1.4, max(rates) * 3       # room for names above
     y = decades("rate", "tokens/s", low, high)
     layers: list[Spec] = []
-    for position, (name, points) in enumerate(series.items()):
-        hue = colour(position)
+    for name, points in series.items():
+        mark = format_mark(name)
+        hue = mark.hue
         data = rows(
             batch=[p[0] for p in points], rate=[p[1] for p in points], low=[p[2] for p in points],
             high=[p[3] for p in points], name=[name] * len(points),
@@ -84,8 +87,8 @@ def tokens_over_batch(
         layers += [
             {"data": data, "mark": {"type": "area", "color": hue, "opacity": 0.18},
              "encoding": {"x": x, "y": {**y, "field": "low"}, "y2": {"field": "high"}}},
-            {"data": data, "mark": {"type": "line", "color": hue, "strokeWidth": 2.5, "point": {
-                "color": hue, "size": 50}},
+            {"data": data, "mark": {"type": "line", "color": hue, "strokeDash": list(mark.dash), "strokeWidth": 2.5,
+                                    "point": {"color": hue, "size": 50}},
              "encoding": {"x": x, "y": y, "tooltip": tooltip(
                  Format="name", Batch="batch", Tokens_per_s="rate|,.0f", Low="low|,.0f", High="high|,.0f")}},
         ]
@@ -99,10 +102,10 @@ def tokens_over_batch(
             })
     layers += _crossings(crossings, x, y)
     ends = spread([log10(points[-1][1]) for points in series.values()], gap=0.07 * log10(high / low))
-    for position, ((name, points), end) in enumerate(zip(series.items(), ends, strict=True)):
+    for (name, points), end in zip(series.items(), ends, strict=True):
         layers.append({
             "data": one(batch=points[-1][0], rate=10**end, name=name),
-            "mark": {"type": "text", "align": "left", "dx": 8, "color": colour(position), "fontWeight": 600},
+            "mark": {"type": "text", "align": "left", "dx": 8, "color": format_mark(name).hue, "fontWeight": 600},
             "encoding": {"x": x, "y": y, "text": {"field": "name"}},
         })
     return figure(layers, height=HEIGHT)
@@ -143,11 +146,11 @@ def measured_roofline(
                      "clip": True},
             "encoding": {"x": x, "y": y, "tooltip": tooltip(Roof="name")},
         })
-    for position, (name, series) in enumerate(points.items()):
+    for name, series in points.items():
         layers.append({
             "data": rows(x=[a for a, _ in series], y=[b / TERA for _, b in series], name=[name] * len(series)),
-            "mark": {"type": "line", "color": colour(position), "strokeWidth": 1.5, "opacity": 0.9,
-                     "point": {"color": colour(position), "size": 45}},
+            "mark": {"type": "line", "color": format_mark(name).hue, "strokeDash": list(format_mark(name).dash),
+                     "strokeWidth": 1.5, "opacity": 0.9, "point": {"color": format_mark(name).hue, "size": 45}},
             "encoding": {"x": x, "y": y, "tooltip": tooltip(
                 Format="name", FLOP_per_byte="x|,.1f", TFLOPS="y|,.1f")},
         })
@@ -172,6 +175,6 @@ def measured_against_estimated(
         {"data": ring, "mark": {"type": "point", "size": 110, "color": GREY, "strokeWidth": 2.5, "opacity": 1},
          "encoding": {"y": y, "x": x, "tooltip": tooltip(What="name", Estimated="share|.1%")}},
         {"data": rows(name=names, share=measured),
-         "mark": {"type": "point", "filled": True, "size": 130, "color": colour(2), "opacity": 1},
+         "mark": {"type": "point", "filled": True, "size": 130, "color": TEAL, "opacity": 1},
          "encoding": {"y": y, "x": x, "tooltip": tooltip(What="name", Measured="share|.1%")}},
     ], height=max(120, 34 * len(names) + 40))

@@ -34,7 +34,7 @@ def loss_against(formats: Sequence[Weighed], title: str, unit: str, tolerance: f
     top = max([5.0, 100 * tolerance, *(100 * one.loss.value for one in formats)]) * 1.5
     ticks = {"values": [tick for tick in LOSS_TICKS if tick <= top],
              "labelExpr": "datum.value == 0 ? '0' : datum.label"}
-    y = quantity("loss", "loss of quality, %", axis=ticks, scale={
+    y = quantity("loss", "Loss of quality, % (logarithmic above 1)", axis=ticks, scale={
         "type": "symlog", "constant": 1, "domain": [-0.15, top], "nice": False, "clamp": True})
     low, high = (edge(one.x for one in formats) for edge in (min, max))
     room = (high - low) or high

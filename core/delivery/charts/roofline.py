@@ -7,12 +7,12 @@ import numpy as np
 
 from core.answers.regime import ATTENTION, Path, Roof
 from core.basics.units import MS_PER_S, TERA
-from core.delivery.charts.style import BLUE, INK, ORANGE, Spec, decades, figure, one, rows, spread, tooltip
+from core.delivery.charts.style import BLUE, INK, TEAL, Spec, decades, figure, one, rows, spread, tooltip
 from core.physics.speed import OperatorCost
 from core.terms import Bound
 
 DECODE: Final = BLUE
-PREFILL: Final = ORANGE
+PREFILL: Final = TEAL
 HEIGHT: Final = 430
 PLOT_PX: Final = 380                # what axes leave of it
 LINE_PX: Final = 15

@@ -7,12 +7,12 @@ import numpy as np
 
 from core.answers.regime import Path, Share
 from core.basics.units import MS_PER_S
-from core.delivery.charts.style import BLUE, BROWN, CYAN, GREY, INK, ORANGE, ROSE, TEAL, VIOLET, Spec, figure, tooltip
+from core.delivery.charts.style import BLUE, BROWN, CYAN, GREY, INK, OLIVE, ROSE, TEAL, VIOLET, Spec, figure, tooltip
 from core.physics.speed.regime import DRAFTING, HOST_MEMORY
 
 PARTS: Final[Mapping[str, str]] = {
-    "weights": BLUE, "KV cache": ORANGE, "compute": TEAL, "activations": GREY, "communication": VIOLET,
-    "overhead": ROSE, HOST_MEMORY: BROWN, DRAFTING: CYAN,
+    "weights": BLUE, "KV cache": VIOLET, "compute": TEAL, "activations": GREY, "communication": CYAN,
+    "overhead": ROSE, HOST_MEMORY: BROWN, DRAFTING: OLIVE,
 }
 LABELLED_SHARE: Final = 0.11        # narrower parts of a bar have no room for their figure
 

@@ -4,13 +4,13 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from core.delivery.charts.style import BLUE, GREY, INK, ORANGE, ROSE, TEAL, VIOLET, Spec, figure, rows, tooltip
+from core.delivery.charts.style import BLUE, BROWN, GREY, INK, ROSE, TEAL, VIOLET, Spec, figure, rows, tooltip
 
 # One colour a way of mixing, the same for every model; what is close in kind is close in colour.
 _COLOURS: Final = {
     "full": BLUE, "sliding": TEAL, "latent": VIOLET, "latent sparse": ROSE, "sparse": ROSE, "none": GREY,
 }
-_RECURRENT: Final = ORANGE
+_RECURRENT: Final = BROWN
 _FEED_FORWARD: Final = {"experts": 0.9, "dense": 0.35, "none": 0.0}
 _LABELS: Final = {"experts": "mixture of experts", "dense": "dense feed-forward", "none": "attention"}
 GAP: Final = 0.12               # of a layer's width
@@ -19,7 +19,7 @@ AXIS_PX: Final = 46             # taken from the height by the axis below
 
 
 def colour_of_kind(kind: str) -> str:
-    """The colour of a way to mix tokens; everything with a state of fixed size is orange."""
+    """The colour of a way to mix tokens; everything with a state of fixed size is brown."""
     if kind.startswith("compressed"):
         return ROSE if kind.endswith("128x") else VIOLET
     return _COLOURS.get(kind, BLUE if kind.startswith("full") else _RECURRENT)

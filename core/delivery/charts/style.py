@@ -3,9 +3,13 @@
 Colours have a contrast of at least 3:1 on both the light and the dark background and stay apart
 for the common kinds of colour blindness; lines are labelled directly as well, so that colour is
 never the only carrier. Text and rules take `currentColor`, which is the page's own text colour.
+
+A colour has one meaning on every page: orange is the recommendation, dashed ink a target, and a weight format has
+its own colour and dash (`format_mark`): formats of one kind share a colour.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from math import ceil, floor, log10
 from typing import Any, Final, TypeAlias
 
@@ -20,9 +24,39 @@ ROSE: Final = "#cf384e"
 GREY: Final = "#7a8290"
 BROWN: Final = "#a3713c"
 CYAN: Final = "#1f9bb4"
-CYCLE: Final = (BLUE, ORANGE, TEAL, VIOLET, ROSE, GREY)
+OLIVE: Final = "#7f8a2b"
+CYCLE: Final = (BLUE, TEAL, VIOLET, ROSE, GREY, ORANGE)
 HEAT: Final = ("#cfe3f7", "#2f7ed8", "#12305c")     # light to dark: more is darker, in both themes
 FONT_SIZE: Final = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """How the line of a format is drawn; `dash` is empty for a solid one."""
+
+    hue: str
+    dash: tuple[int, ...] = ()
+
+    @property
+    def words(self) -> str:
+        """The dash in words, for a legend that shows the colour alone."""
+        return {(): "", _DASHED: ", dashed", _DOTTED: ", dotted"}[self.dash]
+
+
+_DASHED, _DOTTED = (6, 4), (2, 3)
+_FORMATS: Final = {
+    "FP8": Mark(BLUE), "MXFP8": Mark(BLUE, _DASHED), "W4A8": Mark(BLUE, _DOTTED),
+    "INT8 W8A8": Mark(TEAL), "INT8 weight-only": Mark(TEAL, _DASHED), "INT8 weights": Mark(TEAL, _DASHED),
+    "GGUF Q8_0": Mark(TEAL, _DOTTED),
+    "AWQ INT4": Mark(VIOLET), "GPTQ INT4": Mark(VIOLET, _DASHED), "GGUF Q4_K_M": Mark(VIOLET, _DOTTED),
+    "NVFP4": Mark(ROSE), "bitsandbytes NF4": Mark(ROSE, _DASHED), "MXFP4 experts": Mark(ROSE, _DOTTED),
+    "BF16": Mark(GREY), "FP16": Mark(GREY), "bitsandbytes INT8": Mark(GREY, _DASHED),
+}
+
+
+def format_mark(label: str) -> Mark:
+    """The colour and dash of a weight format by its label; dotted grey for those that share a chart with few."""
+    return _FORMATS.get(label, Mark(GREY, _DOTTED))
 
 
 def colour(position: int) -> str:
@@ -118,9 +152,9 @@ def _entry(title: str, field: str) -> Spec:
 
 
 def vertical_rule(
-    x: float, label: str, x_axis: Mapping[str, Any], *, side: str = "left", row: int = 0
+    x: float, label: str, x_axis: Mapping[str, Any], *, side: str = "left", row: int = 0, beside: float | None = None
 ) -> list[Spec]:
-    """A dashed line across the chart at `x` with its label at the top, `row` lines down."""
+    """A dashed line across the chart at `x` with its label at the top, `row` lines down, or `beside` another."""
     at = {**x_axis, "field": "x"}
     return [
         {
@@ -129,7 +163,7 @@ def vertical_rule(
             "encoding": {"x": at},
         },
         {
-            "data": one(x=x, label=label),
+            "data": one(x=x if beside is None else beside, label=label),
             "mark": {
                 "type": "text",
                 "align": "right" if side == "left" else "left",

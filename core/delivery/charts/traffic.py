@@ -9,7 +9,7 @@ from core.delivery.charts.style import (
     BLUE,
     GREY,
     INK,
-    ORANGE,
+    ROSE,
     TEAL,
     Spec,
     figure,
@@ -25,7 +25,7 @@ HEIGHT = 240
 PLOT_HEIGHT = 185        # what axes leave of it, roughly [px]
 LABEL_PX = 15
 X_TITLE = "Requests per second"
-SHARES = {"p99": (ORANGE, 2.5), "p90": (BLUE, 1.8), "p50": (TEAL, 1.8)}
+SHARES = {"p99": (ROSE, 2.5), "p90": (BLUE, 1.8), "p50": (TEAL, 1.8)}
 
 
 def percentiles_over_rate(
@@ -107,7 +107,9 @@ def cost_over_rate(
 ) -> Spec:
     """What the fleet each rate needs costs, with its number of replicas beside each point.
 
-    `title` names `cost`: US dollars an hour, or replicas where no price is known.
+    Replicas are whole: the line steps, and between two points shows what holds the higher rate.
+
+    `title` names `cost`: US dollars per hour, or replicas where no price is known.
     """
     values = np.asarray(cost, float)
     top = 1.25 * float(values.max()) or 1.0
@@ -120,7 +122,7 @@ def cost_over_rate(
     if np.isfinite(np.asarray(per_million, float)).all():
         tips["USD_per_million_output_tokens"] = "million|,.3f"
     layers: list[Spec] = [
-        {"data": data, "mark": {"type": "line", "color": BLUE, "strokeWidth": 2.5,
+        {"data": data, "mark": {"type": "line", "color": BLUE, "strokeWidth": 2.5, "interpolate": "step-before",
                                 "point": {"color": BLUE, "size": 40}},
          "encoding": {"x": x, "y": y, "tooltip": tooltip(**tips)}},
         {"data": data, "mark": {"type": "text", "dy": -11, "color": INK},
