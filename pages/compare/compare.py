@@ -9,10 +9,11 @@ import streamlit as st
 
 from core.answers import compare
 from core.answers.advice import sentences
-from core.answers.compare import Field, Picks
+from core.answers.compare import Against, Field, Picks
 from core.basics.units import GIB, MS_PER_S
 from core.basics.words import counted
 from core.delivery.export.comparison import (
+    TITLES,
     comparison_csv,
     comparison_json,
     comparison_report,
@@ -116,24 +117,36 @@ def open_in_plan(d: Deployment, workload: Workload, key: str) -> None:
 # -- chart and table --------------------------------------------------------------------------------
 
 
-def picture(field: Field, rows: np.ndarray, on_front: np.ndarray, found: Picks) -> None:
-    """Speed for each user against tokens for each dollar."""
-    points = offers(field, map(int, rows), on_front)
+def weighed() -> Against:
+    """What speed for users is weighed against in the picture and its front."""
+    said = st.segmented_control(
+        "Weigh speed for users against", list(Against), default=Against.DOLLARS, required=True, key="against",
+        bind="query-params", help="Energy is of the GPUs alone, estimated from their power limit and what limits them.",
+    )
+    return Against(said or Against.DOLLARS)
+
+
+def picture(field: Field, rows: np.ndarray, on_front: np.ndarray, found: Picks, against: Against) -> None:
+    """Speed for each user against tokens for each dollar or joule."""
+    points = offers(field, map(int, rows), on_front, against)
+    by_energy = against is Against.ENERGY
+    unknown = "a known power limit" if by_energy else "a listed price"
     unpriced = len({field.deployments[row].gpu.name for row in rows} - {point.gpu for point in points.values()})
     with st.container(border=True, gap="small"):
         parts.section(
-            "Speed per user against throughput per dollar",
-            "Blue: no other option is both faster and cheaper"
+            f"Speed per user against {'tokens per joule' if by_energy else 'throughput per dollar'}",
+            f"Blue: no other option is both faster and {'thriftier' if by_energy else 'cheaper'}"
             f"{', among those within the targets' if field.meets_slo[on_front].any() else ''} (the Pareto front). "
             "Grey: the rest, hollow where a target is missed."
-            + (f" {counted(unpriced, 'GPU')} without a listed price: in the table, not here." if unpriced else ""),
+            + (f" {counted(unpriced, 'GPU')} without {unknown}: in the table, not here." if unpriced else ""),
         )
         if not points:
-            st.caption("Nothing here has a price. Type one in the sidebar, or pick another kind of price.")
+            st.caption(f"Nothing here has {unknown}." + (
+                "" if by_energy else " Type one in the sidebar, or pick another kind of price."))
             return
         parts.chart(
-            front_picture(field, points, found),
-            alt="Tokens per second per user against tokens per second for each dollar per hour",
+            front_picture(field, points, found, against),
+            alt=f"Tokens per second per user against {TITLES[against].lower()}",
             key="pareto",
         )
 
@@ -160,6 +173,8 @@ def table(field: Field, rows: np.ndarray, on_front: np.ndarray, found: Picks) ->
                 "tok/s per user": number(format="%.0f"), "TTFT, ms": number(format="%.0f"),
                 "tok/s in total": number(format="%.0f"), "$ per hour": number(format="%.2f"),
                 "tok/s per $": number(format="%.0f"), "$ per M tokens": number(format="%.3f"),
+                "kWh per M tokens": number(format="%.2f", help="Of the GPUs alone, estimated; ranges are in the CSV."),
+                "W per GPU": number(format="%.0f", help="Mean power under this load, estimated."),
                 "GiB per GPU": number(format="%.0f"), "Loss, %": number(format="%.1f"),
                 "Targets": st.column_config.CheckboxColumn(),
             },
@@ -187,6 +202,8 @@ def _row(field: Field, row: int, on_front: bool, name: str) -> dict[str, object]
         "TTFT, ms": float(p.ttft_s.value[row]) * MS_PER_S,
         "tok/s in total": float(field.tokens_per_s[row]),
         "$ per M tokens": _finite(field.usd_per_million[row]),
+        "kWh per M tokens": _finite(field.kwh_per_million.value[row]),
+        "W per GPU": _finite(p.watts_per_gpu.value[row]),
         "Weights": d.weights.label, "KV cache": d.kv_cache.name, "Engine": ENGINES[d.engine].label,
         "Loss, %": loss and 100 * loss.value, "Loss is": str(loss.basis) if loss else "no figure",
         "Parallelism": ways(d).partition(", ")[2],
@@ -221,16 +238,17 @@ def left_out(field: Field) -> None:
 field, shown = filters()
 within = field.meets_slo & shown
 found = compare.picks(field, within)
-on_front = compare.front(field, within if within.any() else field.fits & shown)
+headline(field, found, shown)
+if within.any():
+    cards(field, found)
+against = weighed()
+on_front = compare.front(field, within if within.any() else field.fits & shown, against)
 kept = np.zeros(len(field), bool)
 kept[compare.shortlist(field, field.fits & shown)] = True
 kept[[row for row in (found.cheapest, found.fastest, found.smallest) if row is not None]] = True
 rows = np.flatnonzero(kept | on_front)
-headline(field, found, shown)
-if within.any():
-    cards(field, found)
 if rows.size:
-    picture(field, rows, on_front, found)
+    picture(field, rows, on_front, found, against)
     picked = table(field, rows, on_front, found)
     if picked is not None:
         take_away(field, picked)

@@ -226,9 +226,9 @@ def test_the_picture_names_the_front_and_the_picks():
         Offer(170, 40, "D 80GB", 1, "", 2.0, meets=True, on_front=True),
         Offer(15, 200, "C", 1, "", 3.0, meets=False, on_front=False),
     ]
-    spec = pareto(offers, [(offers[0], "cheapest")], target=18)
+    spec = pareto(offers, [(offers[0], "cheapest")], target=18, title="Tokens")
     texts = [row for layer in spec["layer"] for row in layer["data"]["values"] if layer["mark"]["type"] == "text"]
     assert {row.get("name") for row in texts} >= {"A", "2 × B", "D 40GB", "D 80GB"}     # memory tells the last apart
     assert {row.get("word") for row in texts} >= {"cheapest"}
     assert any(row.get("label") == "target 18" for row in texts)
-    assert pareto([], [], target=18)["layer"] == []
+    assert pareto([], [], target=18, title="Tokens")["layer"] == []

@@ -20,7 +20,9 @@ from core.terms import Deployment
 COLUMNS = ("case,error,fits,weights_gib_per_gpu,kv_bytes_per_token_per_gpu,kv_cache_tokens,max_concurrency,"
            "activations_gib,overhead_gib,ttft_ms,ttft_low_ms,ttft_high_ms,tpot_ms,tpot_low_ms,tpot_high_ms,"
            "output_tokens_per_s_per_gpu,prefill_bound,decode_bound,total_params,active_params,"
-           "state_bytes_per_sequence,refused_by,kernel")
+           "state_bytes_per_sequence,refused_by,kernel,"
+           "watts_per_gpu,kwh_per_million_output_tokens,kwh_low_per_million_output_tokens,"
+           "kwh_high_per_million_output_tokens,output_tokens_per_joule")
 LLAMA = "meta-llama/Llama-3.1-8B"
 
 

@@ -40,3 +40,36 @@ def test_the_command_plans_launches_and_compares_it(capsys):
 def test_a_way_to_draft_that_nobody_knows_is_refused(capsys):
     assert main([*ASKED, "--spec-method", "medusa"]) == 2
     assert "--spec-method is 'medusa': use one of none, mtp" in capsys.readouterr().err
+
+
+def test_images_and_adapters_reach_the_page_the_command_and_its_figures(monkeypatch, tmp_path, capsys):
+    """A link that shows two images and serves four adapters; then the same load as a command, with its files."""
+    monkeypatch.setenv("SWEETSPOT_DATA", str(tmp_path))
+    monkeypatch.setenv("SWEETSPOT_HUB_ENDPOINT", "http://127.0.0.1:9")
+    st.cache_resource.clear()
+    app = AppTest.from_file(ROUTER, default_timeout=60)
+    link = {"model": "google/gemma-3-27b-it", "gpu": "H100 SXM5 80GB", "images": "2", "image_w": "896", "loras": "4",
+            "lora_on": "attention"}
+    for key, value in link.items():
+        app.query_params[key] = value
+    app.run()
+    load = app.session_state["asked"].workload
+    assert (load.images, load.image_width, load.loras, load.lora_targets) == (2, 896, 4, 2)
+    assert not app.exception
+    assert any("256 tokens each, 1,536 tokens a prompt" in text.value for text in app.main.caption)
+
+    files = tmp_path / "plan.csv", tmp_path / "sweep.csv"
+    asked = ["plan", "--offline", "--model", link["model"], "--gpu", link["gpu"], "--concurrency", "8", "--json"]
+    assert main([*asked, "--images", "2", "--image-width", "896", "--loras", "4", "--lora-targets", "attention",
+                 "--launch", "vllm", "--csv", str(files[0]), "--sweep", str(files[1])]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["image_tokens"] == 256 and plan["workload"]["images"] == 2
+    assert {"images", "LoRA adapters"} <= {term["name"] for term in plan["best"]["memory"]["terms"]}
+    assert plan["best"]["kwh_per_million_output_tokens"]["low"] > 0
+    assert '"count": 2, "width": 896' in plan["launch"] and "--max-loras 4" in plan["launch"]
+    header, first = (line.split(",") for line in files[0].read_text().splitlines()[:2])
+    assert first[header.index("images")] == "2" and first[header.index("lora_targets")] == "attention"
+    assert main(asked) == 0
+    plain = json.loads(capsys.readouterr().out)
+    assert plain["best"]["ttft_ms"]["value"] < plan["best"]["ttft_ms"]["value"]
+    assert any("This plans text alone" in note for note in plain["notes"])

@@ -47,6 +47,9 @@ class Choice:
     output_tokens_per_s: Estimate       # of the whole deployment
     cost_usd_per_million_output_tokens: Estimate | None
     usd_per_hour: float | None          # of the whole deployment
+    watts_per_gpu: Estimate | None      # None: the GPU's power limit is not known
+    kwh_per_million_output_tokens: Estimate | None      # of the GPUs alone
+    output_tokens_per_joule: Estimate | None
     prefill_bound: Bound
     decode_bound: Bound
     quality: Estimate | None            # relative increase of perplexity; None: no published figure

@@ -3,12 +3,13 @@
 from core.answers.compare.candidates import SPLITS, Candidates, Split, candidates
 from core.answers.compare.choice import choice_of
 from core.answers.compare.field import Board, Field, board, compare
-from core.answers.compare.picks import Picks, front, picks, shortlist
+from core.answers.compare.picks import Against, Picks, front, picks, shortlist, worth
 from core.answers.compare.prices import PRICE_KINDS, priced
 
 __all__ = [
     "PRICE_KINDS",
     "SPLITS",
+    "Against",
     "Board",
     "Candidates",
     "Field",
@@ -22,4 +23,5 @@ __all__ = [
     "picks",
     "priced",
     "shortlist",
+    "worth",
 ]

@@ -16,7 +16,7 @@ from core.models import ModelSpec
 from core.physics import images
 from core.physics.ask import Desk, Load, desk
 from core.physics.memory import Footprint
-from core.physics.speed import Prediction
+from core.physics.speed import Prediction, Range, kwh_per_million, tokens_per_joule
 from core.products.gpus import GpuSpec
 from core.terms import Deployment, Estimate, Workload
 
@@ -96,6 +96,17 @@ class Field:
         """Output tokens/s for each dollar an hour [tokens/s per USD/h]; NaN without a price, inf at price zero."""
         with np.errstate(divide="ignore"):
             return np.asarray(self.tokens_per_s / self.usd_per_hour)
+
+    @cached_property
+    def tokens_per_joule(self) -> Floats:
+        """Output tokens for each joule of the GPUs; NaN where their power limit is not known."""
+        p = self.prediction
+        return tokens_per_joule(p.watts_per_gpu, p.output_tokens_per_s_per_gpu).value
+
+    @cached_property
+    def kwh_per_million(self) -> Range:
+        """Electricity of the GPUs for a million output tokens [kWh]."""
+        return kwh_per_million(self.prediction.watts_per_gpu, self.prediction.output_tokens_per_s_per_gpu)
 
     @cached_property
     def usd_per_million(self) -> Floats:

@@ -1,11 +1,12 @@
 """Which layouts nothing beats, and the three that people ask for."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
-from core.answers.compare.field import Bools, Field
+from core.answers.compare.field import Bools, Field, Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,18 +18,30 @@ class Picks:
     smallest: int | None       # fewest GPUs, then least memory
 
 
-def front(field: Field, among: Bools) -> Bools:
-    """The Pareto front of tokens/s per user against tokens/s per dollar: no other of `among` has more of both.
+class Against(StrEnum):
+    """What speed for users is weighed against."""
 
-    Layouts without a price are not ranked.
+    DOLLARS = "dollars"
+    ENERGY = "energy"
+
+
+def worth(field: Field, against: Against) -> Floats:
+    """Tokens for what they take: tokens/s per dollar an hour, or tokens per joule; NaN where that is not known."""
+    return field.tokens_per_joule if against is Against.ENERGY else field.tokens_per_usd
+
+
+def front(field: Field, among: Bools, against: Against = Against.DOLLARS) -> Bools:
+    """The Pareto front of tokens/s per user against tokens per dollar or joule: no other of `among` has more of both.
+
+    Layouts without a price, or a power limit, are not ranked.
     """
-    user, dollar = field.tokens_per_s_per_user, field.tokens_per_usd
+    user, good = field.tokens_per_s_per_user, worth(field, against)
     on_front = np.zeros(len(field), bool)
-    ranked = np.flatnonzero(among & ~np.isnan(dollar))
+    ranked = np.flatnonzero(among & ~np.isnan(good))
     best = -np.inf
-    for row in ranked[np.lexsort((-dollar[ranked], -user[ranked]))]:
-        if dollar[row] > best:
-            on_front[row], best = True, dollar[row]
+    for row in ranked[np.lexsort((-good[ranked], -user[ranked]))]:
+        if good[row] > best:
+            on_front[row], best = True, good[row]
     return on_front
 
 

@@ -130,7 +130,11 @@ class Sweep:
             ("ttft_ms", p.ttft_s, MS_PER_S), ("tpot_ms", p.tpot_s, MS_PER_S), ("output_tokens_per_s", rate, 1.0)
         ):
             columns |= {name: span.value * scale, f"{name}_low": span.low * scale, f"{name}_high": span.high * scale}
+        energy = speed.kwh_per_million(p.watts_per_gpu, p.output_tokens_per_s_per_gpu)
         columns |= {
+            "watts_per_gpu": p.watts_per_gpu.value,
+            "kwh_per_million_output_tokens": energy.value, "kwh_per_million_output_tokens_low": energy.low,
+            "kwh_per_million_output_tokens_high": energy.high,
             "usd_per_million_output_tokens": self.usd_per_million,
             "prefill_bound": p.prefill_bound.astype(str),
             "decode_bound": p.decode_bound.astype(str),

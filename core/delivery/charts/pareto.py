@@ -1,4 +1,4 @@
-"""Speed per user against tokens per dollar: the Pareto front, with the rest faint."""
+"""Speed per user against tokens per dollar or joule: the Pareto front, with the rest faint."""
 
 import re
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ class Offer:
     """A layout in the plane."""
 
     user: float                # tokens/s for each user
-    dollar: float              # tokens/s for each dollar an hour
+    good: float                # tokens for what they take: dollars an hour, joules
     gpu: str
     gpus: int
     what: str                  # formats, engine and split, for the tooltip
@@ -42,12 +42,15 @@ class Offer:
     on_front: bool
 
 
-def pareto(offers: Sequence[Offer], marked: Sequence[tuple[Offer, str]], *, target: float) -> Spec:
-    """Offers over two logarithmic axes; `marked` are named by a word, `target` is the slowest flow accepted."""
+def pareto(offers: Sequence[Offer], marked: Sequence[tuple[Offer, str]], *, target: float, title: str) -> Spec:
+    """Offers over two logarithmic axes; `marked` are named by a word, `target` is the slowest flow accepted.
+
+    `title` says what tokens are weighed against.
+    """
     if not offers:
         return figure([], height=HEIGHT)
     x = _logarithmic("user", X_TITLE, [offer.user for offer in offers] + [target], room=NAME_ROOM)
-    y = _logarithmic("dollar", Y_TITLE, [offer.dollar for offer in offers])
+    y = _logarithmic("good", title, [offer.good for offer in offers])
     best = sorted((offer for offer in offers if offer.on_front), key=lambda offer: offer.user)
     layers = [
         _points([o for o in offers if not o.on_front and not o.meets], x, y,
@@ -67,7 +70,7 @@ def pareto(offers: Sequence[Offer], marked: Sequence[tuple[Offer, str]], *, targ
 
 def _data(offers: Sequence[Offer]) -> Spec:
     return rows(
-        user=[o.user for o in offers], dollar=[o.dollar for o in offers], gpu=[o.gpu for o in offers],
+        user=[o.user for o in offers], good=[o.good for o in offers], gpu=[o.gpu for o in offers],
         what=[o.what for o in offers], price=[o.usd_per_hour for o in offers],
         meets=["yes" if o.meets else "no" for o in offers],
     )
@@ -80,8 +83,8 @@ def _points(offers: Sequence[Offer], x: Spec, y: Spec, style: Spec) -> Spec:
         "encoding": {
             "x": x, "y": y,
             "tooltip": tooltip(
-                GPU="gpu", Deployment="what", Tokens_per_s_and_user="user|,.0f",
-                Tokens_per_s_and_dollar="dollar|,.0f", Dollars_an_hour="price|,.2f", Meets_the_targets="meets",
+                GPU="gpu", Deployment="what", Tokens_per_s_and_user="user|,.0f", **{y["axis"]["title"]: "good|,.3r"},
+                Dollars_an_hour="price|,.2f", Meets_the_targets="meets",
             ),
         },
     }
@@ -94,7 +97,7 @@ def _marks(marked: Sequence[tuple[Offer, str]], x: Spec, y: Spec) -> list[Spec]:
     for offer, word in marked:
         text = {"type": "text", "align": "right" if offer.on_front else "left", "dx": -13 if offer.on_front else 13,
                 "dy": 12, "color": ORANGE, "fontWeight": 700}
-        data = one(user=offer.user, dollar=offer.dollar, word=word)
+        data = one(user=offer.user, good=offer.good, word=word)
         layers += [{"data": data, "mark": ring, "encoding": {"x": x, "y": y}},
                    {"data": data, "mark": text, "encoding": {"x": x, "y": y, "text": {"field": "word"}}}]
     return layers
@@ -105,11 +108,11 @@ def _names(best: Sequence[Offer], x: Spec, y: Spec) -> list[Spec]:
     low, high = (log10(edge) for edge in y["scale"]["domain"])
     named: list[Offer] = []
     for offer in best:
-        if all(abs(log10(offer.dollar / other.dollar)) > APART * (high - low) for other in named):
+        if all(abs(log10(offer.good / other.good)) > APART * (high - low) for other in named):
             named.append(offer)
     names = _short({o.gpu for o in best})
     return [{
-        "data": rows(user=[o.user for o in named], dollar=[o.dollar for o in named],
+        "data": rows(user=[o.user for o in named], good=[o.good for o in named],
                      name=[f"{o.gpus} × {names[o.gpu]}" if o.gpus > 1 else names[o.gpu] for o in named]),
         "mark": {"type": "text", "align": "left", "dx": 11, "dy": -8, "color": INK, "opacity": 0.9},
         "encoding": {"x": x, "y": y, "text": {"field": "name"}},

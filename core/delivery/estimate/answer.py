@@ -21,7 +21,7 @@ from core.physics.apart import worker
 from core.physics.ask import Desk, Load, desk
 from core.physics.memory import Footprint
 from core.physics.shapes import misfit
-from core.physics.speed import Anchors, Cases, Prediction
+from core.physics.speed import Anchors, Cases, Prediction, Range, kwh_per_million
 from core.products import cpus, formats, gpus
 from core.products.architectures import unrunnable
 from core.products.engines import GENERIC, known
@@ -37,6 +37,7 @@ _NO_TOKENS: Final = 1024.0
 _RAM_GIB: Final = 64.0           # of a host whose memory nobody states
 MOST_BUILT: Final = 20_000       # kept at once
 STRUCTURE: Final = "structure"
+_NONE: Final = Range(np.empty(0), np.empty(0), np.empty(0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +279,8 @@ def answers(cases: Sequence[Row | str], names: Sequence[str], at: Bench,
 
 def columns(estimates: Estimates, names: Sequence[str]) -> list[Mapping[str, object]]:
     """One row of output cells per case, in the order of the cases; unanswered cells are missing."""
+    p = estimates.prediction
+    energy = _NONE if p is None else kwh_per_million(p.watts_per_gpu, p.output_tokens_per_s_per_gpu)
     place = {int(index): n for n, index in enumerate(estimates.loaded)}
     most = _concurrency(estimates).tolist()
     out: list[Mapping[str, object]] = []
@@ -296,7 +299,7 @@ def columns(estimates: Estimates, names: Sequence[str]) -> list[Mapping[str, obj
             if is_apart(case):
                 cells |= apart_cells(one.spec, one.deployment, case)
             if index in place and estimates.prediction is not None:
-                cells |= _speed_cells(estimates.prediction, place[index])
+                cells |= _speed_cells(estimates.prediction, energy, place[index])
         out.append(cells)
     return out
 
@@ -338,7 +341,7 @@ def _concurrency(estimates: Estimates) -> Floats:
     return most
 
 
-def _speed_cells(prediction: Prediction, n: int) -> dict[str, object]:
+def _speed_cells(prediction: Prediction, energy: Range, n: int) -> dict[str, object]:
     cells: dict[str, object] = {}
     for name, column in (("ttft", prediction.ttft_s), ("tpot", prediction.tpot_s)):
         cells |= {
@@ -346,7 +349,11 @@ def _speed_cells(prediction: Prediction, n: int) -> dict[str, object]:
             f"{name}_low_ms": column.low[n] * 1000,
             f"{name}_high_ms": column.high[n] * 1000,
         }
+    watts, rate = float(prediction.watts_per_gpu.value[n]), float(prediction.output_tokens_per_s_per_gpu.value[n])
     return cells | {
+        "watts_per_gpu": watts, "output_tokens_per_joule": rate / watts,
+        "kwh_per_million_output_tokens": energy.value[n], "kwh_low_per_million_output_tokens": energy.low[n],
+        "kwh_high_per_million_output_tokens": energy.high[n],
         "output_tokens_per_s_per_gpu": prediction.output_tokens_per_s_per_gpu.value[n],
         "prefill_bound": str(prediction.prefill_bound[n]),
         "decode_bound": str(prediction.decode_bound[n]),

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from core.answers.advice.sentences import asked
-from core.answers.compare import Field, Picks
+from core.answers.compare import Against, Field, Picks, worth
 from core.basics.units import GIB, MS_PER_S
 from core.basics.words import dollars, ms, number
 from core.delivery.charts import Spec
@@ -19,6 +19,7 @@ from core.products.engines import ENGINES
 from core.terms import ASKED, Deployment
 
 _PRINTED_ROWS: Final = 14
+TITLES: Final = {Against.DOLLARS: "Tokens/s for each $ an hour", Against.ENERGY: "Tokens for each joule"}
 
 
 def comparison_rows(field: Field, rows: Sequence[int], on_front: Sequence[bool]) -> Iterator[dict[str, Any]]:
@@ -37,6 +38,10 @@ def comparison_rows(field: Field, rows: Sequence[int], on_front: Sequence[bool])
             "output_tokens_per_s": field.tokens_per_s[row],
             "tokens_per_s_per_usd_per_hour": field.tokens_per_usd[row],
             "usd_per_million_output_tokens": field.usd_per_million[row],
+            "watts_per_gpu": p.watts_per_gpu.value[row], "output_tokens_per_joule": field.tokens_per_joule[row],
+            "kwh_per_million_output_tokens": field.kwh_per_million.value[row],
+            "kwh_per_million_output_tokens_low": field.kwh_per_million.low[row],
+            "kwh_per_million_output_tokens_high": field.kwh_per_million.high[row],
         }
         for name, span in (("ttft_ms", p.ttft_s), ("tpot_ms", p.tpot_s)):
             for end, column in (("", span.value), ("_low", span.low), ("_high", span.high)):
@@ -80,26 +85,31 @@ def formats(d: Deployment) -> str:
     return f"{d.weights.label} weights, {d.kv_cache.name.upper()} cache, {ENGINES[d.engine].label}"
 
 
-def offers(field: Field, rows: Iterable[int], on_front: Sequence[bool]) -> dict[int, Offer]:
-    """The rows that have a price, as points of the picture."""
+def offers(
+    field: Field, rows: Iterable[int], on_front: Sequence[bool], against: Against = Against.DOLLARS
+) -> dict[int, Offer]:
+    """The rows that have a price, or a power limit, as points of the picture."""
+    good = worth(field, against)
     return {
         row: Offer(
-            user=float(field.tokens_per_s_per_user[row]), dollar=float(field.tokens_per_usd[row]),
+            user=float(field.tokens_per_s_per_user[row]), good=float(good[row]),
             gpu=field.deployments[row].gpu.name, gpus=field.deployments[row].gpus,
             what=f"{ways(field.deployments[row])}; {formats(field.deployments[row])}",
             usd_per_hour=float(field.usd_per_hour[row]), meets=bool(field.meets_slo[row]), on_front=bool(on_front[row]),
         )
-        for row in rows if math.isfinite(field.tokens_per_usd[row])
+        for row in rows if math.isfinite(good[row])
     }
 
 
-def front_picture(field: Field, points: Mapping[int, Offer], found: Picks) -> Spec:
-    """Speed for each user against tokens for each dollar, the cheapest and the fastest marked."""
+def front_picture(
+    field: Field, points: Mapping[int, Offer], found: Picks, against: Against = Against.DOLLARS
+) -> Spec:
+    """Speed for each user against tokens for each dollar or joule, the cheapest and the fastest marked."""
     marked = [
         (points[row], word) for word, row in (("cheapest", found.cheapest), ("fastest", found.fastest))
         if row is not None and row in points
     ]
-    return pareto(list(points.values()), marked, target=1 / field.workload.tpot_slo_s)
+    return pareto(list(points.values()), marked, target=1 / field.workload.tpot_slo_s, title=TITLES[against])
 
 
 def comparison_report(field: Field, rows: Sequence[int], on_front: Sequence[bool], found: Picks) -> str:

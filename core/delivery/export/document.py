@@ -82,6 +82,9 @@ def _choice(choice: Choice | None) -> dict[str, Any] | None:
         "ttft_ms": _estimate(choice.ttft, MS_PER_S), "tpot_ms": _estimate(choice.tpot, MS_PER_S),
         "output_tokens_per_s": _estimate(choice.output_tokens_per_s),
         "usd_per_million_output_tokens": _estimate(choice.cost_usd_per_million_output_tokens),
+        "watts_per_gpu": _estimate(choice.watts_per_gpu),
+        "kwh_per_million_output_tokens": _estimate(choice.kwh_per_million_output_tokens),
+        "output_tokens_per_joule": _estimate(choice.output_tokens_per_joule),
         "usd_per_hour": choice.usd_per_hour, "price_source": d.gpu.price_source,
         "prefill_bound": str(choice.prefill_bound), "decode_bound": str(choice.decode_bound),
         "quality_loss": _estimate(choice.quality), "quality_note": choice.quality_note,
@@ -143,6 +146,10 @@ def _figures(choice: Choice) -> str:
     if cost is not None and choice.usd_per_hour is not None:
         hourly = dollars(choice.usd_per_hour)
         rows.append(["cost", f"{dollars(cost.value)} per million output tokens, {hourly} per hour"])
+    watts, kwh = choice.watts_per_gpu, choice.kwh_per_million_output_tokens
+    if watts is not None and kwh is not None:
+        rows.append(["energy", f"about {number(watts.value)} W per GPU, {number(kwh.value)} kWh "
+                               f"({number(kwh.low)} to {number(kwh.high)}) per million output tokens, GPUs alone"])
     return table(rows)
 
 

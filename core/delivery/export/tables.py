@@ -103,6 +103,9 @@ def _row(plan: Plan, role: str, choice: Choice, note: str) -> dict[str, object]:
         ("ttft_ms", choice.ttft, MS_PER_S), ("tpot_ms", choice.tpot, MS_PER_S),
         ("output_tokens_per_s", choice.output_tokens_per_s, 1.0),
         ("usd_per_million_output_tokens", choice.cost_usd_per_million_output_tokens, 1.0),
+        ("watts_per_gpu", choice.watts_per_gpu, 1.0),
+        ("kwh_per_million_output_tokens", choice.kwh_per_million_output_tokens, 1.0),
+        ("output_tokens_per_joule", choice.output_tokens_per_joule, 1.0),
         ("quality_loss", choice.quality, 1.0),
     ):
         cells.update(_spread(name, estimate, scale))

@@ -11,7 +11,7 @@ is far off does not grow in proportion to them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -98,7 +98,7 @@ def anchored(cases: Cases, estimate: Prediction, anchors: Anchors, model: Model)
         _moved(getattr(estimate, metric), one, part)
         for metric, one, part in zip(METRICS, np.split(shift, len(METRICS)), np.split(left, len(METRICS)), strict=True)
     )
-    return Prediction(ttft, tpot, rate, estimate.prefill_bound, estimate.decode_bound, estimate.running)
+    return replace(estimate, ttft_s=ttft, tpot_s=tpot, output_tokens_per_s_per_gpu=rate)
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,7 @@ class Prediction:
     prefill_bound: NDArray[np.object_]     # [rows] Bound
     decode_bound: NDArray[np.object_]      # [rows] Bound
     running: Floats                        # [rows] requests really in flight over the deployment
+    watts_per_gpu: Range                   # NaN where the GPU's power limit is not known
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from core.physics.efficiency import Constants, Labels, labels, load, loads, rate
 from core.physics.efficiency.labels import Pair, compute
 from core.physics.efficiency.measured import known_parts, narrowed
 from core.physics.network import spans
-from core.physics.speed import serving
+from core.physics.speed import power, serving
 from core.physics.speed.anchors import Anchors, anchored
 from core.physics.speed.cases import Cases, Floats, Prediction, Range, Rows, Times
 from core.physics.speed.steps import Clock, Step, clock
@@ -58,6 +58,7 @@ def predict(cases: Cases, *, anchors: Anchors | None = None, known: Timed | None
         prefill_bound=_largest(prefill),
         decode_bound=np.where(_starved(cases, times), Bound.CAPACITY, _largest(decode)),
         running=times.running,
+        watts_per_gpu=power.watts(cases, times, prefill, decode, timer.work.dp[cases.which]),
     )
     if anchors is None:
         return estimate
@@ -68,7 +69,7 @@ def _nothing() -> Prediction:
     """The answer to no question."""
     empty, bound = np.empty(0), np.empty(0, object)
     none = Range(empty, empty, empty)
-    return Prediction(none, none, none, bound, bound, empty)
+    return Prediction(none, none, none, bound, bound, empty, none)
 
 
 def logs(cases: Cases, known: Constants, shifts: Floats) -> Floats:
