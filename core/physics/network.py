@@ -58,11 +58,6 @@ def usual_gbit_per_s(gpu: GpuSpec, gpus: int) -> float:
     return _PER_GPU.get(gpu.compute_capability, _OTHERS_PER_GPU) * gpus if joined else _OTHERS_PER_MACHINE
 
 
-def machines_of_one(d: Deployment) -> int:
-    """Machines that one replica of the model is on."""
-    return ceil(d.tp * d.pp / spans(d).gpus_each)
-
-
 def local(d: Deployment) -> int:
     """GPUs of one machine that exchange the messages of a step."""
     return min(d.tp * d.dp, spans(d).gpus_each)

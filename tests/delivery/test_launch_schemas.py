@@ -158,7 +158,7 @@ def test_every_documented_option_is_used_somewhere(engine, orders):
     text = "\n".join(" ".join(command(one).command) + "\n".join(command(one).files.values()) for one in made)
     missing = {option for option in names(engine).values() if option.rpartition(".")[2] not in text}
     assert missing <= {
-        "--pipeline-parallel-size", "--pp-size", "--pp_size", "--distributed-executor-backend", "--dtype",
+        "--pipeline-parallel-size", "--pp-size", "--pp_size", "--dtype",
         "--kv-cache-dtype", "--host", "--port", "--split-mode", "--cache-type-k", "--cache-type-v", "--batch-size",
         "--cache-ram", "--data-parallel-size", "--served-model-name", "--load-format",
     }
@@ -273,11 +273,28 @@ def test_a_fleet_is_so_many_servers(orders):
     assert said(orders["fleet"]) == said(orders["plain"])
 
 
-def test_a_replica_larger_than_a_machine_starts_on_a_ray_cluster():
+def test_a_replica_larger_than_a_machine_is_a_leader_with_workers():
+    """LeaderWorkerSet v1: one pod a machine, eight GPUs each; the group's own variables say who is who."""
+    validate = pytest.importorskip("kubernetes_validate").validate
     made = planned(name="meta-llama/Llama-3.1-405B", gpu="A100 SXM4 80GB", tps=[16], formats=["bf16"])
-    assert said(made)["--distributed-executor-backend"] == "ray" and "Ray cluster" in " ".join(command(made).notes)
-    _, why_not = deliver.manifests(made)
-    assert "use Ray Serve" in why_not["Kubernetes"]
+    assert said(made)["--nnodes"] == "2" and said(made)["--master-addr"] == "first-machine"
+    assert "on the second with --node-rank 1 and --headless" in " ".join(command(made).notes)
+    files, why_not = deliver.manifests(made)
+    assert "use a LeaderWorkerSet or Ray Serve" in why_not["Kubernetes"]
+    text = next(file.text for file in files if file.label == "LeaderWorkerSet")
+    group = next(d for d in yaml.safe_load_all(text) if d["kind"] == "LeaderWorkerSet")["spec"]
+    template = group["leaderWorkerTemplate"]
+    assert (group["replicas"], template["size"]) == (1, 2)
+    for part, headless in (("leaderTemplate", False), ("workerTemplate", True)):
+        pod = template[part]["spec"]
+        validate({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}, "spec": pod}, "1.33", strict=True)
+        (server,) = pod["containers"]
+        assert server["resources"]["limits"] == {"nvidia.com/gpu": "8"}
+        assert server["args"][server["args"].index("--node-rank") + 1] == "$(LWS_WORKER_INDEX)"
+        assert server["args"][server["args"].index("--master-addr") + 1] == "$(LWS_LEADER_ADDRESS)"
+        assert ("--headless" in server["args"], "readinessProbe" in server) == (headless, not headless)
+    kwargs = yaml.safe_load(ray_serve(made).text)["applications"][0]["args"]["llm_configs"][0]["engine_kwargs"]
+    assert not {"nnodes", "node_rank", "master_addr"} & set(kwargs)
 
 
 # -- checkpoints --------------------------------------------------------------------------------------

@@ -97,7 +97,7 @@ def test_machines_that_cannot_work_together_are_refused(gpu, engine, count, node
 
 
 @pytest.mark.parametrize("engine, words", [
-    ("vllm", ("start a Ray cluster over them first", "--distributed-executor-backend ray")),
+    ("vllm", ("--nnodes 2 --node-rank 0 --master-addr first-machine", "with --node-rank 1 and --headless")),
     ("sglang", ("--nnodes 2 --node-rank 0 --dist-init-addr first-machine:20000", "on the second with --node-rank 1")),
     ("trtllm", ("srun --nodes 2 --ntasks 8 --mpi pmix trtllm-llmapi-launch trtllm-serve",)),
 ])

@@ -16,6 +16,7 @@ from core.delivery.export.manifests import (
     to_yaml,
 )
 from core.delivery.export.order import Order
+from core.physics.network import gpus_of_a_machine, spans
 
 FILE: Final = "compose.yaml"
 
@@ -24,8 +25,9 @@ def compose(ordered: Order) -> Manifest:
     """One service a server. Raises InputError where no container is published, or one machine is too few."""
     servers = ordered.servers
     one, d = ordered.one_of(servers), ordered.deployment
-    if servers * one.deployment.gpus > d.gpu.link_gpus:
-        raise InputError(f"Compose starts servers on one machine, with up to {d.gpu.link_gpus} of these GPUs; this "
+    holds = gpus_of_a_machine(d.gpu)
+    if servers * one.deployment.gpus > holds or spans(one.deployment).machines > 1:
+        raise InputError(f"Compose starts servers on one machine, with up to {holds} of these GPUs; this "
                          f"takes {servers * one.deployment.gpus:,}: use Kubernetes or Ray Serve.")
     made = container(one, PORT)
     name = slug(ordered.spec.name)

@@ -12,12 +12,15 @@ from core.delivery.export.manifests import Maker, Manifest
 from core.delivery.export.ollama import ollama
 from core.delivery.export.order import Order
 from core.delivery.export.ray import ray_serve
+from core.delivery.export.worker_sets import leader_worker_set
+from core.physics.network import spans
 
 MAKERS: Final[Mapping[str, Maker]] = {
     "Docker Compose": compose, "Kubernetes": deployment, "KServe": kserve, "llm-d": llm_d, "Ray Serve": ray_serve,
     "Ollama": ollama,
 }
 CHECKPOINT: Final = "Checkpoint"
+WORKERS: Final = "LeaderWorkerSet"       # of use where one server is on several machines
 
 
 def script(ordered: Order) -> Manifest:
@@ -31,6 +34,7 @@ def manifests(ordered: Order) -> tuple[tuple[Manifest, ...], dict[str, str]]:
     made: list[Manifest] = []
     why_not: dict[str, str] = {}
     makers = {"Command": script, **MAKERS} | ({CHECKPOINT: checkpoint} if is_needed(ordered) else {})
+    makers |= {WORKERS: leader_worker_set} if spans(ordered.deployment).machines > 1 else {}
     for label, make in makers.items():
         try:
             made.append(make(ordered))

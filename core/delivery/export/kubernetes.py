@@ -23,17 +23,14 @@ def deployment(ordered: Order) -> Manifest:
     one = ordered.one_of(servers)
     made = container(one, PORT)
     labels = {"app": name}
-    documents: list[dict[str, Any]] = [*_configs(name, made), claim(one, name, servers), {
+    documents: list[dict[str, Any]] = [*configs(name, made), claim(one, name, servers), {
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "labels": labels},
         "spec": {
             "replicas": servers, "selector": {"matchLabels": labels},
             "template": {"metadata": {"labels": labels}, "spec": pod(one, made, name, PORT)},
         },
-    }, {
-        "apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "labels": labels},
-        "spec": {"selector": labels, "ports": [{"name": "http", "port": PORT, "targetPort": PORT}]},
-    }]
-    notes = _notes(one, made, servers)
+    }, service(name, labels)]
+    notes = notes_of(one, made, servers)
     return Manifest("Kubernetes", "deployment.yaml", "yaml", to_yaml(*documents, notes=notes),
                     "kubectl apply -f deployment.yaml", notes)
 
@@ -51,8 +48,8 @@ def kserve(ordered: Order) -> Manifest:
             **pod(one, made, name, KSERVE_PORT, container_name="kserve-container"),
         }},
     }
-    documents = (*_configs(name, made), claim(one, name, servers), service)
-    notes = _notes(one, made, servers)
+    documents = (*configs(name, made), claim(one, name, servers), service)
+    notes = notes_of(one, made, servers)
     return Manifest("KServe", "inferenceservice.yaml", "yaml", to_yaml(*documents, notes=notes),
                     "kubectl apply -f inferenceservice.yaml", notes)
 
@@ -104,7 +101,13 @@ def llm_d(ordered: Order) -> Manifest:
     )
 
 
-def _configs(name: str, made: Container) -> list[dict[str, Any]]:
+def service(name: str, labels: dict[str, str]) -> dict[str, Any]:
+    """The Service before the pods that bear these labels."""
+    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "labels": labels},
+            "spec": {"selector": labels, "ports": [{"name": "http", "port": PORT, "targetPort": PORT}]}}
+
+
+def configs(name: str, made: Container) -> list[dict[str, Any]]:
     """The files that a command reads, as a ConfigMap."""
     if not made.launch.files:
         return []
@@ -112,12 +115,12 @@ def _configs(name: str, made: Container) -> list[dict[str, Any]]:
              "data": dict(made.launch.files)}]
 
 
-def _notes(one: Order, made: Container, servers: int) -> tuple[str, ...]:
+def notes_of(one: Order, made: Container, pods: int) -> tuple[str, ...]:
     """What a person has to know or to do before it is applied."""
     rate = f"{DOWNLOAD_BYTES_PER_S / 1e6:,.0f} MB/s"
     notes = [*made.launch.notes, *_claim_note(made), *_secret_note(),
              f"The first start may take as long as a download at {rate} and 15 minutes."]
-    if servers > 1:
+    if pods > 1:
         notes.append("The claim for weights is shared: it needs a storage class that many nodes can write to.")
     if not affinity(one):
         notes.append(f"No node label for {one.deployment.gpu.name} is known: add a nodeSelector where others exist.")

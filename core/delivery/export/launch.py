@@ -23,7 +23,7 @@ from core.delivery.export.drafts import (
     trtllm_draft,
     vllm_draft,
 )
-from core.delivery.export.nodes import each_machine, own_place, ray_cluster, under_mpi
+from core.delivery.export.nodes import FIRST_MACHINE, HEADLESS, RENDEZVOUS_PORT, each_machine, own_place, under_mpi
 from core.delivery.export.order import (
     HOST_CACHE_RATIO,
     Order,
@@ -56,7 +56,6 @@ from core.delivery.export.shown import (
     vllm_shown,
 )
 from core.physics import memory
-from core.physics.network import machines_of_one, spans
 from core.products.engines import find as find_engine
 from core.products.engines import launched
 from core.products.options import options
@@ -162,8 +161,6 @@ def _vllm(ordered: Order) -> Launch:
         "pp": above_one(d.pp),
         "dp": above_one(d.dp),
         "ep": True if d.ep > 1 else None,
-        "executor": "ray" if machines_of_one(d) > 1 else None,
-        "replicas_executor": "ray" if d.dp > 1 and spans(d).machines > 1 else None,
         "max_model_len": longest_request(ordered),
         "max_num_seqs": batch_limit(ordered),
         "max_num_batched_tokens": step_tokens(ordered),
@@ -171,8 +168,8 @@ def _vllm(ordered: Order) -> Launch:
         "prefix_caching": True if ordered.options.prefix_reuse else None,
         "offload_gib": ceil(host_cache_bytes(ordered) / GIB) if ordered.options.offload else None,
         "speculation": vllm_draft(ordered),
-        **vllm_shown(ordered),
-    })), {}, (*notes, *ray_cluster(d), *extra_notes(ordered, VLLM_GIVEN)), model)
+        **vllm_shown(ordered), **own_place(d),
+    })), {}, (*notes, *each_machine(d, HEADLESS), *extra_notes(ordered, VLLM_GIVEN)), model)
 
 
 def extra_notes(ordered: Order, given: str) -> tuple[str, ...]:
@@ -209,7 +206,8 @@ def _sglang(ordered: Order) -> Launch:
         "memory_fraction": memory_fraction(ordered),
         "offload": True if ordered.options.offload else None,
         "offload_ratio": HOST_CACHE_RATIO if ordered.options.offload else None,
-        **sglang_draft(ordered), **own_place(d), **sglang_shown(ordered),
+        **sglang_draft(ordered), **sglang_shown(ordered),
+        **own_place(d, f"{FIRST_MACHINE}:{RENDEZVOUS_PORT}"),
     })), {}, (*notes, *each_machine(d), *extra_notes(ordered, SGLANG_GIVEN)), model)
 
 

@@ -12,6 +12,7 @@ from core.basics.errors import InputError
 from core.basics.units import GIB
 from core.delivery.export.launch import Launch, command
 from core.delivery.export.order import Order, is_as_shipped
+from core.physics.network import spans
 from core.products.engines import ENGINES
 from core.products.options import image
 
@@ -95,15 +96,17 @@ def _inside(word: str, made: Launch) -> str:
     return f"{MODELS}/{word.removeprefix('./')}" if _is_checkpoint(word) else word
 
 
-def resources(ordered: Order) -> tuple[str, int]:
-    """What a cluster calls the GPUs, and how many a server takes."""
+def resources(ordered: Order, pods: int = 1) -> tuple[str, int]:
+    """What a cluster calls the GPUs, and how many each of a server's pods takes."""
     d = ordered.deployment
     name = _RESOURCES.get(d.gpu.vendor)
     if name is None:
         raise InputError(f"There is no device plugin name for {d.gpu.vendor} GPUs here: use the command.")
-    if d.gpus > d.gpu.link_gpus:
-        raise InputError(f"One server takes {d.gpus:,} GPUs, a pod up to {d.gpu.link_gpus}: use Ray Serve.")
-    return name, d.gpus
+    machines = spans(d).machines
+    if machines > pods:
+        raise InputError(f"One server takes {d.gpus:,} GPUs of {machines} machines, a pod those of one: use a "
+                         "LeaderWorkerSet or Ray Serve.")
+    return name, d.gpus // pods
 
 
 def weights_gib(ordered: Order) -> int:

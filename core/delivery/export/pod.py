@@ -32,8 +32,9 @@ _PRODUCT_LABEL: Final = {"NVIDIA": "nvidia.com/gpu.product"}
 _LABEL_VALUE: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")     # Kubernetes, Labels
 
 
-def pod(one: Order, made: Container, name: str, port: int, container_name: str = "server") -> dict[str, Any]:
-    """A PodSpec with one server."""
+def pod(one: Order, made: Container, name: str, port: int, container_name: str = "server", pods: int = 1
+        ) -> dict[str, Any]:
+    """A PodSpec with one server, or with its part in one of several machines."""
     volumes, mounts = _volumes(made, name)
     server: dict[str, Any] = {"name": container_name, "image": made.image}
     if made.entry:
@@ -43,7 +44,7 @@ def pod(one: Order, made: Container, name: str, port: int, container_name: str =
         "ports": [{"containerPort": port, "protocol": "TCP"}],
         "env": [{"name": "HF_TOKEN", "valueFrom": {
             "secretKeyRef": {"name": SECRET, "key": "HF_TOKEN", "optional": True}}}],
-        "resources": asked_of_a_node(one),
+        "resources": asked_of_a_node(one, pods),
         **_probes(one, port),
         # The engines' images run as root and write below /root: no more than that is left to them.
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]},
@@ -64,19 +65,19 @@ def claim(one: Order, name: str, servers: int) -> dict[str, Any]:
     }
 
 
-def asked_of_a_node(one: Order) -> dict[str, Any]:
-    """GPUs, processor cores and memory of one server; memory is asked for without a limit, as loading maps files."""
-    gpu, count = resources(one)
+def asked_of_a_node(one: Order, pods: int = 1) -> dict[str, Any]:
+    """GPUs, processor cores and memory of one pod; memory is asked for without a limit, as loading maps files."""
+    gpu, count = resources(one, pods)
     return {
         "limits": {gpu: str(count)},
-        "requests": {gpu: str(count), "cpu": str(_CPUS + count), "memory": f"{host_memory_gib(one)}Gi"},
+        "requests": {gpu: str(count), "cpu": str(_CPUS + count), "memory": f"{host_memory_gib(one, count)}Gi"},
     }
 
 
-def host_memory_gib(one: Order) -> int:
-    """Memory of the node that a server takes [GiB]: processes, what they exchange, caches kept there."""
-    kept = ceil(host_cache_bytes(one) / GIB) if one.options.offload else 0
-    return _PROCESS_GIB * (1 + one.deployment.gpus) + SHARED_MEMORY_GIB + kept
+def host_memory_gib(one: Order, gpus_there: int) -> int:
+    """Memory that a server takes of a node with so many of its GPUs [GiB]: processes, exchange, caches kept there."""
+    kept = ceil(host_cache_bytes(one) * gpus_there / one.deployment.gpus / GIB) if one.options.offload else 0
+    return _PROCESS_GIB * (1 + gpus_there) + SHARED_MEMORY_GIB + kept
 
 
 def affinity(one: Order) -> dict[str, Any]:

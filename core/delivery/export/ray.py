@@ -6,6 +6,7 @@ from typing import Any, Final
 from core.basics.errors import InputError
 from core.delivery.export.launch import command
 from core.delivery.export.manifests import Manifest, slug, to_yaml
+from core.delivery.export.nodes import FIRST_MACHINE
 from core.delivery.export.order import Order, batch_limit
 from core.products.engines import find as find_engine
 from core.products.options import names, ray_accelerator
@@ -37,14 +38,15 @@ def ray_serve(ordered: Order) -> Manifest:
     }
     if accelerator := ray_accelerator(ordered.deployment.gpu.name):
         config["accelerator_type"] = accelerator
+    notes = tuple(note for note in made.notes if FIRST_MACHINE not in note)      # Ray starts all machines itself
     app, args = (_SHARED, {"llm_config": config}) if ordered.spreads else (_APP, {"llm_configs": [config]})
     application = {"name": slug(ordered.spec.name), "route_prefix": "/", "import_path": app, "args": args}
-    return Manifest("Ray Serve", "serve-llm.yaml", "yaml", to_yaml({"applications": [application]}, notes=made.notes),
-                    "serve run serve-llm.yaml", made.notes)
+    return Manifest("Ray Serve", "serve-llm.yaml", "yaml", to_yaml({"applications": [application]}, notes=notes),
+                    "serve run serve-llm.yaml", notes)
 
 
 def _engine_kwargs(engine: str, words: tuple[str, ...]) -> dict[str, object]:
-    """Options of the command as keyword arguments of the engine, which bear the same names; Ray names the model."""
+    """Options of the command as keyword arguments of the engine; Ray names the model and finds the machines."""
     known = set(names(engine).values())
     kwargs: dict[str, object] = {}
     option = ""
@@ -54,7 +56,8 @@ def _engine_kwargs(engine: str, words: tuple[str, ...]) -> dict[str, object]:
             kwargs[option] = True
         else:
             kwargs[option] = _value(word)
-    kwargs.pop("served_model_name", None)
+    for placed_by_ray in ("served_model_name", "nnodes", "node_rank", "master_addr"):
+        kwargs.pop(placed_by_ray, None)
     return kwargs
 
 
