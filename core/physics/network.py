@@ -9,6 +9,7 @@ from core.products.gpus import GpuSpec
 from core.terms import Deployment
 
 _USUAL_GPUS: Final = 8           # of one machine, where the GPUs are joined in pairs at most
+_OF_A_TRAY: Final = {72: 4, 32: 2}   # GPUs of one machine of an NVLink domain: NVIDIA GB200 NVL72, GH200 NVL32
 # Network links that machines have per GPU [Gbit/s]: NVIDIA DGX data sheets (V100 to B200), AMD MI300X platforms.
 _PER_GPU: Final = {
     "7.0": 50.0, "8.0": 200.0, "9.0": 400.0, "10.0": 400.0, "10.3": 800.0, "gfx942": 400.0, "gfx950": 400.0,
@@ -56,6 +57,14 @@ def usual_gbit_per_s(gpu: GpuSpec, gpus: int) -> float:
     """Network of a machine with that many of these GPUs, where nobody says [Gbit/s]."""
     joined = gpu.link_gpus >= _USUAL_GPUS and not gpu.link.startswith("PCIe")
     return _PER_GPU.get(gpu.compute_capability, _OTHERS_PER_GPU) * gpus if joined else _OTHERS_PER_MACHINE
+
+
+def hosts(d: Deployment) -> int:
+    """Machines on which processes are started: as many as a network joins, and those that the GPUs' own link joins."""
+    if "between machines" in d.gpu.link:
+        return d.gpus
+    tray = _OF_A_TRAY.get(d.gpu.link_gpus)
+    return max(spans(d).machines, d.nodes, ceil(d.gpus / tray) if tray else 1)
 
 
 def local(d: Deployment) -> int:

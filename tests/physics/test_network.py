@@ -8,7 +8,7 @@ from core.answers.sweep import layouts
 from core.basics.units import GB
 from core.delivery import export
 from core.physics.ask import Load, desk
-from core.physics.network import spans
+from core.physics.network import hosts, spans
 from core.products import formats, gpus
 from core.reading import catalogue
 from core.terms import Deployment, Workload
@@ -39,6 +39,14 @@ def tpot(deployment):
 def test_groups_fill_a_machine_before_they_reach_over_several(deployment, machines, tensor, pipeline, replicas):
     found = spans(deployment)
     assert (found.machines, found.tensor, found.pipeline, found.replicas) == (machines, tensor, pipeline, replicas)
+
+
+@pytest.mark.parametrize("gpu, count, machines", [
+    ("DGX Spark GB10", 2, 2), ("GB200", 8, 2), ("GB200", 4, 1), ("H200", 8, 1),
+])
+def test_a_server_is_started_on_every_machine_whatever_joins_them(gpu, count, machines):
+    """One GPU a DGX Spark; four a tray of NVIDIA's GB200 NVL72; eight an HGX H200."""
+    assert hosts(deployed(gpus.find(gpu), count)) == machines
 
 
 @pytest.mark.parametrize("gpu, gbit, rate, is_rdma", [

@@ -8,7 +8,7 @@ from core.basics.units import GB, GIB
 from core.basics.words import counted, dollars, ms, number, percent, with_article
 from core.models import ModelSpec
 from core.physics import memory
-from core.physics.network import spans
+from core.physics.network import hosts
 from core.products import options
 from core.products.formats import Format
 from core.terms import Basis, Bound, Deployment, Estimate, Workload
@@ -51,7 +51,7 @@ def hardware(deployment: Deployment) -> str:
     """ "1 × H100 SXM5 80GB", "4 × L40S (tensor parallel 4)", "16 × H200 on 2 machines (...)"."""
     split = {"tensor parallel": deployment.tp, "layers over": deployment.pp, "replicas": deployment.dp}
     ways = ", ".join(f"{name} {degree}" for name, degree in split.items() if degree > 1)
-    machines = spans(deployment).machines
+    machines = hosts(deployment)
     over = f" on {machines} machines" if machines > 1 else ""
     return f"{deployment.gpus} × {deployment.gpu.name}{over}" + (f" ({ways})" if ways else "")
 

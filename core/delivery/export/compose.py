@@ -16,7 +16,7 @@ from core.delivery.export.manifests import (
     to_yaml,
 )
 from core.delivery.export.order import Order
-from core.physics.network import gpus_of_a_machine, spans
+from core.physics.network import gpus_of_a_machine, hosts
 
 FILE: Final = "compose.yaml"
 
@@ -26,7 +26,7 @@ def compose(ordered: Order) -> Manifest:
     servers = ordered.servers
     one, d = ordered.one_of(servers), ordered.deployment
     holds = gpus_of_a_machine(d.gpu)
-    if servers * one.deployment.gpus > holds or spans(one.deployment).machines > 1:
+    if servers * one.deployment.gpus > holds or hosts(one.deployment) > 1:
         raise InputError(f"Compose starts servers on one machine, with up to {holds} of these GPUs; this "
                          f"takes {servers * one.deployment.gpus:,}: use Kubernetes or Ray Serve.")
     made = container(one, PORT)

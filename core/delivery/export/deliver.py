@@ -13,7 +13,7 @@ from core.delivery.export.ollama import ollama
 from core.delivery.export.order import Order
 from core.delivery.export.ray import ray_serve
 from core.delivery.export.worker_sets import leader_worker_set
-from core.physics.network import spans
+from core.physics.network import hosts
 
 MAKERS: Final[Mapping[str, Maker]] = {
     "Docker Compose": compose, "Kubernetes": deployment, "KServe": kserve, "llm-d": llm_d, "Ray Serve": ray_serve,
@@ -34,7 +34,7 @@ def manifests(ordered: Order) -> tuple[tuple[Manifest, ...], dict[str, str]]:
     made: list[Manifest] = []
     why_not: dict[str, str] = {}
     makers = {"Command": script, **MAKERS} | ({CHECKPOINT: checkpoint} if is_needed(ordered) else {})
-    makers |= {WORKERS: leader_worker_set} if spans(ordered.deployment).machines > 1 else {}
+    makers |= {WORKERS: leader_worker_set} if hosts(ordered.one_of(ordered.servers).deployment) > 1 else {}
     for label, make in makers.items():
         try:
             made.append(make(ordered))

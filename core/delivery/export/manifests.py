@@ -12,7 +12,7 @@ from core.basics.errors import InputError
 from core.basics.units import GIB
 from core.delivery.export.launch import Launch, command
 from core.delivery.export.order import Order, is_as_shipped
-from core.physics.network import spans
+from core.physics.network import hosts
 from core.products.engines import ENGINES
 from core.products.options import image
 
@@ -102,7 +102,7 @@ def resources(ordered: Order, pods: int = 1) -> tuple[str, int]:
     name = _RESOURCES.get(d.gpu.vendor)
     if name is None:
         raise InputError(f"There is no device plugin name for {d.gpu.vendor} GPUs here: use the command.")
-    machines = spans(d).machines
+    machines = hosts(d)
     if machines > pods:
         raise InputError(f"One server takes {d.gpus:,} GPUs of {machines} machines, a pod those of one: use a "
                          "LeaderWorkerSet or Ray Serve.")

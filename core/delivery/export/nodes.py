@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from core.physics.network import spans
+from core.physics.network import hosts
 from core.terms import Deployment
 
 FIRST_MACHINE: Final = "first-machine"     # stands for the name of the one that the others have to find
@@ -12,13 +12,13 @@ HEADLESS: Final = "--headless"             # vLLM on all machines but the first
 
 def own_place(d: Deployment, first: str = FIRST_MACHINE) -> dict[str, object]:
     """Settings of the first machine of several, which the others are told to find; none where there is one."""
-    machines = spans(d).machines
+    machines = hosts(d)
     return {} if machines == 1 else {"nodes": machines, "node": 0, "first_node": first}
 
 
 def each_machine(d: Deployment, besides: str = "") -> tuple[str, ...]:
     """That the command is run on every machine, each time with its own number and what `besides` the others take."""
-    machines = spans(d).machines
+    machines = hosts(d)
     if machines == 1:
         return ()
     others = "the second with --node-rank 1" if machines == 2 else f"the others with --node-rank 1 to {machines - 1}"
@@ -28,7 +28,7 @@ def each_machine(d: Deployment, besides: str = "") -> tuple[str, ...]:
 
 def under_mpi(d: Deployment) -> tuple[str, ...]:
     """What starts TensorRT-LLM with one process a GPU over several machines: its launcher, here under Slurm."""
-    machines = spans(d).machines
+    machines = hosts(d)
     if machines == 1:
         return ()
     return ("srun", "--nodes", str(machines), "--ntasks", str(d.gpus), "--mpi", "pmix", "trtllm-llmapi-launch")

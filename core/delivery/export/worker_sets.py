@@ -10,13 +10,15 @@ from core.delivery.export.manifests import Container, Manifest, container, slug,
 from core.delivery.export.nodes import FIRST_MACHINE, HEADLESS
 from core.delivery.export.order import Order
 from core.delivery.export.pod import claim, pod
-from core.physics.network import spans
+from core.physics.network import hosts
+from core.products.engines import find as find_engine
 
 # What the controller sets in every pod of a group (LeaderWorkerSet v1, docs/reference/labels-annotations-and-
 # environment-variables); Kubernetes puts their values into a container's words.
 _LEADER: Final = "$(LWS_LEADER_ADDRESS)"
 _OWN_NUMBER: Final = "$(LWS_WORKER_INDEX)"
-_HEADLESS: Final[Mapping[str, tuple[str, ...]]] = {"vllm": (HEADLESS,), "sglang": ()}
+# What the other machines' command has besides, by the launcher that an engine's row names.
+_HEADLESS: Final[Mapping[str, tuple[str, ...]]] = {"vllm serve": (HEADLESS,), "sglang.launch_server": ()}
 _OF_A_SERVER: Final = ("ports", "startupProbe", "readinessProbe", "livenessProbe")
 
 
@@ -24,11 +26,12 @@ def leader_worker_set(ordered: Order) -> Manifest:
     """leaderworkerset.x-k8s.io/v1 with its Service. Raises InputError where one machine holds a server."""
     servers, name = ordered.servers, slug(ordered.spec.name)
     one = ordered.one_of(servers)
-    machines = spans(one.deployment).machines
+    machines = hosts(one.deployment)
     if machines == 1:
         raise InputError("One server fits into one machine: use the Kubernetes Deployment.")
-    if ordered.engine not in _HEADLESS:
-        raise InputError("TensorRT-LLM starts over several machines under MPI: use the command.")
+    engine = find_engine(ordered.engine)
+    if engine.launcher not in _HEADLESS:
+        raise InputError(f"{engine.label} starts over several machines under MPI: use the command.")
     made = container(one, PORT)
     labels = {"app": name, "role": "leader"}
     leader = _placed(pod(one, made, name, PORT, pods=machines))
@@ -52,7 +55,7 @@ def _worker(one: Order, made: Container, name: str, machines: int) -> dict[str, 
     spec = _placed(pod(one, made, name, PORT, pods=machines))
     (server,) = spec["containers"]
     kept = {key: value for key, value in server.items() if key not in _OF_A_SERVER}
-    return {**spec, "containers": [{**kept, "args": [*kept["args"], *_HEADLESS[one.engine]]}]}
+    return {**spec, "containers": [{**kept, "args": [*kept["args"], *_HEADLESS[find_engine(one.engine).launcher]]}]}
 
 
 def _placed(spec: dict[str, Any]) -> dict[str, Any]:
