@@ -151,3 +151,18 @@ def test_experts_stay_whole_where_their_scales_cannot_be_split():
     """vLLM issue 25292: Qwen3-30B-A3B-FP8 does not load at tp 4 unless experts are handed out whole."""
     grid = sweep(model("Qwen/Qwen3-30B-A3B-FP8"), H100, WORKLOAD, tps=[2, 4], contexts=[1024], batches=[1])
     assert {(d.tp, d.ep) for d in grid.deployments} == {(2, 1), (4, 4)}
+
+
+@pytest.mark.parametrize("model, gpu, engine, formats", [
+    ("google/gemma-3-4b-it", "T4", "vllm", {("fp32", "fp32")}),        # vLLM 0.33 _FLOAT16_NOT_SUPPORTED_MODELS
+    ("zai-org/GLM-4-9B-0414", "T4", "vllm", {("fp32", "fp32")}),
+    ("google/gemma-3-4b-it", "T4", "sglang", {("fp16", "fp16")}),      # casts to FP16
+    ("google/gemma-3-4b-it", "L4", "vllm", {("bf16", "bf16")}),
+])
+def test_what_fp16_cannot_hold_runs_in_fp32_where_there_is_no_bf16(model, gpu, engine, formats):
+    found = layouts(catalogue.load(model), gpus.find(gpu), engine, tps=(1,)).deployments
+    wide = {(d.weights.name, d.kv_cache.name) for d in found if d.weights.bits_per_weight >= 16}
+    assert {(weights, kv) for weights, kv in wide if kv in ("fp32", "fp16", "bf16")} == formats
+    if formats == {("fp32", "fp32")}:
+        named = layouts(catalogue.load(model), gpus.find(gpu), engine, formats=["awq-int4"], tps=(1,))
+        assert not named.deployments and "has no BF16: FP32 is left" in named.refusals[0].reason

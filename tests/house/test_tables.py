@@ -27,6 +27,7 @@ from core.products.ggml import GgmlType
 from core.products.gpus import Quote
 from core.products.gpus.machines import Machine
 from core.products.gpus.tables import CoresRow, GpuRow, NameRow
+from core.products.halves import NoHalf
 from core.products.latents import Kept
 from core.products.options import Accelerator, Image, Option
 from core.products.versions import Version
@@ -45,7 +46,8 @@ KINDS = {
     "machines.csv": Machine, "models.csv": ModelRow, "models_aliases.csv": AliasRow,
     "models_defaults.csv": ClassFacts, "prices.csv": Quote, "published.csv": Figure, "published_sources.csv": Source,
     "quality_facts.csv": Published,
-    "cpus.csv": CpuRow, "latent_caches.csv": Kept, "drafters.csv": Drafted, "load_constants.csv": Constant,
+    "cpus.csv": CpuRow, "drafters.csv": Drafted, "load_constants.csv": Constant,
+    "latent_caches.csv": Kept, "no_fp16.csv": NoHalf,
     "ray_accelerators.csv": Accelerator, "versions.csv": Version,
     "use_cases.csv": UseCase, "log_facts.csv": FactRow, "log_problems.csv": ProblemRow,
 }

@@ -14,6 +14,7 @@ from core.products.architectures import unrunnable
 from core.products.engines import find as find_engine
 from core.products.formats import FORMATS, KV_FORMATS, Format, KvFormat, find, find_kv
 from core.products.gpus import GpuSpec
+from core.products.halves import only_fp32, too_narrow
 from core.products.kernels import kv_sixteen, kv_unsupported, pointless, sixteen, unsupported
 from core.products.versions import launched_release
 from core.terms import Deployment, Workload
@@ -77,6 +78,9 @@ def layouts(
             return Layouts((), (Refusal(what, reason, STRUCTURE),))
     choices = weight_choices(spec, gpu, engine, formats)
     weights = list(_runnable(choices, gpu, engine, refusals, is_named=formats is not None or len(choices) == 1))
+    narrow = {fmt: reason for fmt in weights if (reason := too_narrow(fmt, spec.family, gpu, engine))}
+    refusals += [Refusal(fmt.label, reason) for fmt, reason in narrow.items()]
+    weights = [fmt for fmt in weights if fmt not in narrow]
     caches = list(_runnable_caches(kv_choices(spec, gpu, engine, kv_formats), gpu, engine, refusals))
     deployments = []
     for count in tps:
@@ -155,6 +159,8 @@ def weight_choices(
         return tuple(find(name) for name in formats)
     if spec.shipped and FORMATS[spec.shipped.format].bits_per_weight < SIXTEEN_BIT:
         return (FORMATS[spec.shipped.format],)
+    if only_fp32(spec.family, gpu, engine):
+        return (FORMATS["fp32"],)
     return (sixteen(_DTYPES.get(spec.dtype, "bf16"), gpu, engine), *(
         fmt for fmt in FORMATS.values()
         if fmt.bits_per_weight < SIXTEEN_BIT and (fmt.scope != "experts" or spec.is_moe)
@@ -167,6 +173,8 @@ def kv_choices(
     """KV cache formats worth asking about: 16 bits in the model's dtype, and the smaller ones."""
     if kv_formats is not None:
         return tuple(find_kv(name) for name in kv_formats)
+    if only_fp32(spec.family, gpu, engine):
+        return (KV_FORMATS["fp32"],)
     plain = kv_sixteen(_DTYPES.get(spec.dtype, "bf16"), gpu, engine)
     if not spec.kv_bytes(1.0, plain):      # states alone, as Mamba's: no cache to make smaller
         return (plain,)

@@ -26,6 +26,7 @@ from core.products import cpus, formats, gpus
 from core.products.architectures import unrunnable
 from core.products.engines import GENERIC, known
 from core.products.engines import find as find_engine
+from core.products.halves import only_fp32, too_narrow
 from core.products.kernels import kernel, kv_sixteen, kv_unsupported, sixteen, unsupported
 from core.terms import LOAD, Deployment
 
@@ -149,7 +150,7 @@ def _refused(spec: ModelSpec, d: Deployment, footprint: Footprint, has_gpu: bool
         return Refused(STRUCTURE, f"{label} serves at most {most:,} sequences at once.", is_void=True)
     if has_gpu and d.gpu.vendor != cpus.CPU and (
         reason := unsupported(d.weights, d.gpu, d.engine, d.engine_version)
-        or kv_unsupported(d.kv_cache, d.gpu, d.engine)
+        or kv_unsupported(d.kv_cache, d.gpu, d.engine) or too_narrow(d.weights, spec.family, d.gpu, d.engine)
     ):
         return Refused("kernels", _sentence(reason))
     if reason := memory.unreachable(d):
@@ -207,9 +208,10 @@ def _deployment(setup: Setup, spec: ModelSpec) -> tuple[Deployment, bool]:
     weights = formats.find(setup.weights or (spec.shipped.format if spec.shipped else "bf16"))
     kv_cache = formats.find_kv(setup.kv_cache or _kv_format(setup, spec, weights.name, engine))
     if weights.name == "bf16":
-        weights = sixteen(weights.name, gpu, engine, setup.engine_version)
+        single = only_fp32(spec.family, gpu, engine)
+        weights = formats.find("fp32") if single else sixteen(weights.name, gpu, engine, setup.engine_version)
     if kv_cache.name == "bf16":
-        kv_cache = kv_sixteen(kv_cache.name, gpu, engine)
+        kv_cache = formats.find_kv("fp32") if weights.name == "fp32" else kv_sixteen(kv_cache.name, gpu, engine)
     ranks = setup.tp * setup.dp
     if setup.ep > ranks:
         raise InputError(f"ep is {setup.ep}: experts cannot spread over more than tp x dp = {ranks} GPUs.")
