@@ -325,7 +325,7 @@ def test_ready_checkpoints_of_the_catalogue_are_named():
     assert "Qwen/Qwen3-32B-AWQ" in checkpoint(made).notes[0]
     assert "Qwen/Qwen3-32B-AWQ" in command(made).notes[0]
     nvidia = checkpoint(planned("trtllm", name="meta-llama/Llama-3.3-70B-Instruct", formats=["fp8"])).notes[0]
-    assert nvidia.startswith("Ready ones: nvidia/Llama-3.3-70B-Instruct-FP8")
+    assert nvidia.startswith("Ready ones, not verified on the Hub: nvidia/Llama-3.3-70B-Instruct-FP8")
     assert not checkpoint(planned(formats=["w8a8-int8"])).notes, "Llama-3.1-8B-Instruct is another model"
 
 

@@ -18,6 +18,7 @@ from core.calibration.track_record import Point
 from core.losses.prior.published import Published
 from core.physics.efficiency.loads import Constant
 from core.products.architectures import Known
+from core.products.containers import Makers
 from core.products.cpus import CpuRow
 from core.products.drafters import Published as Drafted
 from core.products.engines import Engine
@@ -47,7 +48,7 @@ KINDS = {
     "models_defaults.csv": ClassFacts, "prices.csv": Quote, "published.csv": Figure, "published_sources.csv": Source,
     "quality_facts.csv": Published,
     "cpus.csv": CpuRow, "drafters.csv": Drafted, "load_constants.csv": Constant,
-    "latent_caches.csv": Kept, "no_fp16.csv": NoHalf,
+    "latent_caches.csv": Kept, "no_fp16.csv": NoHalf, "checkpoint_makers.csv": Makers,
     "ray_accelerators.csv": Accelerator, "versions.csv": Version,
     "use_cases.csv": UseCase, "log_facts.csv": FactRow, "log_problems.csv": ProblemRow,
 }

@@ -11,6 +11,7 @@ from core.physics.network import gpus_of_a_machine, spans
 from core.physics.shapes import misfit
 from core.products import engines
 from core.products.architectures import unrunnable
+from core.products.containers import made_otherwise
 from core.products.engines import find as find_engine
 from core.products.formats import FORMATS, KV_FORMATS, Format, KvFormat, find, find_kv
 from core.products.gpus import GpuSpec
@@ -78,9 +79,10 @@ def layouts(
             return Layouts((), (Refusal(what, reason, STRUCTURE),))
     choices = weight_choices(spec, gpu, engine, formats)
     weights = list(_runnable(choices, gpu, engine, refusals, is_named=formats is not None or len(choices) == 1))
-    narrow = {fmt: reason for fmt in weights if (reason := too_narrow(fmt, spec.family, gpu, engine))}
-    refusals += [Refusal(fmt.label, reason) for fmt, reason in narrow.items()]
-    weights = [fmt for fmt in weights if fmt not in narrow]
+    unread = {fmt: reason for fmt in weights if (reason := too_narrow(fmt, spec.family, gpu, engine)
+                                                 or not_read_as_shipped(spec, fmt, engine))}
+    refusals += [Refusal(fmt.label, reason) for fmt, reason in unread.items()]
+    weights = [fmt for fmt in weights if fmt not in unread]
     caches = list(_runnable_caches(kv_choices(spec, gpu, engine, kv_formats), gpu, engine, refusals))
     deployments = []
     for count in tps:
@@ -122,6 +124,12 @@ def split(deployment: Deployment, gpus: int) -> Deployment:
     """The deployment over that many GPUs: by tensors, or by layers where the engine knows nothing else."""
     by_layers = find_engine(deployment.engine).splits_layers
     return replace(deployment, tp=1 if by_layers else gpus, pp=gpus if by_layers else 1)
+
+
+def not_read_as_shipped(spec: ModelSpec, fmt: Format, engine: str) -> str | None:
+    """Why the engine does not read the repository's own quantised weights; None for weights that are to be made."""
+    shipped = spec.shipped is not None and spec.shipped.format == fmt.name and fmt.bits_per_weight < SIXTEEN_BIT
+    return made_otherwise(spec.name, fmt.name, engine) if shipped else None
 
 
 def ways(spec: ModelSpec, deployment: Deployment, gpus: int) -> tuple[Deployment, ...] | str:

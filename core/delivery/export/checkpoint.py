@@ -70,7 +70,10 @@ def checkpoint(ordered: Order) -> Manifest:
 
 def _ready_note(ordered: Order) -> tuple[str, ...]:
     known = ready_made(ordered.spec.name, ordered.deployment.weights.name, ordered.engine)
-    return (f"Ready ones: {', '.join(known[:_READY_SHOWN])}. Name one in place of the folder.",) if known else ()
+    if not known:
+        return ()
+    names = ", ".join(known[:_READY_SHOWN])
+    return (f"Ready ones, not verified on the Hub: {names}. Name one in place of the folder.",)
 
 
 def _by_compressor(ordered: Order, recipe: str) -> Manifest:

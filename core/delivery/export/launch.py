@@ -127,7 +127,7 @@ def _checkpoint(ordered: Order) -> tuple[str, tuple[str, ...]]:
         return (f"./{name}" if name.startswith("-") else name), ()
     own = checkpoint_folder(ordered)
     known = ready_made(name, fmt.name, ordered.engine)
-    advice = f"use an existing one, e.g. {known[0]}" if known else "use an existing one"
+    advice = f"use an existing one, e.g. {known[0]} (not verified on the Hub)" if known else "use an existing one"
     tool = how_to_make(ordered)
     first = f"make it first with {tool}, or " if tool else ""
     return own, (f"{own} holds the model's {fmt.label} weights: {first}{advice}.",)

@@ -3,6 +3,7 @@
 import re
 from typing import Final
 
+from core.products.containers import unreadable
 from core.products.engines import find as find_engine
 from core.reading import catalogue
 
@@ -24,7 +25,7 @@ def ready_made(name: str, format_name: str, engine: str) -> tuple[str, ...]:
     found = (
         other for card in catalogue.models() for other in (card.name, *card.aliases)
         if other != name and _tail(other).startswith(asked) and _ADDED.fullmatch(_tail(other).removeprefix(asked))
-        and _shipped(other) == format_name
+        and _shipped(other) == format_name and not unreadable(other, format_name, engine)
     )
     return tuple(sorted(found, key=lambda other: rank.get(other.partition("/")[0], len(rank))))
 
