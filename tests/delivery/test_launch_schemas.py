@@ -160,7 +160,7 @@ def test_every_documented_option_is_used_somewhere(engine, orders):
     assert missing <= {
         "--pipeline-parallel-size", "--pp-size", "--pp_size", "--dtype",
         "--kv-cache-dtype", "--host", "--port", "--split-mode", "--cache-type-k", "--cache-type-v", "--batch-size",
-        "--cache-ram", "--data-parallel-size", "--served-model-name", "--load-format",
+        "--cache-ram", "--data-parallel-size", "--served-model-name", "--load-format", "load_format",
     }
 
 
