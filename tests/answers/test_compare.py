@@ -197,8 +197,9 @@ def test_every_price_is_dated_and_sourced():
 
 def test_splits_are_all_tried(field):
     assert set(SPLITS) == set(Split)
-    assert {d.tp for d in field.deployments} == {1, 2, 4, 8}
-    assert {d.pp for d in field.deployments} == {1, 2} and {d.dp for d in field.deployments} == {1, 2, 4, 8}
+    one_machine = [d for d in field.deployments if d.gpu.link_gpus >= 8]       # others put a stage on each
+    assert {d.tp for d in one_machine} == {1, 2, 4, 8}
+    assert {d.pp for d in one_machine} == {1, 2} and {d.dp for d in one_machine} == {1, 2, 4, 8}
 
 
 def test_the_comparison_as_csv_and_json(field):

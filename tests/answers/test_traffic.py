@@ -232,7 +232,7 @@ def test_traces_are_sorted_and_start_at_zero():
     ("arrival_s,input_tokens,output_tokens\n0,1e400,2\n1,5,2\n", "tokens lie between 1 and 10,000,000"),
     ("arrival_s,input_tokens,output_tokens\n-1e308,5,2\n1e308,5,2\n", "must be seconds or dates"),
     ("arrival_s,input_tokens,output_tokens\n0,5,2\n3600000,5,2\n", "spans 41.67 days"),
-    ("arrival_s,input_tokens,output_tokens\n0,5,2\n1e-9,5,2\n", "more than 100,000 requests a second"),
+    ("arrival_s,input_tokens,output_tokens\n0,5,2\n1e-9,5,2\n", "more than 100,000 requests per second"),
 ])
 def test_a_bad_trace_is_refused_in_one_sentence(text, says):
     with pytest.raises(InputError, match=says):

@@ -134,7 +134,7 @@ def test_estimate_counts_what_it_could_not_answer(capsys, tmp_path):
     cases, out = tmp_path / "cases.csv", tmp_path / "out.csv"
     cases.write_text("case,model,gpu\n1,meta-llama/Llama-3.1-8B,H100\n2,meta-llama/Llama-3.1-8B,nope\n")
     code, text, _ = run(capsys, "estimate", str(cases), "--out", str(out), "--offline")
-    assert code == 0 and text.startswith("2 rows, 1 of them refused or not answered")
+    assert code == 0 and text.startswith("2 rows, 1 refused or not answered")
     code, text, _ = run(capsys, "estimate", str(cases), "--out", str(out), "--offline", "--json")
     assert json.loads(text)["failed"] == 1
 
