@@ -27,6 +27,7 @@ from core.products.latents import latent_row
 from core.terms import Basis, Deployment
 
 DRAFT_ROW = 0.5                        # of a draft model's cache row over the model's: half as many heads or narrower
+_STATES_CHECKED_SINCE = 21             # of vLLM, minor release
 _SGLANG_STATE_SHARE = 0.9 / 1.9        # SGLang 0.5 mamba_full_memory_ratio 0.9
 _SGLANG_WINDOW_RATIO = 0.8             # SGLang 0.5 swa_full_tokens_ratio
 
@@ -63,6 +64,19 @@ class Cache:
         together = np.asarray(self._apart(rest, np.asarray(context) - shared))
         held = np.where(np.asarray(shared) > 0, np.maximum(apart, together), apart)
         return float(held) if held.ndim == 0 else held
+
+    def too_few_states(self, pool: float) -> str | None:
+        """Why vLLM does not start: its sequences outnumber the blocks, one of which holds a sequence's state.
+
+        Source: vLLM 0.21 to 0.33 config/compilation.py, "exceeds available Mamba cache blocks".
+        """
+        if self.layout is None or self.chosen.release < _STATES_CHECKED_SINCE:
+            return None
+        blocks = int(pool // self.layout.block_bytes)
+        if self.chosen.max_num_seqs <= blocks or not any(group.states for group in self.layout.groups):
+            return None
+        return (f"max_num_seqs is {self.chosen.max_num_seqs:,}: the cache has {blocks:,} blocks, and the state of "
+                "every sequence takes one.")
 
     def load_bytes(self, requests: float, context: float, shared: float = 0.0) -> float:
         """Bytes that a load of full-length requests takes, what they share at their start once [B]."""
