@@ -7,6 +7,7 @@ A new page is one line in PAGES and one file beside this one.
 import streamlit as st
 
 from core.basics.places import ASSETS
+from pages.server.operators import drawn
 from pages.server.turns import turn
 from pages.shared import inputs, parts
 
@@ -48,5 +49,6 @@ with parts.guard(), turn():
     )
     st.logo(str(ASSETS / "logo.svg"), icon_image=str(ASSETS / "icon.svg"), size="large")
     page = st.navigation(PAGES, position="top")
-    inputs.ask()
-    page.run()
+    with drawn(page.title):
+        inputs.ask()
+        page.run()

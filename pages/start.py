@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 
 import streamlit as st
 
+from pages.server import logs
 from pages.server.bounds import listens_to_this_machine_only
 
 
@@ -20,6 +21,7 @@ async def warm_up(_app: st.App) -> AsyncIterator[None]:
     A server that other machines can reach is public unless its administrator says otherwise.
     """
     os.environ.setdefault("SWEETSPOT_PUBLIC", "0" if listens_to_this_machine_only() else "1")
+    logs.begin()
     threading.Thread(target=_read_ahead, name="warm-up", daemon=True).start()
     yield
 

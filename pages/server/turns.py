@@ -50,6 +50,10 @@ class Turns:
                 self._begun_at.pop(mine, None)
                 self._admit()
 
+    def counted(self) -> tuple[int, int]:
+        """How many pages are drawn, and how many wait."""
+        return len(self._begun_at), len(self._waiting)
+
     def _admit(self) -> None:
         """Lets the first ones in line begin, as far as there is room."""
         now = time.monotonic()

@@ -15,6 +15,7 @@ import streamlit as st
 from core.answers import advice
 from core.basics.errors import HardwareError, HubError, InputError, ModelError, ModelGated, SweetspotError
 from core.basics.places import ROOT
+from core.basics.settings import is_public
 from core.basics.units import GIB
 from core.basics.words import percent
 from core.delivery.charts import Spec
@@ -26,6 +27,8 @@ from core.products import gpus
 from core.products.gpus import GpuSpec
 from core.reading import catalogue, hub
 from core.terms import Basis, Estimate, Workload
+from pages.server import logs
+from pages.server.operators import ERRORS
 from pages.shared import evidence, figures, inputs, keeping
 
 log = logging.getLogger("sweetspot")
@@ -141,10 +144,11 @@ def guard() -> Iterator[None]:
 def explain(error: Exception) -> bool:
     """Shows an error as a sentence with a way on; True tells Streamlit that it has been shown."""
     if not isinstance(error, SweetspotError):
-        log.error("unexpected error\n%s", _without_token("".join(traceback.format_exception(error))))
+        _logged(error)
         st.error(UNEXPECTED, icon=":material/error:")
         st.markdown("[Start over](?)")
         return True
+    ERRORS.labels("sentence").inc()
     st.error(figures.plain(error), icon=":material/error:")
     with st.container(horizontal=True):
         for label, change in _ways_on(error):
@@ -152,6 +156,19 @@ def explain(error: Exception) -> bool:
     if isinstance(error, ModelGated):
         st.caption("Paste an access token under **Search the Hub** in the sidebar; it stays in this session.")
     return True
+
+
+def _logged(error: Exception) -> None:
+    """An error of ours with its places, and on this machine with what it says; one line where a widget was forged."""
+    if logs.is_forged(error):
+        ERRORS.labels("forged").inc()
+        log.warning("a browser sent a widget something that is no value of it")
+        return
+    ERRORS.labels("unexpected").inc()
+    if is_public():
+        log.error("unexpected error", exc_info=error)
+    else:
+        log.error("unexpected error\n%s", _without_token("".join(traceback.format_exception(error))))
 
 
 def _without_token(text: str) -> str:

@@ -6,10 +6,11 @@ from core.basics.errors import HubUnreachable, ModelNotFound
 from core.models import ModelSpec
 from core.reading import catalogue, meant
 from core.reading.hub import local, remote
+from core.reading.hub.client import outcomes
 from core.reading.hub.remote import HubHit, declared, popular
 from core.reading.written import as_asked
 
-__all__ = ["HubHit", "config_json", "declared", "popular", "resolve", "search"]
+__all__ = ["HubHit", "config_json", "declared", "outcomes", "popular", "resolve", "search"]
 
 
 def resolve(name: str, *, token: str | None = None, offline: bool = False, endpoint: str | None = None,

@@ -12,6 +12,7 @@ import json
 import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -30,6 +31,10 @@ ATTEMPTS: Final = 2            # a busy server (502, 503, 504) is asked once mor
 _PAUSE_S: Final = 0.3
 _BUSY: Final = (502, 503, 504)
 _OFFLINE_HINT: Final = "the bundled catalogue works without it."
+
+
+# Questions by how they ended: "answered" or the error's name. Counted in the loop's thread alone.
+outcomes: Final[Counter[str]] = Counter()
 
 
 class FileMissing(ModelNotFound):
@@ -118,11 +123,21 @@ class Client:
 
     def _once(self, path: str, subject: str, max_bytes: int, params: Params | None,
               begin: int | None) -> Reply:
-        asked = asyncio.run_coroutine_threadsafe(self._answer(path, subject, max_bytes, params, begin), _loop())
+        asked = asyncio.run_coroutine_threadsafe(self._counted(path, subject, max_bytes, params, begin), _loop())
         try:
             return asked.result()
         finally:
             asked.cancel()
+
+    async def _counted(self, path: str, subject: str, max_bytes: int, params: Params | None,
+                       begin: int | None) -> Reply:
+        try:
+            reply = await self._answer(path, subject, max_bytes, params, begin)
+        except Exception as error:
+            outcomes[type(error).__name__.lstrip("_")] += 1
+            raise
+        outcomes["answered"] += 1
+        return reply
 
     async def _answer(self, path: str, subject: str, max_bytes: int, params: Params | None,
                       begin: int | None) -> Reply:
