@@ -113,6 +113,7 @@ def against(ordered: Order, text: str, key: str) -> None:
         except SweetspotError as error:
             st.error(figures.plain(error), icon=":material/error:")
         else:
+            keeping.changed()
             st.toast("Kept: future plans are corrected by it.", icon=":material/bookmark_added:")
 
 
@@ -153,6 +154,7 @@ def forget(saved: Saved) -> None:
     """A button's callback: a benchmark no longer counts."""
     try:
         keeping.store().delete(saved)
+        keeping.changed()
     except SweetspotError as error:
         st.toast(figures.plain(error), icon=":material/error:")
 

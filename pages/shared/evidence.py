@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import streamlit as st
 
 from core import losses
+from core.answers.sweep import Benchmark, benchmarks
 from core.basics.errors import InputError, SweetspotError
 from core.basics.words import counted
 from core.losses import measured as quality_measured
@@ -100,6 +101,29 @@ def probe_name(gpu: GpuSpec) -> str:
 
 def _probe_of(gpu: GpuSpec) -> Measurement | None:
     return next((one for item, one in measurements() if in_use(item) and applies(one, gpu)), None)
+
+
+def benchmark_runs(spec: ModelSpec, gpu: GpuSpec, engine: str) -> tuple[Saved, ...]:
+    """The visitor's benchmarks of a model on a GPU under an engine, in use or not, newest first."""
+    return tuple(item for item in keeping.all_or_none(Kind.MEASUREMENT) if _speaking(item, spec, gpu, engine))
+
+
+def kept_benchmarks(spec: ModelSpec, gpu: GpuSpec, engine: str) -> tuple[Benchmark, ...]:
+    """The loads of those that plans may use."""
+    runs = (item for item in benchmark_runs(spec, gpu, engine) if in_use(item))
+    return tuple(one for item in runs for one in _speaking(item, spec, gpu, engine))
+
+
+def _speaking(item: Saved, spec: ModelSpec, gpu: GpuSpec, engine: str) -> tuple[Benchmark, ...]:
+    mine = (spec.name, gpu.name, engine)
+    return tuple(one for one in benchmarks([item.body])
+                 if tuple(one.cells.get(name) for name in ("model", "gpu", "engine")) == mine)
+
+
+def use_benchmarks(runs: tuple[Saved, ...]) -> None:
+    """A button's callback: plans use these benchmarks, or no longer."""
+    for item in runs:
+        use_measurement(item)
 
 
 def measured_losses(spec: ModelSpec) -> tuple[QualityMeasurement, ...]:

@@ -13,11 +13,12 @@ from dataclasses import replace
 import streamlit as st
 
 from core.answers import advice
+from core.answers.sweep import Benchmark
 from core.basics.errors import HardwareError, HubError, InputError, ModelError, ModelGated, SweetspotError
 from core.basics.places import ROOT
 from core.basics.settings import is_public
 from core.basics.units import GIB
-from core.basics.words import percent
+from core.basics.words import counted, percent
 from core.delivery.charts import Spec
 from core.losses.measured import QualityMeasurement
 from core.models import ModelSpec
@@ -33,7 +34,7 @@ from pages.shared import evidence, figures, inputs, keeping
 
 log = logging.getLogger("sweetspot")
 PLAN_PAGE = ROOT / "pages" / "plan.py"     # in full: what is relative depends on the script that was started
-REPEATED = dict.fromkeys((ModelSpec, GpuSpec, Workload, QualityMeasurement), repr)     # what caches go by
+REPEATED = dict.fromkeys((ModelSpec, GpuSpec, Workload, QualityMeasurement, Benchmark), repr)     # what caches go by
 UNEXPECTED = (
     "Something went wrong inside Sweetspot. Your inputs are kept in the address bar: "
     "reload the page, or start over with the defaults."
@@ -87,10 +88,15 @@ def current_engine() -> advice.Usual:
 
 def current_plan() -> advice.Plan:
     """The plan for what is asked in the sidebar. Raises SweetspotError when it cannot be made."""
+    engine = current_engine().engine
+    return _asked_plan(evidence.kept_benchmarks(current_model(), current_gpu(), engine))
+
+
+def _asked_plan(known: tuple[Benchmark, ...]) -> advice.Plan:
     asked = inputs.asked()
     spec = current_model()
     return _plan(spec, current_gpu(), asked.workload, current_engine().engine, asked.gpus, asked.formats,
-                 asked.kv_formats, evidence.measured_losses(spec), asked.demand)
+                 asked.kv_formats, evidence.measured_losses(spec), asked.demand, known)
 
 
 @st.cache_resource(scope="session", max_entries=16, ttl=3600, show_spinner="Reading the model …")
@@ -114,11 +120,12 @@ def _resolved(
 def _plan(
     spec: ModelSpec, gpu: GpuSpec, workload: Workload, engine: str, tps: tuple[int, ...],
     formats: tuple[str, ...] | None, kv_formats: tuple[str, ...] | None, measured: tuple[QualityMeasurement, ...],
-    demand: advice.Demand | None,
+    demand: advice.Demand | None, known: tuple[Benchmark, ...],
 ) -> advice.Plan:
     def planned(load: Workload, counts: Sequence[int]) -> advice.Plan:
         return advice.recommend(
-            spec, gpu, load, engine=engine, tps=counts, formats=formats, kv_formats=kv_formats, measured=measured
+            spec, gpu, load, engine=engine, tps=counts, formats=formats, kv_formats=kv_formats, measured=measured,
+            benchmarks=known,
         )
     return advice.answered(planned, workload, tps, demand)
 
@@ -218,6 +225,36 @@ def verdict(plan: advice.Plan) -> None:
             st.caption(f":orange[:material/info:] {figures.plain(note)}")
         if plan.best is not None and plan.gpu.measured:
             measured(plan, plan.best)
+        benchmarked(plan)
+
+
+def benchmarked(plan: advice.Plan) -> None:
+    """What the visitor's benchmarks changed, what the plan is without them, and the way back."""
+    runs = evidence.benchmark_runs(plan.spec, plan.gpu, plan.engine)
+    used = tuple(item for item in runs if evidence.in_use(item))
+    if not runs:
+        return
+    if used:
+        days = sorted({one.date[:10] for one in plan.benchmarks if one.date})
+        when = f" on {figures.plain(days[-1])}" if days else ""
+        st.markdown(
+            f"{figures.badge(Basis.MEASURED)} Planned with {counted(len(used), 'benchmark')} of yours, measured"
+            f"{when}: {figures.plain(_short(plan))}. Without: "
+            f"{figures.plain(_short(_asked_plan(())))}. The address of this page does not carry what you measured."
+        )
+    else:
+        st.caption(f"{counted(len(runs), 'benchmark')} of yours of this model, GPU and engine: not used.")
+    st.button("Plan without" if used else "Plan with", key="benchmarks_in_use", type="tertiary",
+              on_click=evidence.use_benchmarks, args=(used or runs,))
+
+
+def _short(plan: advice.Plan) -> str:
+    """A plan in a few words: what is deployed, how fast, and its batch limit."""
+    if plan.best is None:
+        return plan.headline
+    d, limit = plan.best.deployment, plan.recommended_batch
+    batch = "" if limit is None else f", batch limit {limit:,}"
+    return f"{d.weights.label} on {advice.sentences.hardware(d)}, TPOT {figures.ms(plan.best.tpot.value)}{batch}"
 
 
 def measured(plan: advice.Plan, choice: advice.Choice) -> None:

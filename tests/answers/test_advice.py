@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from core.answers.advice import Open, Standing, answered, best_over_gpus, recommend, side_by_side, usual_engine
 from core.answers.advice.select import Question, choice, select
+from core.answers.sweep import benchmarks
 from core.basics.errors import InputError
 from core.delivery import export
 from core.models import ModelSpec
@@ -310,3 +311,26 @@ def test_an_open_load_is_planned_at_what_can_be_carried():
     assert best.concurrency == best.slo_concurrency == plan.recommended_batch > 100
     more = planned(replace(Workload(), concurrency=best.concurrency + 16), (1,))
     assert more.standing is Standing.FEWER
+
+
+def test_a_kept_benchmark_plans_everything_anew():
+    """Task (i): FP8 measured at 11.2 ms where 9.2 are predicted: its figures follow."""
+    spec, load = model(), Workload()
+    cells = {
+        "model": spec.name, "gpu": H100.name, "engine": "vllm", "weights": "fp8", "kv_cache": "bf16", "tp": 1, "pp": 1,
+        "ep": 1, "dp": 1, "mode": "serving", "concurrency": 16, "input_tokens": 1024, "output_tokens": 256,
+        "measured_ttft_ms": 98.4, "measured_tpot_ms": 11.18, "measured_output_tokens_per_s_per_gpu": 1390.0,
+    }
+    known = benchmarks([{"date": "2026-11-28T10:00:00", "cells": cells}])
+    before, now = (recommend(spec, H100, load, formats=("fp8",), kv_formats=("bf16",), benchmarks=runs)
+                   for runs in ((), known))
+    assert abs(now.best.tpot.value - 11.18e-3) < 0.3 * abs(before.best.tpot.value - 11.18e-3)
+    assert now.recommended_batch < before.recommended_batch and f"{now.recommended_batch:,}" in now.headline
+    assert now.best.cost_usd_per_million_output_tokens.value > before.best.cost_usd_per_million_output_tokens.value
+    launched = export.launch(now, "vllm").command
+    assert int(launched[launched.index("--max-num-seqs") + 1]) == now.recommended_batch
+    assert now.benchmarks == known and not before.benchmarks
+    free = recommend(spec, H100, load, benchmarks=known)
+    assert free.best.deployment.weights.name != "fp8"           # W8A8 loses 1.7 % and is now an eighth cheaper
+    other = recommend(spec, gpus.find("L40S"), load, benchmarks=known)
+    assert other.best.tpot.value == recommend(spec, gpus.find("L40S"), load).best.tpot.value

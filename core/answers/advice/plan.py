@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.answers.cost import HOURS_PER_MONTH
-from core.answers.sweep import BATCHES, CONTEXTS, Refusal, Sweep, points, sweep
+from core.answers.sweep import BATCHES, CONTEXTS, Benchmark, Refusal, Sweep, points, sweep
 from core.basics.words import counted
 from core.losses import Losses
 from core.models import ModelSpec
@@ -208,6 +208,11 @@ class Plan:
         return f"{self.headline}{joint}{self.details}"
 
     @property
+    def benchmarks(self) -> tuple[Benchmark, ...]:
+        """What was measured of layouts that were chosen from: their figures follow it."""
+        return self.at_context.benchmarks
+
+    @property
     def recommended_batch(self) -> int | None:
         """Most requests at once within the targets, as the launch file says; None where nothing meets them."""
         if self.best is None or not self.best.slo_concurrency:
@@ -237,7 +242,8 @@ class Plan:
     @cached_property
     def sweep(self) -> Sweep:
         """The whole grid: every layout x eight contexts x eleven batches."""
-        return sweep(self.spec, self.gpu, self.workload, engine=self.engine, tps=self.tps)
+        return sweep(self.spec, self.gpu, self.workload, engine=self.engine, tps=self.tps,
+                     benchmarks=self.benchmarks)
 
     def batch_curve(self) -> BatchCurve | None:
         """The shown layout over the batch; None when nothing runs."""
@@ -270,7 +276,8 @@ class Plan:
         plain = replace(shown.deployment, drafter=Drafter.NONE)
         batches = tuple(sorted({*BATCHES, shown.concurrency}))
         grid = points(self.spec, self.workload, (shown.deployment, plain), (), batches,
-                      (self.workload.context_tokens,), gpu=self.gpu, engine=self.engine)
+                      (self.workload.context_tokens,), gpu=self.gpu, engine=self.engine,
+                      benchmarks=self.benchmarks)
         drafted, alone = grid.cube(grid.prediction.tpot_s.value)[:, 0, :].astype(float)
         return SpeedUp(batches, alone / drafted, shown.concurrency)
 
@@ -282,7 +289,8 @@ class Plan:
         longest = self.spec.max_context or CONTEXTS[-1]
         contexts = tuple(sorted({c for c in CONTEXTS if c <= longest} | {self.workload.context_tokens}))
         grid = points(self.spec, self.workload, (shown.deployment,), (), BATCHES, contexts,
-                      gpu=self.gpu, engine=self.engine)
+                      gpu=self.gpu, engine=self.engine,
+                      benchmarks=self.benchmarks)
         return Heat(
             batches=BATCHES, contexts=contexts,
             output_tokens_per_s=grid.cube(grid.output_tokens_per_s.value)[0],

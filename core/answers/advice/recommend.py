@@ -20,7 +20,7 @@ from core.answers.advice.select import (
     refusals,
     select,
 )
-from core.answers.sweep import DEFAULT_ENGINE, DEFAULT_GPU_COUNTS, KERNELS, STRUCTURE, Sweep, overflow_text
+from core.answers.sweep import DEFAULT_ENGINE, DEFAULT_GPU_COUNTS, KERNELS, STRUCTURE, Benchmark, Sweep, overflow_text
 from core.basics.bounds import Bounds
 from core.basics.errors import InputError
 from core.basics.words import ms, percent, with_article
@@ -47,13 +47,15 @@ def recommend(
     formats: Sequence[str] | None = None,
     kv_formats: Sequence[str] | None = None,
     measured: Sequence[QualityMeasurement] = (),
+    benchmarks: Sequence[Benchmark] = (),
 ) -> Plan:
     """What to deploy for a model, a GPU type and a workload.
 
     `tps` are the numbers of GPUs that one replica may take. Naming `formats` or `kv_formats` limits the
     choice to them and accepts those for which nobody has published a loss of quality; a known loss beyond
     the tolerance stays refused. What was `measured` of the model, newest first, goes before what others
-    published. Raises InputError for a workload outside what it may be.
+    published; `benchmarks` pull the figures of deployments of their kind. Raises InputError for a workload
+    outside what it may be.
     """
     workload.check()
     _check(tps)
@@ -61,6 +63,7 @@ def recommend(
     question = Question(
         Losses(spec, tuple(measured)), gpu, workload, engine, tuple(tps),
         None if formats is None else tuple(formats), None if kv_formats is None else tuple(kv_formats),
+        tuple(benchmarks),
     )
     selection = select(question)
     shown = _shown(selection)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from core.answers.advice.plan import Choice, Standing
 from core.answers.advice.row import choice_at
-from core.answers.sweep import Refusal, Sweep, layouts, points
+from core.answers.sweep import Benchmark, Refusal, Sweep, layouts, points
 from core.losses import Losses
 from core.losses import prior as quality_prior
 from core.models import ModelSpec
@@ -41,6 +41,7 @@ class Question:
     tps: tuple[int, ...]
     formats: tuple[str, ...] | None = None      # named by the user: taken without a published figure
     kv_formats: tuple[str, ...] | None = None
+    benchmarks: tuple[Benchmark, ...] = ()      # that predictions follow
 
     @property
     def spec(self) -> ModelSpec:
@@ -85,7 +86,7 @@ def select(question: Question) -> Selection:
     found = layouts(q.spec, q.gpu, q.engine, formats=q.formats, kv_formats=q.kv_formats, tps=q.tps,
                     asked=q.workload)
     grid = points(q.spec, q.workload, found.deployments, found.refusals, batches(q.workload.concurrency),
-                  (q.workload.context_tokens,), gpu=q.gpu, engine=q.engine)
+                  (q.workload.context_tokens,), gpu=q.gpu, engine=q.engine, benchmarks=q.benchmarks)
     losses = tuple(q.losses.of(d.weights, d.kv_cache) for d in grid.deployments)
     allowed = np.array([is_allowed(q, d, loss) for d, loss in zip(grid.deployments, losses, strict=True)], bool)
     good = np.logical_and.accumulate(_batch_table(grid, grid.fits & grid.meets_slo), axis=1)
@@ -259,7 +260,7 @@ def fine_grid(grid: Sweep, deployment: Deployment) -> Sweep:
     held = float(grid.capacity[grid.deployments.index(deployment) * len(grid.batches)])
     named = {*_FINE, *grid.batches, max(1, int(min(held, _FINE[-1])))}
     return points(grid.spec, grid.workload, (deployment,), (), tuple(sorted(named)),
-                  grid.contexts, gpu=grid.gpu, engine=grid.engine)
+                  grid.contexts, gpu=grid.gpu, engine=grid.engine, benchmarks=grid.benchmarks)
 
 
 def largest_batch(fine: Sweep) -> int:

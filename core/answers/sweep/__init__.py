@@ -1,5 +1,6 @@
 """The grid of everything one could deploy: formats x KV formats x GPUs x batch x context."""
 
+from core.answers.sweep.benchmarks import Benchmark, anchors, benchmarks
 from core.answers.sweep.grid import BATCHES, CONTEXTS, SOURCE, Sweep, overflow_text, points, sweep
 from core.answers.sweep.layouts import (
     DEFAULT_ENGINE,
@@ -22,9 +23,12 @@ __all__ = [
     "NOTHING_MORE",
     "SOURCE",
     "STRUCTURE",
+    "Benchmark",
     "Layouts",
     "Refusal",
     "Sweep",
+    "anchors",
+    "benchmarks",
     "layouts",
     "overflow_text",
     "points",

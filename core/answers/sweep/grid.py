@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.answers import cost
+from core.answers.sweep.benchmarks import Benchmark, anchors
 from core.answers.sweep.layouts import DEFAULT_ENGINE, DEFAULT_GPU_COUNTS, Refusal, layouts
 from core.basics.units import GIB, MS_PER_S
 from core.models import ModelSpec
@@ -50,6 +51,7 @@ class Sweep:
     capacity: Floats                        # [points] requests of that context the KV cache holds, 0 when over
     prediction: Prediction                  # [points]
     usd_per_million: Floats                 # [points] output tokens; NaN without a price
+    benchmarks: tuple[Benchmark, ...] = ()  # that predictions follow
 
     def __len__(self) -> int:
         return len(self.layout)
@@ -161,6 +163,7 @@ def sweep(
     tps: Sequence[int] = DEFAULT_GPU_COUNTS,
     batches: Sequence[int] = BATCHES,
     contexts: Sequence[int] = CONTEXTS,
+    benchmarks: Sequence[Benchmark] = (),
 ) -> Sweep:
     """Every runnable layout at every context and batch, in one call of the speed model.
 
@@ -169,7 +172,8 @@ def sweep(
     """
     found = layouts(spec, gpu, engine, formats=formats, kv_formats=kv_formats, tps=tps,
                     asked=workload)
-    return points(spec, workload, found.deployments, found.refusals, batches, contexts, gpu=gpu, engine=engine)
+    return points(spec, workload, found.deployments, found.refusals, batches, contexts, gpu=gpu, engine=engine,
+                  benchmarks=benchmarks)
 
 
 def points(
@@ -182,8 +186,9 @@ def points(
     *,
     gpu: GpuSpec,
     engine: str,
+    benchmarks: Sequence[Benchmark] = (),
 ) -> Sweep:
-    """The given layouts at every context and batch."""
+    """The given layouts at every context and batch; what was measured of their kind pulls them its way."""
     workload = images.resolved(spec, workload)
     asked = desk((spec, deployment) for deployment in deployments)
     shape = (len(deployments), len(contexts), len(batches))
@@ -198,6 +203,11 @@ def points(
     text = np.maximum(1.0, inputs - workload.images * workload.image_tokens)
     load = replace(Load.of(workload, batch), input_tokens=text, output_tokens=outputs)
     prediction = asked.predict(load, layout)
+    if (known := anchors(spec, deployments, benchmarks)) is not None:
+        kinds = [any(one.speaks_for(spec, d) for one in benchmarks) for d in deployments]
+        rows = np.flatnonzero(np.array(kinds)[layout])
+        there = replace(load, concurrency=batch[rows], input_tokens=text[rows], output_tokens=outputs[rows])
+        prediction = _pulled(prediction, rows, asked.predict(there, layout[rows], anchors=known))
     price = gpu.price_usd_per_hour
     rate = prediction.output_tokens_per_s_per_gpu.value
     return Sweep(
@@ -206,7 +216,21 @@ def points(
         layout=layout, context=context, batch=batch, input_tokens=inputs, output_tokens=outputs,
         capacity=np.repeat(held.ravel(), len(batches)), prediction=prediction,
         usd_per_million=np.full(len(layout), np.nan) if price is None else cost.usd_per_million(price, rate),
+        benchmarks=tuple(benchmarks),
     )
+
+
+def _pulled(plain: Prediction, rows: NDArray[np.intp], known: Prediction) -> Prediction:
+    """A prediction with the figures of some rows in the place of its own."""
+    def column(name: str) -> speed.Range:
+        own, new = getattr(plain, name), getattr(known, name)
+        ends = {end: np.array(getattr(own, end), float) for end in ("value", "low", "high")}
+        for end, values in ends.items():
+            values[rows] = getattr(new, end)
+        return speed.Range(**ends)
+
+    return replace(plain, ttft_s=column("ttft_s"), tpot_s=column("tpot_s"),
+                   output_tokens_per_s_per_gpu=column("output_tokens_per_s_per_gpu"))
 
 
 def _split(workload: Workload, context: Floats) -> tuple[Floats, Floats]:
