@@ -109,7 +109,7 @@ def to_json(measurement: Measurement) -> str:
 
 def from_json(text: str) -> Measurement:
     """A measurement from its JSON. Raises InputError naming what is wrong; nothing in it is executed."""
-    return document(text, "sweetspot_measurement", VERSION, "measurement", "Probe", _measurement)
+    return document(text, "sweetspot_measurement", VERSION, "measurement", "Measure", _measurement)
 
 
 def _measurement(data: Mapping[str, Any]) -> Measurement:

@@ -1,20 +1,24 @@
-"""Probe: measure the GPU of this machine, open a measurement from elsewhere, see how far the estimates were."""
+"""Measure: the engine, a server or the kernels of this machine; what was measured elsewhere is opened here."""
 
 
 import streamlit as st
 
+from core.basics.words import counted
 from core.machinery.jobs import Job
 from core.machinery.worker import free_memory_bytes
+from core.measure import record
+from core.measure.record import EngineRun
 from core.models import ModelSpec
 from core.probe import devices, override
 from core.probe.measurement import Measurement, Point, from_json, to_json
 from core.probe.order import order
 from core.probe.recorded import recorded
 from core.probe.session import probe
-from pages.probe import probe_cluster, probe_result
+from pages.probe import engine, engine_result, probe_cluster, probe_result
 from pages.shared import evidence, figures, parts, shelf, tasks
 
 LINK = "job"
+ENGINE, SERVER, KERNELS = WAYS = ("Engine", "Server", "Kernels")
 INSTALL = "pip install -r requirements-probe.txt"
 WHAT = (
     "A probe takes about a minute: bandwidth, matrices in every format, decode attention and whole layers in the "
@@ -83,26 +87,53 @@ def open_recorded() -> None:
     )
 
 
+def open_text(text: str) -> None:
+    """Keeps what a file holds: a probe, or a run of an engine. Raises InputError, StoreError."""
+    if record.is_run(text):
+        evidence.keep_run(record.from_json(text))
+    else:
+        evidence.keep_measurement(from_json(text))
+
+
+def show(found: Measurement | EngineRun, spec: ModelSpec) -> None:
+    """Everything it says."""
+    if isinstance(found, EngineRun):
+        engine_result.result(found)
+    else:
+        probe_result.result(found, spec)
+
+
+def measured(way: str, spec: ModelSpec) -> Measurement | EngineRun | None:
+    """What the way asks; what it found last."""
+    if way == KERNELS:
+        ask(spec)
+        now = tasks.outcome(LINK, Measurement, probe_result.live, evidence.keep_measurement)
+        probe_cluster.section(spec)
+        return now
+    return engine.section(way == SERVER)
+
+
 def page() -> None:
     """Measure, then what was measured last or opened."""
     spec = parts.current_model()
-    st.header("Probe", anchor=False)
-    ask(spec)
-    now = tasks.outcome(LINK, Measurement, probe_result.live, evidence.keep_measurement)
-    probe_cluster.section(spec)
+    st.header("Measure", anchor=False)
+    way = st.segmented_control("What to measure", WAYS, default=WAYS[0], required=True, key="way", bind="query-params")
+    now = measured(way, spec)
     with st.container(key="import"):
-        shelf.open_file("Open a measurement", "import_probe", "The JSON file of a probe on another machine.",
-                        lambda text: evidence.keep_measurement(from_json(text)))
+        shelf.open_file("Open a measurement", "import_probe", "The JSON file of a run or a probe on another machine.",
+                        open_text)
         open_recorded()
-    items = evidence.measurements()
-    shown = now or (items[0][1] if items else None)
-    if shown is None:
-        st.caption("Nothing is measured yet: measure your GPU, open a file, or open a recorded run.")
-    else:
-        probe_result.result(shown, spec)
-    if items:
+    probes, runs = evidence.measurements(), evidence.runs()
+    newest = max([*probes, *runs], key=lambda kept: kept[0].updated_s, default=None)
+    if now is None and newest is None:
+        st.caption("Nothing is measured yet: measure your engine or GPU, open a file, or open a recorded run.")
+        return
+    show(now or newest[1], spec)
+    if newest is not None:
         parts.section("Kept measurements")
-        shelf.shelf(items, "probe", says=lambda kept: shelf.when(kept.date), usable=override.usable, to_json=to_json)
+    shelf.shelf(runs, "run", says=lambda run: f"{counted(len(run.cells), 'load')}, {shelf.when(run.date)}",
+                usable=lambda _: True, to_json=record.to_json)
+    shelf.shelf(probes, "probe", says=lambda kept: shelf.when(kept.date), usable=override.usable, to_json=to_json)
 
 
 page()

@@ -10,7 +10,7 @@ from core.delivery.export import anchored, deliver, results, verify
 from core.delivery.export.manifests import Manifest
 from core.delivery.export.order import Order
 from core.machinery.store import Kind, Saved
-from pages.shared import figures, keeping, parts
+from pages.shared import evidence, figures, keeping, parts
 
 LONG, LONG_PX = 24, 460         # lines from which a file scrolls
 MAX_PASTED = 2_000_000          # characters; longer results come as a file
@@ -133,11 +133,11 @@ def after(ordered: Order, key: str) -> None:
         measured = keeping.store().all(Kind.MEASUREMENT)
     except SweetspotError:
         return
-    kept = [saved for saved in measured if anchored.speaking_for(ordered, [saved.body])]
+    kept = [saved for saved in measured if evidence.in_use(saved) and anchored.speaking_for(ordered, [saved.body])]
     if not kept:
         return
-    now = anchored.anchored(ordered, anchored.speaking_for(ordered, [saved.body for saved in kept]))
-    count = counted(len(kept), "kept benchmark")
+    cells = anchored.speaking_for(ordered, [saved.body for saved in kept])
+    now, count = anchored.anchored(ordered, cells), counted(len(cells), "kept benchmark")
     st.markdown(
         f"With {count} of this GPU, engine and format: TPOT {figures.ms(now.tpot.value)} "
         f"({figures.span(now.tpot, figures.ms)}), TTFT {figures.ms(now.ttft.value)} "

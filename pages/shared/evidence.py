@@ -13,6 +13,8 @@ from core.basics.words import counted
 from core.losses import measured as quality_measured
 from core.losses.measured import QualityMeasurement
 from core.machinery.store import Kind, Saved
+from core.measure import record
+from core.measure.record import EngineRun
 from core.models import ModelSpec
 from core.probe.measurement import Measurement, from_json, to_json
 from core.probe.override import applies, with_measured
@@ -26,6 +28,12 @@ Read = TypeVar("Read")
 def keep_measurement(measurement: Measurement) -> None:
     """Keeps a probe; plans of its GPU use it from now on. Raises InputError, StoreError."""
     _keep(Kind.MEASUREMENT, f"{measurement.device}, {measurement.model.rpartition('/')[2]}", to_json(measurement))
+
+
+def keep_run(run: EngineRun) -> None:
+    """Keeps a run of an engine; predictions of that deployment follow it. Raises InputError, StoreError."""
+    name = f"{run.model.rpartition('/')[2]} on {run.gpu}, {run.engine}"
+    _keep(Kind.MEASUREMENT, name, record.to_json(run))
 
 
 def keep_quality(check: QualityMeasurement, prompts: str = "") -> None:
@@ -50,20 +58,28 @@ def measurements() -> tuple[tuple[Saved, Measurement], ...]:
     return _all_read(Kind.MEASUREMENT, from_json)
 
 
+def runs() -> tuple[tuple[Saved, EngineRun], ...]:
+    """The visitor's runs of engines, newest first; none when the store fails."""
+    return _all_read(Kind.MEASUREMENT, record.from_json)
+
+
 def quality_checks() -> tuple[tuple[Saved, QualityMeasurement], ...]:
     """The visitor's quality checks, newest first; none when the store fails."""
     return _all_read(Kind.QUALITY, quality_measured.from_json)
 
 
 def _all_read(kind: Kind, reader: Callable[[str], Read]) -> tuple[tuple[Saved, Read], ...]:
-    read = ((item, _read(item.id, item.revision, item.body, reader)) for item in keeping.all_or_none(kind))
+    read = ((item, _read(item.id, item.revision, reader.__module__, item.body, reader))
+            for item in keeping.all_or_none(kind))
     return tuple((item, found) for item, found in read if found is not None)
 
 
 @st.cache_resource(max_entries=128, show_spinner=False)
-def _read(item_id: str, revision: int, _body: Mapping[str, Any], _reader: Callable[[str], Read]) -> Read | None:
-    """A kept body as what it was; None where it is of another version."""
-    del item_id, revision
+def _read(
+    item_id: str, revision: int, kind: str, _body: Mapping[str, Any], _reader: Callable[[str], Read]
+) -> Read | None:
+    """A kept body as what it was; None where it is of another kind or version."""
+    del item_id, revision, kind
     try:
         return _reader(json.dumps(_body))
     except InputError:

@@ -1,6 +1,7 @@
 """The Probe page as a script: off by default, a file opened, its figures shown and used in the plan."""
 
 import json
+import shlex
 
 import pytest
 
@@ -63,6 +64,12 @@ def on_probe(app):
     return app.switch_page("probe/probe.py").run()
 
 
+def way(app, name):
+    next(one for one in app.get("button_group") if one.key == "way").set_value([name])
+    app.run()
+    assert not app.exception
+
+
 def upload(app, text):
     app.get("file_uploader")[0].set_value(("probe.json", text.encode(), "application/json"))
     return app.run()
@@ -71,6 +78,13 @@ def upload(app, text):
 def test_without_a_gpu_it_is_off_and_says_how_to_go_on(app):
     on_probe(app)
     assert not app.exception
+    assert "No engine is started from this server" in app.info[0].value
+    words = shlex.split(app.code[0].value)
+    assert words[:3] == ["sweetspot", "measure", "engine"] and ["--gpu", GPU.name] == words[5:7]
+    assert len(app.dataframe[0].value) == 8
+    way(app, "Server")
+    assert "Servers are not asked from here" in app.info[0].value and "measure server --endpoint" in app.code[0].value
+    way(app, "Kernels")
     assert "Measuring is off" in app.info[0].value
     assert any("sweetspot probe --model" in code.value for code in app.code)
     assert any("Nothing is measured" in caption.value for caption in app.caption)
