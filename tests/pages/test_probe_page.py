@@ -65,8 +65,7 @@ def on_probe(app):
 
 
 def way(app, name):
-    next(one for one in app.get("button_group") if one.key == "way").set_value([name])
-    app.run()
+    app.segmented_control(key="way").set_value(name).run()
     assert not app.exception
 
 
