@@ -16,7 +16,7 @@ def probing(tmp_path):
 
 
 def test_a_measurement_is_watched_cancelled_and_made_again(probing, page):
-    page.goto(f"{probing}/probe?model=Qwen/Qwen3-0.6B&seconds=5")
+    page.goto(f"{probing}/probe?model=Qwen/Qwen3-0.6B&seconds=5&way=Kernels")
     measure = page.get_by_role("button", name="Measure", exact=False).and_(page.get_by_test_id("stBaseButton-primary"))
     start_and_cancel(page, measure, "job")
 
