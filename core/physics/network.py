@@ -69,4 +69,5 @@ def hosts(d: Deployment) -> int:
 
 def local(d: Deployment) -> int:
     """GPUs of one machine that exchange the messages of a step."""
-    return min(d.tp * d.dp, spans(d).gpus_each)
+    group = d.tp * d.dp
+    return min(group, spans(d).gpus_each) if group > 1 else 1

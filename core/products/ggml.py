@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Annotated, Final
 
 from core.basics.tables import Table, Within
@@ -47,6 +47,7 @@ _WIDE: Final = ("_L", "_XL", "_XXL")      # embedding and output in Q8_0: bartow
 _RULED_AS: Final[Mapping[str, str]] = {"Q2_K": "Q2_K", "Q3_K": "Q3_K_L", "Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M"}
 
 
+@lru_cache(maxsize=512)
 def base_type(mixture: str) -> str | None:
     """The type most tensors of a mixture get (Q4_K of Q4_K_M); None when there is no such mixture."""
     if mixture in _DEFAULT_TYPES:

@@ -145,12 +145,14 @@ def between(table: Floats, pair: Rows, tokens: Floats) -> Floats:
     at = 2.0 * np.log2(np.maximum(tokens, 1.0))
     low = np.minimum(at.astype(np.intp), len(TOKENS) - 2)
     part = at - low
-    return np.asarray(table[pair, low] * (1 - part) + table[pair, low + 1] * part)
+    place, values = pair * table.shape[1] + low, table.ravel()
+    return np.asarray(values[place] * (1 - part) + values[place + 1] * part)
 
 
 def at_context(table: Floats, pair: Rows, context: Floats) -> Floats:
     """Interpolate a table of contexts, linear between powers of two."""
     low = np.clip(np.log2(np.maximum(context, 1.0)).astype(np.intp), 0, table.shape[1] - 2)
-    at = 2.0**low
+    at = np.ldexp(1.0, low)
     part = (np.maximum(context, 0.0) - at) / at
-    return np.asarray(table[pair, low] * (1 - part) + table[pair, low + 1] * part)
+    place, values = pair * table.shape[1] + low, table.ravel()
+    return np.asarray(values[place] * (1 - part) + values[place + 1] * part)

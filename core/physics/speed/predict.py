@@ -29,12 +29,31 @@ class Timed:
     """Pairs with all of a prediction that no load changes."""
 
     names: Labels                # what their ranges go by
+    doubts: "Doubts"
     clock: Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Doubts:
+    """What widens ranges of each pair beside its names, arrays [pairs]."""
+
+    peak: Floats                 # half the log of the range of a peak that is not one published number
+    hosted: Floats               # 1 where a host holds weights
+    sends: Floats                # 1 where messages cross a network
 
 
 def timed(pairs: Sequence[Pair]) -> Timed:
     """Names and tabulated step times of the pairs; at least one of them."""
-    return Timed(labels(pairs), clock(work(pairs), rates_of(pairs, load())))
+    return Timed(labels(pairs), _doubts(pairs), clock(work(pairs), rates_of(pairs, load())))
+
+
+def _doubts(pairs: Sequence[Pair]) -> Doubts:
+    ranges = [d.gpu.flops_range.get(compute(d.weights, d.gpu)) if d.gpu.flops_range else None for _, d in pairs]
+    return Doubts(
+        peak=np.array([0.5 * np.log(r[1] / r[0]) if r else 0.0 for r in ranges]),
+        hosted=np.array([float(bool((held := memory.hosted(*pair)) and held.host_bytes)) for pair in pairs]),
+        sends=np.array([float(d.gpus > 1 and spans(d).machines > 1) for _, d in pairs]),
+    )
 
 
 def predict(cases: Cases, *, anchors: Anchors | None = None, known: Timed | None = None) -> Prediction:
@@ -49,7 +68,7 @@ def predict(cases: Cases, *, anchors: Anchors | None = None, known: Timed | None
     timer, names = of_pairs.clock, of_pairs.names
     times = run(timer, cases)
     prefill, decode = phases(timer, cases, times)
-    width = measured_widths(half_widths(cases, times, names, constants), cases, names, prefill, decode)
+    width = measured_widths(half_widths(cases, times, of_pairs, constants), cases, names, prefill, decode)
     per_gpu = times.output_tokens_per_s / timer.work.gpus[cases.which]
     estimate = Prediction(
         ttft_s=_range(times.ttft_s, width["ttft"]),
@@ -80,27 +99,25 @@ def logs(cases: Cases, known: Constants, shifts: Floats) -> Floats:
     return np.asarray(np.log(np.stack([times.ttft_s, later, times.output_tokens_per_s / gpus])))
 
 
-def half_widths(cases: Cases, times: Times, names: Labels, known: Constants) -> Mapping[str, Floats]:
+def half_widths(cases: Cases, times: Times, of_pairs: Timed, known: Constants) -> Mapping[str, Floats]:
     """Half-widths of the 80 % ranges of every metric [log], arrays [rows]."""
-    of_pair, load_kind = spread.kinds(names), load_kinds(cases, times)
+    of_pair, load_kind = spread.kinds(of_pairs.names), load_kinds(cases, times)
     out = {}
     for metric in METRICS:
         how = known.spreads.get(metric, spread.Spread())
         by_load = np.array([how.factor("load", name) for name in spread.LOADS])
         width = np.minimum(how.half_width(of_pair)[cases.which] * by_load[load_kind], spread.WIDEST)
-        width = np.hypot(width, _peak_doubt(cases)[cases.which]) if metric != "tpot" else width
-        out[metric] = np.hypot(width, _load_doubt(cases, metric))
+        width = np.hypot(width, of_pairs.doubts.peak[cases.which]) if metric != "tpot" else width
+        out[metric] = np.hypot(width, _load_doubt(cases, of_pairs.doubts, metric))
     return out
 
 
-def _load_doubt(cases: Cases, metric: str) -> Floats:
+def _load_doubt(cases: Cases, doubts: Doubts, metric: str) -> Floats:
     """What host memory, drafts and networks add to a half-width [log, rows]: none is in the fit's own table."""
-    hosted: Floats = np.array([float(bool((held := memory.hosted(*pair)) and held.host_bytes)) for pair in cases.pairs])
     of_host = loads.constant("host_doubt_ttft" if metric == "ttft" else "host_doubt_tpot")
     of_drafts = 0.0 if metric == "ttft" else loads.constant("draft_doubt")
-    wide: Floats = np.hypot(hosted[cases.which] * of_host, (cases.drafted > 0) * of_drafts)
-    sends: Floats = np.array([float(spans(deployment).machines > 1) for _, deployment in cases.pairs])
-    return np.asarray(np.hypot(wide, sends[cases.which] * loads.constant("network_doubt")))
+    wide: Floats = np.hypot(doubts.hosted[cases.which] * of_host, (cases.drafted > 0) * of_drafts)
+    return np.asarray(np.hypot(wide, doubts.sends[cases.which] * loads.constant("network_doubt")))
 
 
 def measured_widths(
@@ -127,12 +144,6 @@ def load_kinds(cases: Cases, times: Times) -> Rows:
     kind = np.where(cases.static & (cases.output_tokens <= 1), 2, kind)
     kind = np.where(times.crowding > CROWDED, 5, kind)
     return np.where(np.isnan(cases.concurrency), 4, kind)
-
-
-def _peak_doubt(cases: Cases) -> Floats:
-    """Half the log of the range of a peak that is not one published number [pairs]."""
-    ranges = [d.gpu.flops_range.get(compute(d.weights, d.gpu)) for _, d in cases.pairs]
-    return np.array([0.5 * np.log(r[1] / r[0]) if r else 0.0 for r in ranges])
 
 
 def run(timer: Clock, cases: Cases) -> Times:
