@@ -129,8 +129,7 @@ def _build(setup: Setup, models: dict[str, ModelSpec | str], resolve: Resolve) -
             deployment = whole           # the figures are of what people then run: experts whole on each GPU
         footprint = memory.footprint(spec, deployment)
         refused = _refused(spec, deployment, footprint, has_gpu)
-        if refused is None and has_gpu and (setup.max_num_seqs or not setup.has_load) \
-                and (reason := footprint.cache.too_few_states(footprint.kv_cache_bytes)):
+        if refused is None and has_gpu and setup.max_num_seqs and (reason := footprint.cache.too_few_states(footprint.kv_cache_bytes)):
             refused = Refused("memory", reason)
         if unsplit and refused is None:
             refused = Refused(STRUCTURE, _sentence(unsplit))
