@@ -129,8 +129,6 @@ def _build(setup: Setup, models: dict[str, ModelSpec | str], resolve: Resolve) -
             deployment = whole           # the figures are of what people then run: experts whole on each GPU
         footprint = memory.footprint(spec, deployment)
         refused = _refused(spec, deployment, footprint, has_gpu)
-        if refused is None and has_gpu and setup.max_num_seqs and (reason := footprint.cache.too_few_states(footprint.kv_cache_bytes)):
-            refused = Refused("memory", reason)
         if unsplit and refused is None:
             refused = Refused(STRUCTURE, _sentence(unsplit))
     except SweetspotError as error:
@@ -160,6 +158,8 @@ def _refused(spec: ModelSpec, d: Deployment, footprint: Footprint, has_gpu: bool
     if has_gpu and not footprint.fits:
         over = footprint.overflow_bytes / GIB
         return Refused("memory", f"Weights and overheads are over the memory by {over:,.1f} GiB per GPU.")
+    if has_gpu and d.max_num_seqs and (reason := footprint.cache.too_few_states(footprint.kv_cache_bytes)):
+        return Refused("memory", reason)
     if d.max_model_len and spec.max_context and d.max_model_len > spec.max_context:
         return Refused("context",
                        f"max_model_len is {d.max_model_len:,}: the model ends at {spec.max_context:,} tokens.")
