@@ -2,16 +2,18 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from core.answers.advice import recommend
 from core.delivery.export.launch import launch
-from core.physics import lora, memory
+from core.physics import lora, memory, speed
 from core.physics.ask import Load, desk
+from core.physics.speed import breakdown
 from core.products import gpus
 from core.products.formats import find, find_kv
 from core.reading import catalogue
-from core.terms import Adapted, Adapters, Deployment, Workload
+from core.terms import Adapted, Adapters, Deployment, Images, Workload
 
 H100 = gpus.find("H100 SXM5 80GB")
 LLAMA = catalogue.load("meta-llama/Llama-3.1-8B")
@@ -76,3 +78,16 @@ def test_adapters_reach_the_command():
 def test_an_engine_without_adapters_says_so():
     plan = recommend(LLAMA, H100, Workload(loras=1), engine="exllama")
     assert plan.best is None and "not known to serve LoRA adapters" in plan.sentence
+
+
+@pytest.mark.parametrize("phase", ["decode", "prefill"])
+def test_the_operators_of_a_step_are_all_of_it(phase):
+    """With images and adapters too: what the tables of operators list adds up to the step."""
+    spec = catalogue.load("Qwen/Qwen2.5-VL-7B-Instruct")
+    shown = replace(PLAIN, images=Images(2, 1024, 768), adapters=Adapters(4, 16))
+    costs = {cost.name: cost.seconds for cost in breakdown(spec, shown, phase, 4, 1024)}
+    timer, one = speed.timed([(spec, shown)]).clock, np.zeros(1, np.intp)
+    step = timer.decode(one, np.array([4.0]), np.array([1024.0])) if phase == "decode" else timer.prefill(
+        one, np.array([4.0]), np.array([1024.0]))
+    assert sum(costs.values()) == pytest.approx(float(step.seconds[0]), rel=0.02)
+    assert costs["LoRA adapters"] > 0 and ("vision tower" in costs) == (phase == "prefill")

@@ -40,6 +40,7 @@ def breakdown(
     moved = float((tokens * timer.work.layers * timer.work.hidden * 2 * timer.rates.elementwise_passes)[0])
     passes = float(timer.elementwise(one, tokens)[0])
     out.append(OperatorCost("norms and activations", 0.0, moved, passes, Bound.MEMORY))
+    out += _shown(timer, phase, prompts) + _adapted(timer, tokens)
     if timer.work.hosts is not None:
         out = _on_the_gpu(out, timer.work.hosts)
     if timer.work.hosts is not None or drafted:
@@ -114,6 +115,27 @@ def _attention(
         moved = prompts * at_context(w.kv_read, one, length)
         bound = Bound.COMPUTE
     return OperatorCost("attention", float(flops[0]), float(moved[0]), float(seconds[0]), bound)
+
+
+def _shown(timer: Clock, phase: str, prompts: Floats) -> list[OperatorCost]:
+    """The vision tower over the images of the prompts, where they have some."""
+    seeing = timer.work.seeing
+    if seeing is None or phase == "decode":
+        return []
+    seconds = float(np.ravel(prompts * timer.seeing(np.zeros(1, np.intp)))[0])
+    return [OperatorCost("vision tower", float((prompts * seeing)[0]), 0.0, seconds, Bound.COMPUTE)]
+
+
+def _adapted(timer: Clock, tokens: Floats) -> list[OperatorCost]:
+    """LoRA adapters beside the matmuls, where there are some; their launches are overhead."""
+    adapters = timer.work.adapters
+    if adapters is None:
+        return []
+    read, multiply = timer.adapters_s(adapters, np.zeros(1, np.intp), tokens)
+    moved = np.minimum(tokens, adapters.count) * adapters.bytes
+    bound = Bound.MEMORY if read[0] >= multiply[0] else Bound.COMPUTE
+    return [OperatorCost("LoRA adapters", float((tokens * adapters.flops)[0]), float(moved[0]),
+                         float((read + multiply)[0]), bound)]
 
 
 def _merged(operators: list[OperatorCost]) -> list[OperatorCost]:

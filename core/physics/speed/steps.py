@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 
 from core.physics.efficiency import Rates, loads, operators
+from core.physics.speed.adapting import Adapting
 from core.physics.speed.cases import Floats, Rows
 from core.physics.speed.drafts import Drafts
 from core.physics.speed.hosts import Hosts
@@ -125,15 +126,20 @@ class Clock:
 
     def _adapted(self, step: Step, pair: Rows, rows: Floats, passes: Floats | float = 1.0) -> Step:
         """`rows` tokens with LoRA adapters beside their matmuls, no more of them than tokens; `passes` are launched."""
-        w, r, a = self.work, self.rates, self.work.adapters
+        a = self.work.adapters
         if a is None:
             return step
-        read = np.minimum(rows, a.count[pair]) * a.bytes[pair] / (r.weights_bandwidth * w.bandwidth)[pair]
-        multiply = rows * a.flops[pair] / (r.matmul_rate * w.peak_16bit)[pair]
+        read, multiply = self.adapters_s(a, pair, rows)
         return replace(
             step, memory=step.memory + read, compute=step.compute + multiply,
             overhead=step.overhead + passes * a.kernels[pair] * loads.constant("adapter_kernel_s"),
         )
+
+    def adapters_s(self, a: Adapting, pair: Rows, rows: Floats) -> tuple[Floats, Floats]:
+        """Time to read the adapters that `rows` tokens use, and to multiply with them [s]."""
+        w, r = self.work, self.rates
+        read = np.minimum(rows, a.count[pair]) * a.bytes[pair] / (r.weights_bandwidth * w.bandwidth)[pair]
+        return read, rows * a.flops[pair] / (r.matmul_rate * w.peak_16bit)[pair]
 
     def prefill(
         self, pair: Rows, prompts: Floats, tokens: Floats, beside: Floats | None = None, found: Floats | float = 0.0
