@@ -122,7 +122,7 @@ def _probe_arguments(probe: argparse.ArgumentParser) -> None:
 
 
 def _measure_arguments(measure: argparse.ArgumentParser, shared: argparse.ArgumentParser) -> None:
-    ways = measure.add_subparsers(required=True, metavar="engine | server | kernels")
+    ways = measure.add_subparsers(required=True, metavar="engine | server | kernels | read")
     for name, more, command, text in (
         ("engine", measuring.engine_arguments, _measure_engine, "start the engine on the plan and run a few loads"),
         ("server", measuring.server_arguments, _measure_server, "run a few loads on a server that runs"),
@@ -133,6 +133,9 @@ def _measure_arguments(measure: argparse.ArgumentParser, shared: argparse.Argume
         more(way)
         way.set_defaults(command=command)
     _probe_arguments(ways.add_parser("kernels", parents=[shared], help="a model's shapes on the GPU, as `probe` does"))
+    recorded = ways.add_parser("read", help="a run that was recorded elsewhere: print it, or its loads as CSV")
+    measuring.read_arguments(recorded)
+    recorded.set_defaults(command=_measured_elsewhere)
 
 
 def _question_arguments(plan: argparse.ArgumentParser) -> None:
@@ -310,6 +313,10 @@ def _measure_engine(asked: argparse.Namespace) -> None:
 
 def _measure_server(asked: argparse.Namespace) -> None:
     print(measuring.run(measuring.of_server(_ordered(asked), asked), asked, export.write))
+
+
+def _measured_elsewhere(asked: argparse.Namespace) -> None:
+    print(measuring.read(asked, export.write))
 
 
 def _ordered(asked: argparse.Namespace) -> Order:

@@ -10,14 +10,16 @@ from typing import Final
 
 from core.basics.bounds import Bounds
 from core.basics.errors import InputError
+from core.basics.fields import MAX_JSON_BYTES
 from core.basics.words import counted, number
 from core.delivery.export import verify
 from core.delivery.export.order import Order
 from core.measure import address, loads
 from core.measure.loads import Trial
-from core.measure.record import EngineRun, measurements_csv, to_json
+from core.measure.record import EngineRun, from_json, measurements_csv, to_json
 from core.measure.session import LIMIT_S, Asked, Server, measure
 from core.products.drafters import Drafter
+from core.products.engines import find
 from core.terms import Mode
 
 MINUTES: Final = Bounds(1, 600, "minutes")
@@ -59,6 +61,26 @@ def server_arguments(parser: argparse.ArgumentParser) -> None:
                         help="that counts prompts: Hub id or folder (--model)")
     parser.add_argument("--most-requests", type=int, default=DEFAULT_REQUESTS, metavar="N",
                         help="that it is sent, all loads together (%(default)s)")
+
+
+def read_arguments(parser: argparse.ArgumentParser) -> None:
+    """A run that was recorded elsewhere."""
+    parser.add_argument("file", type=Path, metavar="RUN.json")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--csv", type=Path, metavar="FILE.csv",
+                        help="write the loads as `estimate --measurements` reads them")
+
+
+def read(said: argparse.Namespace, write: Callable[[Path, str], object]) -> str:
+    """A recorded run as it is printed. Raises InputError where the file is none."""
+    try:
+        with said.file.open("rb") as opened:
+            found = from_json(opened.read(MAX_JSON_BYTES + 1).decode("utf-8", "replace"))
+    except OSError as error:
+        raise InputError(f"Cannot read {said.file}: {error.strerror}.") from None
+    if said.csv:
+        write(said.csv, measurements_csv(found))
+    return to_json(found) if said.json else text(found)
 
 
 def of_engine(ordered: Order, read_config: Callable[[], dict[str, object]], asked: argparse.Namespace) -> Asked:
@@ -120,7 +142,7 @@ def _progress(share: float, note: str) -> None:
 
 def text(run: EngineRun) -> str:
     """Measured beside expected, load by load, and the memory of the log."""
-    lines = [f"Measured: {run.engine} with {run.weights_are} weights of {run.model} on {run.device}, "
+    lines = [f"Measured: {find(run.engine).label} with {run.weights_are} weights of {run.model} on {run.device}, "
              f"{counted(len(run.cells), 'load')} by {run.tool} in {run.seconds:,.0f} s"]
     for name, value in run.memory.items():
         planned = run.planned_memory.get(name)

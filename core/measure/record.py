@@ -34,6 +34,7 @@ _MEASURED: Final[Mapping[str, Bounds]] = {
     "measured_ttft_ms": Bounds(1e-4, 1e8, "ms"), "measured_tpot_ms": Bounds(1e-4, 1e7, "ms"),
     "measured_output_tokens_per_s_per_gpu": Bounds(1e-6, 1e8, "tokens/s"),
 }
+PREDICTED: Final = ("ttft_ms", "tpot_ms", "output_tokens_per_s_per_gpu")
 _MAY_LACK: Final = "measured_tpot_ms"           # answers of a single token have none
 
 Cells = Mapping[str, str | float]
@@ -88,7 +89,7 @@ def measurements_csv(run: EngineRun) -> str:
 
 def _run(data: Mapping[str, Any]) -> EngineRun:
     cells = tuple(_cells(row) for row in _listed(data, "cells", 1))
-    predicted = tuple(_figures(row) for row in _listed(data, "predicted", len(cells)))
+    predicted = tuple({name: number(row, name) for name in PREDICTED} for row in _listed(data, "predicted", len(cells)))
     if len(predicted) != len(cells):
         raise ValueError("it needs one prediction a load")
     if data["weights_are"] not in (RANDOM, REAL):

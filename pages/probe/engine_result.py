@@ -4,11 +4,12 @@ import streamlit as st
 
 from core.basics.words import counted
 from core.measure.record import EngineRun
+from core.products.engines import find
 from core.terms import Basis
 from pages.shared import figures, parts, shelf
 
-_FIGURES = (("ttft_ms", "TTFT", "ms"), ("tpot_ms", "TPOT", "ms"), ("output_tokens_per_s_per_gpu", "Output per GPU",
-                                                                  "tokens/s"))
+_FIGURES = (("ttft_ms", "TTFT", "ms"), ("tpot_ms", "TPOT", "ms"),
+            ("output_tokens_per_s_per_gpu", "Output per GPU", "tokens/s"))
 
 
 def result(run: EngineRun) -> None:
@@ -17,7 +18,7 @@ def result(run: EngineRun) -> None:
              else ":orange-badge[:material/warning: machine not quiet]")
     with st.container(border=True, key="verdict", gap="small"):
         st.markdown(f"{figures.badge(Basis.MEASURED)} {quiet}")
-        st.header(f"Measured: {figures.plain(run.engine)} on {figures.plain(run.device)}", anchor=False)
+        st.header(f"Measured: {find(run.engine).label} on {figures.plain(run.device)}", anchor=False)
         st.markdown(figures.plain(
             f"{counted(len(run.cells), 'load')} by {run.tool} in {run.seconds:.0f} s, {run.weights_are} weights of "
             f"{run.model}, {shelf.when(run.date)}."

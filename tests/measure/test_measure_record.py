@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from core.__main__ import main
 from core.answers.advice import recommend
 from core.basics.errors import InputError
 from core.delivery import estimate
@@ -42,7 +43,8 @@ def run(ordered):
         model=MODEL, gpu=GPU, device="NVIDIA H100 80GB HBM3", engine="vllm", weights_are="random",
         tool="vllm bench serve", versions={"vllm": "0.33.0"}, date="2026-11-29T03:00:00+00:00", seconds=300.0,
         conditions=Conditions(True), command=("vllm", "serve", "./model"), memory={"kv_tokens": 400_000.0},
-        planned_memory={"kv_tokens": 410_000.0}, cells=tuple(rows), predicted=({"tpot_ms": 7.0}, {"tpot_ms": 6.5}),
+        planned_memory={"kv_tokens": 410_000.0}, cells=tuple(rows),
+        predicted=2 * ({"ttft_ms": 30.0, "tpot_ms": 7.0, "output_tokens_per_s_per_gpu": 2000.0},),
     )
 
 
@@ -55,7 +57,8 @@ def test_it_reads_back_as_it_was_written(run):
     ({"cells": [3]}, "cannot be read"), ({"sweetspot_engine_run": 2}, "of this version"),
     ({"weights_are": "mine"}, "neither random nor real"), ({"engine": "bash"}, "no engine known"),
     ({"seconds": -1}, "negative"), ({"memory": {"x": float("nan")}}, "NaN"), ({"memory": {"x": 10**400}}, "."),
-    ({"model": "x" * 400}, "longer than"), ({"predicted": []}, "."), ({"lost": "all"}, "lost needs"),
+    ({"model": "x" * 400}, "longer than"), ({"predicted": []}, "."), ({"predicted": [{}, {}]}, "is missing"),
+    ({"lost": "all"}, "lost needs"),
     ({"command": ["\0"]}, "cannot be written"),
 ])
 def test_a_stranger_s_file_is_refused_in_one_sentence(run, change, why):
@@ -91,3 +94,21 @@ def test_its_loads_are_rows_of_estimate(run):
         "measured_ttft_ms", "measured_tpot_ms", "measured_output_tokens_per_s_per_gpu"}
     formula = replace(run, cells=({**run.cells[0], "model": "=1+1"},))
     assert "'=1+1" in measurements_csv(formula)
+
+
+def test_the_command_reads_a_recorded_run(run, tmp_path, capsys):
+    (tmp_path / "run.json").write_text(to_json(run))
+    assert main(["measure", "read", str(tmp_path / "run.json"), "--csv", str(tmp_path / "run.csv")]) == 0
+    assert "Measured: vLLM with random weights of meta-llama/Llama-3.1-8B" in capsys.readouterr().out
+    assert (tmp_path / "run.csv").read_text() == measurements_csv(from_json(to_json(run)))
+    assert main(["measure", "read", str(tmp_path / "run.csv")]) == 2
+    assert "is no engine run" in capsys.readouterr().err
+
+
+def test_the_command_says_what_it_would_run(capsys):
+    """On a machine without the engine too: nothing is started."""
+    asked = ["measure", "engine", "--gpu", "H100", "--offline", "--dry-run", "--loads", "3", "--real"]
+    assert main(asked) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("3 loads, ") and len(lines) == 4 and "in flight, prompt" in lines[1]
+    assert main([*asked, "--minutes", "0"]) == 2
