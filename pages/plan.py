@@ -361,6 +361,7 @@ if plan.best is not None:
 else:
     remedies(plan)
     keeping.save_plan(plan)
+decision.ladder(plan)
 others(plan)
 if shown is not None:
     details = st.expander("Show the arithmetic", icon=":material/calculate:", on_change="rerun", key="arithmetic")

@@ -1,9 +1,13 @@
 """What to decide between: the answers side by side, each with what it costs and a way to plan it."""
 
+from functools import partial
+
 import streamlit as st
 
 from core.answers import advice
-from core.answers.advice import Answer, Plan, sentences
+from core.answers.advice import Answer, Plan, Room, Rung, sentences
+from core.basics.units import GIB, MS_PER_S
+from core.delivery import export
 from pages.shared import figures, inputs, parts
 
 
@@ -41,3 +45,45 @@ def _card(answer: Answer, number: int) -> None:
     if not answer.recommended:
         st.button("Plan this", key=f"answer {number}", icon=":material/target:", on_click=parts.apply,
                   args=(inputs.deploying(d),))
+
+
+@st.fragment
+def ladder(plan: Plan) -> None:
+    """Every weight format with every KV cache on the GPUs shown; made when it is opened."""
+    shown = plan.shown
+    if shown is None:
+        return
+    place = st.expander("The ladder: every weight format with every KV cache", icon=":material/stairs:",
+                        on_change="rerun", key="ladder")
+    if not place.open:
+        return
+    with place:
+        st.caption(
+            f"On {figures.plain(sentences.hardware(shown.deployment))}, for {sentences.came_in(plan.workload)}. Tight: "
+            "it fits as estimated, not at the upper end of the estimate. A loss without a figure is unknown."
+        )
+        st.dataframe(
+            [_rung(rung) for rung in advice.ladder(plan)], hide_index=True, placeholder="–", height="content",
+            alt="Weight formats by KV cache: whether each fits, its longest context, largest batch, speed and loss",
+            column_config={
+                "Weights, GiB": st.column_config.NumberColumn(format="%.1f"),
+                "Longest context": st.column_config.NumberColumn(format="%,d"),
+                "TPOT, ms": st.column_config.NumberColumn(format="%.1f"),
+                "Quality loss, %": st.column_config.NumberColumn(format="%.1f"),
+            },
+        )
+        name = figures.file_name(plan.spec.name, plan.gpu.name)
+        parts.download("The ladder, CSV", partial(export.ladder_csv, plan), f"{name}-ladder.csv")
+
+
+def _rung(rung: Rung) -> dict[str, object]:
+    """One row of the ladder."""
+    d, fits = rung.deployment, rung.room is not Room.OVER
+    return {
+        "Weights": d.weights.label, "KV cache": d.kv_cache.name.upper(), "Memory": str(rung.room),
+        "Weights, GiB": rung.weights_bytes / GIB, "Longest context": rung.longest_context or None,
+        "Requests it holds": rung.most_requests, "Within targets": rung.within_targets,
+        "TPOT, ms": rung.tpot_s * MS_PER_S if fits else None,
+        "Quality loss, %": None if rung.quality is None else 100 * rung.quality.value,
+        "Loss accepted": "unknown" if rung.quality is None else "yes" if rung.accepted else "no",
+    }

@@ -61,6 +61,7 @@ def test_a_home_card_at_32k_is_told_what_fits_and_one_click_takes_it():
     app = opened("model=Qwen/Qwen3-32B&gpu=GeForce+RTX+4090&gpus=1&users=1&in=32768&ttft=120000")
     assert "INT8 KV cache" in app.header[0].value and "unknown loss" in app.header[0].value
     assert "llama.cpp is what most people run" in said(app)
+    assert len(app.expander) and any("ladder" in closed.label for closed in app.expander)
     press(app, "remedy 0")
     assert app.header[0].value.startswith("Deploy Qwen3-32B with GGUF Q4_K_M".replace("_", "\\_"))
 

@@ -4,6 +4,7 @@ from core.answers.advice.alternatives import Answer, side_by_side
 from core.answers.advice.demand import Arrivals, Demand, Open, Users, answered, assumed
 from core.answers.advice.engine import Usual, usual_engine
 from core.answers.advice.fleet import Offer, best_over_gpus
+from core.answers.advice.ladder import Room, Rung, ladder
 from core.answers.advice.plan import (
     BatchCurve,
     Candidate,
@@ -33,6 +34,8 @@ __all__ = [
     "Open",
     "Plan",
     "Remedy",
+    "Room",
+    "Rung",
     "Sensitivity",
     "Standing",
     "UseCase",
@@ -42,6 +45,7 @@ __all__ = [
     "assumed",
     "batch_limit",
     "best_over_gpus",
+    "ladder",
     "recommend",
     "side_by_side",
     "use_case",

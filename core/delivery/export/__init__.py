@@ -3,7 +3,7 @@
 from core.delivery.export.document import plan_json, plan_text
 from core.delivery.export.kept import FIGURES, Answers, Deployed, KeptPlan, keep, kept, kept_csv
 from core.delivery.export.launch import Launch, launch
-from core.delivery.export.tables import recommendation_csv, safe, sweep_csv, table, write, writing
+from core.delivery.export.tables import ladder_csv, recommendation_csv, safe, sweep_csv, table, write, writing
 
 __all__ = [
     "FIGURES",
@@ -14,6 +14,7 @@ __all__ = [
     "keep",
     "kept",
     "kept_csv",
+    "ladder_csv",
     "launch",
     "plan_json",
     "plan_text",

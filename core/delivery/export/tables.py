@@ -3,12 +3,12 @@
 import csv
 import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, TextIO
 
-from core.answers.advice import Candidate, Choice, Plan
+from core.answers.advice import Candidate, Choice, Plan, Rung, ladder
 from core.basics.errors import InputError
 from core.basics.units import GIB, MS_PER_S
 from core.terms import ASKED, Estimate
@@ -55,6 +55,28 @@ def recommendation_csv(plan: Plan) -> str:
     for row in rows or [{"model": plan.spec.name, "verdict": plan.sentence}]:
         writer.writerow({name: safe(value) for name, value in row.items()})
     return text.getvalue()
+
+
+def ladder_csv(plan: Plan) -> str:
+    """Every weight format with every KV cache on the plan's GPUs; an unknown loss is empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(_LADDER), lineterminator="\n")
+    writer.writeheader()
+    for rung in ladder(plan):
+        writer.writerow({name: safe(known(of(rung))) for name, of in _LADDER.items()})
+    return text.getvalue()
+
+
+_LADDER: Final[Mapping[str, Callable[[Rung], object]]] = {
+    "weights": lambda rung: rung.deployment.weights.name, "kv_cache": lambda rung: rung.deployment.kv_cache.name,
+    "fits": lambda rung: str(rung.room), "gpus": lambda rung: rung.deployment.gpus,
+    "weights_gib_per_gpu": lambda rung: rung.weights_bytes / GIB,
+    "longest_context_tokens": lambda rung: rung.longest_context,
+    "most_requests": lambda rung: rung.most_requests, "requests_within_targets": lambda rung: rung.within_targets,
+    "tpot_ms": lambda rung: rung.tpot_s * MS_PER_S,
+    "quality_loss": lambda rung: None if rung.quality is None else rung.quality.value,
+    "loss_accepted": lambda rung: rung.accepted,
+}
 
 
 def sweep_csv(plan: Plan) -> str:
