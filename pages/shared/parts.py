@@ -217,6 +217,8 @@ def verdict(plan: advice.Plan) -> None:
         st.markdown(" ".join(_claims(plan)))
         st.header(figures.plain(plan.headline), anchor=False)
         st.markdown(figures.plain(figures.opened(plan.details)))
+        if said := _moved(plan):
+            st.caption(f":material/trending_flat: {figures.plain(said)}")
         if found := advice.assumed(inputs.asked().demand, plan):
             st.markdown(figures.plain(found))
         if plan.reason and plan.best is not None:
@@ -226,6 +228,16 @@ def verdict(plan: advice.Plan) -> None:
         if plan.best is not None and plan.gpu.measured:
             measured(plan, plan.best)
         benchmarked(plan)
+
+
+def _moved(plan: advice.Plan) -> str:
+    """What the visitor's last change moved; it stays until the next one."""
+    before: advice.Plan | None = st.session_state.get("planned")
+    if before is not None and before is not plan:
+        st.session_state["moved"] = advice.moved(before, plan)
+    st.session_state["planned"] = plan
+    said: str = st.session_state.get("moved", "")
+    return said
 
 
 def benchmarked(plan: advice.Plan) -> None:

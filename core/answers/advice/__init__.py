@@ -5,6 +5,7 @@ from core.answers.advice.demand import Arrivals, Demand, Open, Users, answered, 
 from core.answers.advice.engine import Usual, usual_engine
 from core.answers.advice.fleet import Offer, best_over_gpus
 from core.answers.advice.ladder import Room, Rung, ladder
+from core.answers.advice.moved import moved
 from core.answers.advice.plan import (
     BatchCurve,
     Candidate,
@@ -46,6 +47,7 @@ __all__ = [
     "batch_limit",
     "best_over_gpus",
     "ladder",
+    "moved",
     "recommend",
     "side_by_side",
     "use_case",
