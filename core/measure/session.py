@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import shutil
 import socket
 import time
@@ -34,6 +35,7 @@ LIMIT_S: Final = 1800.0             # of a whole measurement
 START_LIMIT_S: Final = 900.0        # until an engine answers: it compiles and records graphs
 PATIENCE: Final = 5.0               # times the expected, after which a load is given up
 HERE: Final = "127.0.0.1"
+_ERROR: Final = re.compile(r"[Ee]rror[:,] \S")      # "ValueError: ...", "Value error, ..." of pydantic
 _READY: Final = ("/health", address.MODELS)
 _RESULT_BYTES: Final = 4 * results.MAX_TEXT
 
@@ -267,7 +269,7 @@ def why(said: str) -> str:
     problem = logs.read(said).problem
     if problem is not None:
         return problem.sentence
-    errors = [line for line in said.splitlines() if "rror" in line and ":" in line]
+    errors = [line for line in said.splitlines() if _ERROR.search(line)]
     lines = errors or [line for line in said.splitlines() if line.strip()] or ["it said nothing"]
     return f"{' '.join(lines[-1].split())[:200].rstrip('.')}."
 
