@@ -58,7 +58,7 @@ def ask() -> None:
         gpu, counts = _gpu()
         workload, demand = load_inputs.load()
         with st.expander("Engine, formats, price", icon=":material/tune:"):
-            engine, price = _engine_and_price()
+            engine, price = _engine_and_price(gpu)
             weights, cache = _formats()
     st.session_state[SESSION] = Asked(model, gpu, workload, demand, engine, counts, price, weights, cache)
 
@@ -255,7 +255,14 @@ def custom_gpu() -> GpuSpec:
 # -- engine, formats, price ------------------------------------------------------------------------
 
 
-def _engine_and_price() -> tuple[str | None, float | None]:
+def _price_stays_with(gpu: str) -> None:
+    """Own prices are of one GPU: where another was chosen and the price was not, the listed one counts again."""
+    before, price = st.session_state.get("priced"), st.session_state.get("price")
+    if before is not None and before[0] != gpu and price is not None and price == before[1]:
+        st.session_state["price"] = None
+
+
+def _engine_and_price(gpu: str) -> tuple[str | None, float | None]:
     left, right = st.columns(2)
     engine = left.selectbox(
         "Engine",
@@ -266,11 +273,14 @@ def _engine_and_price() -> tuple[str | None, float | None]:
         help="Which server runs the model: it decides the formats with kernels and the overheads. “usual” is what most "
         "people run on the GPU: llama.cpp on cards for home, vLLM on others.",
     )
+    _price_stays_with(gpu)
     price = right.number_input(
         "$ per GPU-hour", float(PRICE.low), float(PRICE.high), None, step=0.1, key="price", bind="query-params",
         placeholder="listed",
-        help="Your own price. Left empty, the listed price of the GPU counts, with its date and source.",
+        help="Your own price for this GPU; choosing another one empties it. Left empty, the listed price counts, with "
+        "its date and source.",
     )
+    st.session_state["priced"] = (gpu, price)
     return None if engine in (None, USUAL) else engine, price
 
 

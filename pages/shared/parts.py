@@ -14,7 +14,16 @@ import streamlit as st
 
 from core.answers import advice
 from core.answers.sweep import Benchmark
-from core.basics.errors import HardwareError, HubError, InputError, ModelError, ModelGated, SweetspotError
+from core.basics.errors import (
+    HardwareError,
+    HubError,
+    HubUnreachable,
+    InputError,
+    ModelError,
+    ModelGated,
+    ModelNotFound,
+    SweetspotError,
+)
 from core.basics.places import ROOT
 from core.basics.settings import is_public
 from core.basics.units import GIB
@@ -26,7 +35,8 @@ from core.physics.memory import Footprint
 from core.probe import override
 from core.products import gpus
 from core.products.gpus import GpuSpec
-from core.reading import catalogue, hub
+from core.reading import catalogue, hub, meant
+from core.reading.written import as_asked
 from core.terms import Basis, Estimate, Workload
 from pages.server import logs
 from pages.server.operators import ERRORS
@@ -189,12 +199,18 @@ def _ways_on(error: SweetspotError) -> list[tuple[str, dict[str, object]]]:
     again = ("Try again", {"attempt": st.session_state.get("attempt", 0) + 1})
     model = (f"Plan {catalogue.DEFAULT_MODEL} instead", {"model": catalogue.DEFAULT_MODEL})
     gpu = (f"Use {gpus.DEFAULT_GPU} instead", {"gpu": gpus.DEFAULT_GPU})
+    asked = inputs.asked()
+    if isinstance(error, HubUnreachable | ModelNotFound):
+        near: list[tuple[str, dict[str, object]]] = [
+            (f"Plan {name}", {"model": name}) for name in meant.closest(as_asked(asked.model))
+        ]
+        return [*near, *([again] if isinstance(error, HubError) else []), model]
     if isinstance(error, HubError):
         return [again, model]
     if isinstance(error, ModelError):
         return [model]
     if isinstance(error, HardwareError):
-        return [gpu]
+        return [*((f"Use {name}", {"gpu": name}) for name in gpus.closest(asked.gpu)), gpu]
     return [gpu, model] if isinstance(error, InputError) else [again]
 
 

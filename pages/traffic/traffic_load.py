@@ -3,7 +3,7 @@
 import streamlit as st
 
 from core.answers import traffic
-from core.answers.advice import Plan
+from core.answers.advice import Arrivals, Plan
 from core.answers.traffic import Options, Slo, Trace
 from core.basics.errors import InputError
 from core.basics.words import counted
@@ -20,7 +20,6 @@ SIDEBAR_LENGTHS = "as in the sidebar"
 LENGTHS = {lengths.name: lengths for lengths in traffic.PRESETS}
 NO_OFFLOAD, TO_HOST = "off", "to host memory"
 MINUTES = (1, 5, 10, 30, 60)
-DEFAULT_RATE = 40.0
 HOURS = 24
 WINDOW_S = 30.0         # shorter windows hold too few requests to scale by
 TRACE_COLUMNS = "arrival_s,input_tokens,output_tokens"
@@ -38,12 +37,16 @@ def load(plan: Plan, remembered: Trace | None) -> Trace | None:
         )
         if pattern == UPLOAD:
             return _uploaded(remembered)
-        rate = st.number_input(
-            "Requests per second", 0.01, 10_000.0, DEFAULT_RATE, step=1.0, key="rate", bind="query-params",
-            help="Mean over the time simulated, all replicas together.",
+        planned = carried_per_s(plan)
+        typed = st.number_input(
+            "Requests per second", 0.01, 10_000.0, None, step=1.0, key="rate", bind="query-params",
+            placeholder=f"as planned: {planned:g}",
+            help="Mean over the time simulated, all replicas together. Left empty, it is what the sidebar's load comes "
+            "to: requests in flight over the time each takes.",
         )
+        rate = planned if typed is None else typed
         name = st.selectbox(
-            "Lengths", [*LENGTHS, SIDEBAR_LENGTHS], key="lengths", bind="query-params",
+            "Lengths", [SIDEBAR_LENGTHS, *LENGTHS], key="lengths", bind="query-params",
             help="\n\n".join(
                 f"**{lengths.name}**: {lengths.source}"
                 + (f"; up to {lengths.prefix_reuse:.0%} of a prompt found in the cache" if lengths.prefix_reuse else "")
@@ -59,6 +62,19 @@ def load(plan: Plan, remembered: Trace | None) -> Trace | None:
     if duration_s < 60.0 * minutes:
         st.caption(f":material/info: {duration_s:,.0f} s are simulated: {traffic.MAX_REQUESTS:,} requests at most.")
     return _generated(rate, duration_s, _lengths(name, plan), burstiness, swing, plan.spec.max_context)
+
+
+def carried_per_s(plan: Plan) -> float:
+    """Requests per second of the sidebar's load, at the speed of the plan: all that is in flight over their time.
+
+    Little, Operations Research 9, 1961; three figures.
+    """
+    demand, shown = inputs.asked().demand, plan.shown
+    if isinstance(demand, Arrivals):
+        return demand.per_s
+    assert shown is not None
+    per_s = shown.output_tokens_per_s.value / plan.workload.output_tokens
+    return min(max(float(f"{per_s:.3g}"), 0.01), 10_000.0)
 
 
 def _shape(pattern: str) -> tuple[float, float]:

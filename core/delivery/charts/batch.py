@@ -114,8 +114,8 @@ def formats_over_batch(
     """
     names = list(series)
     lines = {name: np.asarray(values, dtype=float) for name, values in series.items()}
-    top = max(1.25, *(float(np.nanmax(line)) for line in lines.values())) * 1.05
-    bottom = min(0.7, *(float(np.nanmin(line)) for line in lines.values())) * 0.95
+    known = [float(value) for line in lines.values() for value in line if np.isfinite(value)]
+    top, bottom = 1.05 * max(1.25, *known, 0.0), 0.95 * min(0.7, *known, 1.0)
     y = {"scale": {"domain": [max(0.0, bottom), top], "nice": False, "zero": False}}
     x = doubling("batch", X_TITLE, batch, last=batch[-1] * LABEL_ROOM)
     layers: list[Spec] = [
