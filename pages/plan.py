@@ -10,6 +10,7 @@ from core.basics.units import GIB, MS_PER_S
 from core.basics.words import percent, with_article
 from core.delivery import charts, export
 from core.delivery.export import report
+from core.delivery.export.manager import for_manager
 from core.delivery.export.order import order
 from core.products.engines import launched
 from core.products.formats import FORMATS
@@ -286,6 +287,8 @@ def take_away(plan: Plan) -> None:
             parts.download("Whole sweep, CSV", partial(export.sweep_csv, plan), f"{name}-sweep.csv")
             parts.download("Plan, JSON", partial(export.plan_json, plan), f"{name}.json")
             parts.download("Report to print, HTML", partial(report.report, plan), f"{name}.html")
+        if paragraph := for_manager(plan):
+            st.markdown(f"**For your manager.** {figures.plain(paragraph)}")
     if plan.best is not None and plan.engine in launched():
         delivery.files(order(plan), key="plan")
 

@@ -129,8 +129,16 @@ def _compared(one: KeptPlan, other: KeptPlan) -> list[tuple[str, str, str, str]]
     for name, (label, write) in LABELS.items():
         change = one.change_to(other, name)
         ends = (_figure(plan.figures.get(name), write) for plan in (one, other))
-        rows.append((label, *ends, "" if change is None else f"{100 * change:+.0f} %"))
+        rows.append((label, *ends, "" if change is None else _judged(name, change)))
     return rows
+
+
+def _judged(name: str, change: float) -> str:
+    """ "-56 %, better": tokens per second are the only figure that is better when it is higher."""
+    if abs(change) < 0.005:
+        return "the same"
+    better = (change > 0) == (name == "output_tokens_per_s")
+    return f"{100 * change:+.0f} %, {'better' if better else 'worse'}"
 
 
 def _figure(estimate: Estimate | None, write: Callable[[float], str]) -> str:

@@ -31,7 +31,7 @@ def plan():
 def test_the_recommendation_as_csv(plan):
     rows = list(csv.DictReader(io.StringIO(export.recommendation_csv(plan))))
     assert rows[0]["role"] == "recommended" and rows[1]["role"] == "runner-up"
-    assert float(rows[0]["tpot_ms"]) == pytest.approx(plan.best.tpot.value * 1000, rel=1e-5)
+    assert float(rows[0]["tpot_ms"]) == pytest.approx(plan.best.tpot.value * 1000, rel=1e-3)
     for name in ("tpot_ms", "ttft_ms", "output_tokens_per_s"):
         low, value, high = (float(rows[0][f"{name}{end}"]) for end in ("_low", "", "_high"))
         assert low <= value <= high

@@ -179,7 +179,7 @@ def test_two_plans_side_by_side(app):
     table = app.dataframe[0].value
     rows = dict(zip(table.iloc[:, 0], table["Difference"], strict=True))
     assert rows["Model"] == "" and rows["Hardware"] == "differs"
-    assert rows["TPOT"].endswith(" %") and rows["TPOT"].startswith("-")
+    assert rows["TPOT"].endswith(" %, better") and rows["TPOT"].startswith("-")
 
 
 HOSTILE = {

@@ -172,6 +172,7 @@ def _row(name: str, kept_s: float, plan: KeptPlan) -> dict[str, object]:
     for figure in FIGURES:
         estimate = plan.figures.get(figure)
         if estimate is not None:
-            row |= {figure: estimate.value, f"{figure}_low": estimate.low, f"{figure}_high": estimate.high,
-                    f"{figure}_basis": str(estimate.basis)}
+            ends = (("", estimate.value), ("_low", estimate.low), ("_high", estimate.high))
+            row |= {f"{figure}{end}": float(f"{value:.4g}") for end, value in ends}
+            row[f"{figure}_basis"] = str(estimate.basis)
     return row

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 from core.answers.advice import Candidate, Choice, Plan, Rung, ladder
+from core.answers.cost import HOURS_PER_MONTH
 from core.basics.errors import InputError
 from core.basics.units import GIB, MS_PER_S
 from core.terms import ASKED, Estimate
@@ -92,7 +93,7 @@ def sweep_csv(plan: Plan) -> str:
     for name in whole.select_dtypes(include=["object", "string"]):
         known = {value: safe(value) for value in whole[name].unique()}
         whole[name] = whole[name].map(known)
-    return str(whole.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    return str(whole.to_csv(index=False, float_format="%.4g", lineterminator="\n"))
 
 
 def _rows(plan: Plan) -> Iterator[dict[str, object]]:
@@ -118,6 +119,8 @@ def _row(plan: Plan, role: str, choice: Choice, note: str) -> dict[str, object]:
         "meets_slo": choice.meets_slo,
         "largest_concurrency_within_slo": choice.slo_concurrency,
         "largest_concurrency_in_memory": choice.memory_concurrency,
+        "usd_per_hour": _four(choice.usd_per_hour),
+        "usd_per_month": _four(choice.usd_per_hour and choice.usd_per_hour * HOURS_PER_MONTH),
         "weights_gib_per_gpu": round(choice.footprint.term("weights").bytes / GIB, 3),
         "kv_cache_gib_per_gpu": round(choice.footprint.kv_cache_bytes / GIB, 3),
     }
@@ -138,6 +141,11 @@ def _row(plan: Plan, role: str, choice: Choice, note: str) -> dict[str, object]:
     }
 
 
+def _four(value: float | None) -> float | str:
+    """Four figures, more than any estimate has; empty where there is none."""
+    return "" if value is None else float(f"{value:.4g}")
+
+
 def _spread(name: str, estimate: Estimate | None, scale: float) -> Mapping[str, object]:
     """A figure with its range, basis and source; empty where there is none."""
     ends = ("", "_low", "_high")
@@ -145,7 +153,7 @@ def _spread(name: str, estimate: Estimate | None, scale: float) -> Mapping[str, 
         return dict.fromkeys((*(f"{name}{end}" for end in ends), f"{name}_basis", f"{name}_source"), "")
     values = (estimate.value, estimate.low, estimate.high)
     figures: dict[str, object] = {
-        f"{name}{end}": float(f"{value * scale:.6g}") for end, value in zip(ends, values, strict=True)
+        f"{name}{end}": _four(value * scale) for end, value in zip(ends, values, strict=True)
     }
     return figures | {f"{name}_basis": str(estimate.basis), f"{name}_source": estimate.source}
 
