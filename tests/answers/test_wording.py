@@ -63,8 +63,8 @@ def test_sentences_with_every_format_and_engine(requests):
         said = [
             sentences.formats(deployment), sentences.why_chosen(choice, best), sentences.trade(best, choice),
             sentences.missed(choice, plan.workload),
-            *(sentences.verdict(plan.spec, standing, choice, plan.workload, "its limit", "it is over", 53)
-              for standing in Standing),
+            *(text for standing in Standing for text in sentences.verdict(
+                plan.spec, standing, choice, plan.workload, "its limit", "it is over", 53)),
         ]
         assert not [found for text in said for found in faults(text)], said
 

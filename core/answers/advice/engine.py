@@ -2,6 +2,7 @@
 
 from typing import Final, NamedTuple
 
+from core.basics.words import with_article
 from core.models import ModelSpec
 from core.products import engines
 from core.products.architectures import unrunnable
@@ -24,7 +25,7 @@ def usual_engine(spec: ModelSpec, gpu: GpuSpec) -> Usual:
     usual = engines.find(engines.usual(gpu.name))
     if usual.name == DEFAULT:
         return Usual(DEFAULT, "")
-    card = f"{usual.label} is what most people run on a {gpu.name}"
+    card = f"{usual.label} is what most people run on {with_article(gpu.name)}"
     default = engines.find(DEFAULT)
     if unrunnable(spec.family, usual.name):
         return Usual(DEFAULT, f"{card}, but it has no code for this model, so {default.label} is planned.")
