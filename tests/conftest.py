@@ -16,6 +16,8 @@ from hypothesis import HealthCheck, settings
 
 from core.basics.places import ROOT
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")      # every core has its own tests: threads that wait for a busy one spin
+
 # The same examples every time, however slow the machine: what turns red is the change.
 settings.register_profile(
     "house", deadline=None, derandomize=True, database=None,
