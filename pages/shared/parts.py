@@ -233,8 +233,6 @@ def verdict(plan: advice.Plan) -> None:
         st.markdown(" ".join(_claims(plan)))
         st.header(figures.plain(plan.headline), anchor=False)
         st.markdown(figures.plain(figures.opened(plan.details)))
-        if said := _moved(plan):
-            st.caption(f":material/trending_flat: {figures.plain(said)}")
         if found := advice.assumed(inputs.asked().demand, plan):
             st.markdown(figures.plain(found))
         if plan.reason and plan.best is not None:
@@ -244,6 +242,8 @@ def verdict(plan: advice.Plan) -> None:
         if plan.best is not None and plan.gpu.measured:
             measured(plan, plan.best)
         benchmarked(plan)
+    if said := _moved(plan):
+        st.caption(f":material/trending_flat: {figures.plain(said)}")
 
 
 def _moved(plan: advice.Plan) -> str:

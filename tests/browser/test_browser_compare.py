@@ -34,7 +34,7 @@ def test_defaults_answer_without_a_click(app):
     assert verdict(app).startswith("Cheapest that meets the targets: 1 × ")
     assert len(app.get("vega_lite_chart")) == 1
     table = app.dataframe[0].value
-    assert len(table) > 100 and {"cheapest", "fastest", "smallest", "front"} <= set(table["Pick"])
+    assert len(table) > 100 and {"cheapest", "fastest", "smallest", "on the front"} <= set(table["Pick"])
     assert table["$ per hour"].isna().any()
     announced = {gpu.name for gpu in gpus.catalogue() if gpu.announced}
     assert not announced & set(table["GPU"])
@@ -45,7 +45,7 @@ def test_filters_narrow_the_answer(app):
     assert "MI" in verdict(app) and set(app.dataframe[0].value["Vendor"]) == {"AMD"}
     app.multiselect(key="vendors").set_value([]).run()
     app.number_input(key="least_gib").set_value(140).run()
-    assert app.dataframe[0].value["GiB a GPU"].min() > 130
+    assert app.dataframe[0].value["GiB per GPU"].min() > 130
     app.number_input(key="most_usd").set_value(4.0).run()
     assert app.dataframe[0].value["$ per hour"].max() <= 4.0
 
@@ -55,7 +55,7 @@ def test_nothing_within_reach_is_said(app):
     assert "Nothing compared here holds this load" in verdict(app)
     app.number_input(key="most_usd").set_value(None).run()
     app.number_input(key="tpot").set_value(1).run()
-    assert "Nothing meets the targets" in verdict(app) and "comes closest" in verdict(app)
+    assert "No deployment meets the targets. Closest" in verdict(app)
 
 
 def test_an_own_price_counts_for_its_gpu(app):
@@ -69,9 +69,9 @@ def test_a_result_is_held_against_the_prediction_and_kept(app):
     assert list(said["Figure"]) == ["TTFT", "TPOT", "Output"] and (said["Measured / predicted"] > 0).all()
     app.button(key="keep_picked").click().run()
     assert not app.error and not app.exception
-    assert any("anchored" in element.value for element in app.markdown)
+    assert any("corrected by your benchmark" in element.value for element in app.markdown)
     next(button for button in app.button if button.label == "Forget").click().run()
-    assert not any("anchored" in element.value for element in app.markdown)
+    assert not any("corrected by your benchmark" in element.value for element in app.markdown)
     app.text_area(key="result_picked").set_value("nonsense").run()
     assert len(app.error) == 1 and "vllm bench serve" in app.error[0].value
 
