@@ -15,7 +15,7 @@ from core.delivery.export.order import order
 from core.products.engines import launched
 from core.products.formats import FORMATS
 from core.terms import Workload
-from pages.shared import arithmetic, decision, delivery, figures, inputs, keeping, parts
+from pages.shared import arithmetic, decision, delivery, figures, inputs, keeping, parts, verdict
 
 TRAFFIC_PAGE = ROOT / "pages" / "traffic" / "traffic.py"
 QUALITY_PAGE = ROOT / "pages" / "quality" / "quality.py"
@@ -354,7 +354,7 @@ def fitting(choice: Choice, plan: Plan) -> None:
 
 plan = parts.current_plan()
 shown = plan.shown
-parts.verdict(plan)
+verdict.show(plan)
 if shown is not None:
     five_figures(shown, plan.workload, fits=plan.best is not None)
     decision.side_by_side(plan)

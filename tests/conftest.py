@@ -9,12 +9,16 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import parse_qsl
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from core.basics.places import ROOT
+
+if TYPE_CHECKING:
+    from streamlit.testing.v1 import AppTest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")      # every core has its own tests: threads that wait for a busy one spin
 
@@ -142,16 +146,31 @@ def own_data_folder(tmp_path_factory):
 
 
 @pytest.fixture
-def first_visit(monkeypatch, tmp_path):
-    """The pages as a script for somebody who keeps nothing yet, with no Hub to ask."""
+def alone(monkeypatch, tmp_path):
+    """An empty data folder, and no Hub to ask."""
     import streamlit as st
-    from streamlit.testing.v1 import AppTest
 
     monkeypatch.setenv("SWEETSPOT_HUB_ENDPOINT", NO_HUB)
     monkeypatch.setenv("SWEETSPOT_DATA", str(tmp_path))
     st.cache_resource.clear()
-    yield AppTest.from_file(str(ROOT / "pages" / "router.py"), default_timeout=PATIENCE_S)
+    yield
     st.cache_resource.clear()
+
+
+def linked(query: str) -> "AppTest":
+    """The pages as a script that a link with this query opens; not run yet."""
+    from streamlit.testing.v1 import AppTest
+
+    app = AppTest.from_file(str(ROOT / "pages" / "router.py"), default_timeout=PATIENCE_S)
+    for key, value in parse_qsl(query):
+        app.query_params[key] = value
+    return app
+
+
+@pytest.fixture
+def first_visit(alone):
+    """The pages as a script for somebody who keeps nothing yet, with no Hub to ask."""
+    return linked("")
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ import numpy as np
 
 from core.basics.errors import InputError
 from core.basics.units import GIB, MS_PER_S
+from core.basics.words import counted
 from core.delivery.export.order import Order, batch_limit, longest_request
 from core.physics.ask import Desk, Load, desk
 from core.physics.efficiency import TERMS, load
@@ -38,9 +39,9 @@ class Trial:
     @property
     def says(self) -> str:
         """For people: "16 requests in flight, prompt 1,024, answer 256"."""
-        load_ = self.workload
-        many = "1 request" if load_.concurrency == 1 else f"{load_.concurrency:,} requests"
-        return f"{many} in flight, prompt {load_.input_tokens:,}, answer {load_.output_tokens:,}"
+        one = self.workload
+        return (f"{counted(one.concurrency, 'request')} in flight, prompt {one.input_tokens:,}, "
+                f"answer {one.output_tokens:,}")
 
 
 def chosen(ordered: Order, count: int, limit_s: float, mode: Mode,

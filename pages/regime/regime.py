@@ -13,7 +13,7 @@ from core.delivery import charts
 from core.physics import speed
 from core.terms import Mode
 from pages.regime import regime_answers
-from pages.shared import arithmetic, figures, parts
+from pages.shared import arithmetic, figures, parts, verdict
 
 LOAD_KINDS = {Mode.SERVING: "requests in flight", Mode.STATIC: "batch"}
 PHASES = {"decode": charts.DECODE, "prefill": charts.PREFILL}
@@ -44,7 +44,7 @@ def headline(plan: Plan, choice: Choice, now: Steps, answer: MemoryBound) -> Non
             "price” in the sidebar."
         )
         if d.gpu.measured:
-            parts.measured(plan, choice)
+            verdict.by_probe(plan, choice)
 
 
 def roofline(plan: Plan, choice: Choice, now: Steps) -> regime.Path:
@@ -164,7 +164,7 @@ def ranges(plan: Plan, choice: Choice) -> None:
 plan = parts.current_plan()
 shown = plan.shown
 if shown is None:
-    parts.verdict(plan)
+    verdict.show(plan)
 else:
     time = shown.tpot if math.isfinite(shown.tpot.value) else shown.ttft      # a single token has no TPOT
     now = regime.steps(plan.spec, shown.deployment, plan.workload, shown.concurrency)

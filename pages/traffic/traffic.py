@@ -15,7 +15,7 @@ from core.basics.words import counted
 from core.delivery.export.fleet import Answer
 from core.delivery.export.order import as_launched, order
 from core.machinery.jobs import Job, Jobs, State
-from pages.shared import figures, parts
+from pages.shared import figures, parts, verdict
 from pages.traffic import traffic_answer as shown
 from pages.traffic import traffic_load as asked
 from pages.traffic import traffic_study as study
@@ -177,7 +177,7 @@ def page() -> None:
     """The load asked for, then its answer."""
     plan = parts.current_plan()
     if plan.best is None:
-        parts.verdict(plan)
+        verdict.show(plan)
         st.caption("Traffic needs a deployment that fits: change the model, the GPU or its number in the sidebar.")
         return
     job = running_or_done()

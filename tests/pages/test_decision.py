@@ -1,14 +1,10 @@
 """What Plan says to decide by, as a visitor meets it: what only quality forbids, and what a kept benchmark changes."""
 
-from urllib.parse import parse_qsl
-
 import pytest
-import streamlit as st
-from streamlit.testing.v1 import AppTest
 
-from core.basics.places import ROOT
 from core.machinery.store import Kind
 from pages.shared import keeping
+from tests.conftest import linked
 
 SLOW = {
     "model": "meta-llama/Llama-3.1-8B", "gpu": "H100 SXM5 80GB", "engine": "vllm", "weights": "fp8", "kv_cache": "bf16",
@@ -18,21 +14,11 @@ SLOW = {
 }
 
 
-@pytest.fixture(autouse=True)
-def alone(monkeypatch, tmp_path):
-    """An empty data folder, and no Hub to ask."""
-    monkeypatch.setenv("SWEETSPOT_DATA", str(tmp_path))
-    monkeypatch.setenv("SWEETSPOT_HUB_ENDPOINT", "http://127.0.0.1:9")
-    st.cache_resource.clear()
-    yield
-    st.cache_resource.clear()
+pytestmark = pytest.mark.usefixtures("alone")
 
 
 def opened(link):
-    app = AppTest.from_file(str(ROOT / "pages" / "router.py"), default_timeout=60)
-    for key, value in parse_qsl(link):
-        app.query_params[key] = value
-    return app.run()
+    return linked(link).run()
 
 
 def said(app):

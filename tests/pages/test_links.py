@@ -3,39 +3,25 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from urllib.parse import parse_qsl
 
 import pytest
-import streamlit as st
-from streamlit.testing.v1 import AppTest
 
-from core.basics.places import ROOT
 from core.delivery import export
 from core.machinery.store import Kind
 from core.products.engines import usual
 from core.terms import INPUTS
 from pages.shared import answers, keeping
+from tests.conftest import linked
 
 BEFORE = json.loads((Path(__file__).parents[1] / "data" / "links_and_plans.json").read_text(encoding="utf-8"))
-ROUTER = str(ROOT / "pages" / "router.py")
 KEYS_OF_TODAY = {"users", "in", "out", "ttft", "tpot", "loss"}       # they stand in people's links: never to change
 
 
-@pytest.fixture(autouse=True)
-def alone(monkeypatch, tmp_path):
-    """An empty data folder, and no Hub to ask."""
-    monkeypatch.setenv("SWEETSPOT_DATA", str(tmp_path))
-    monkeypatch.setenv("SWEETSPOT_HUB_ENDPOINT", "http://127.0.0.1:9")
-    st.cache_resource.clear()
-    yield
-    st.cache_resource.clear()
+pytestmark = pytest.mark.usefixtures("alone")
 
 
 def opened(link):
-    app = AppTest.from_file(ROUTER, default_timeout=60)
-    for key, value in parse_qsl(link):
-        app.query_params[key] = value
-    app.run()
+    app = linked(link).run()
     assert not app.exception
     return app
 

@@ -4,13 +4,9 @@ import csv
 import json
 import re
 
-import streamlit as st
-from streamlit.testing.v1 import AppTest
-
 from core.__main__ import main
 from core.answers import compare
 from core.answers.advice import recommend
-from core.basics.places import ROOT
 from core.delivery import export
 from core.delivery.export.comparison import comparison_rows
 from core.delivery.export.report import report
@@ -19,16 +15,12 @@ from core.reading import catalogue
 from core.terms import Workload
 from pages.shared import answers
 
-ROUTER = str(ROOT / "pages" / "router.py")
 LLAMA = "meta-llama/Llama-3.1-8B"
 MOST_FOUND = Workload(8_000, 256, 16, prefix_hit_rate=0.9)
 
 
-def test_the_link_fills_the_sidebar_and_traffic_takes_it_from_there(monkeypatch, tmp_path):
-    monkeypatch.setenv("SWEETSPOT_DATA", str(tmp_path))
-    monkeypatch.setenv("SWEETSPOT_HUB_ENDPOINT", "http://127.0.0.1:9")
-    st.cache_resource.clear()
-    app = AppTest.from_file(ROUTER, default_timeout=60)
+def test_the_link_fills_the_sidebar_and_traffic_takes_it_from_there(first_visit):
+    app = first_visit
     app.query_params["prefix"] = "50"           # as Traffic wrote it when the input was its own
     app.run()
     assert app.session_state["asked"].workload.prefix_hit_rate == 0.5

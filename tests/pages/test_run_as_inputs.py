@@ -1,25 +1,16 @@
 """What drafts, followed from the link to the sidebar, the page, the command, its file and its figures."""
 
 import json
-
-import streamlit as st
-from streamlit.testing.v1 import AppTest
+from urllib.parse import urlencode
 
 from core.__main__ import main
-from core.basics.places import ROOT
+from tests.conftest import linked
 
-ROUTER = str(ROOT / "pages" / "router.py")
 ASKED = ["plan", "--offline", "--model", "meta-llama/Llama-3.1-8B", "--gpu", "H100", "--concurrency", "8", "--json"]
 
 
-def test_a_link_that_drafts_says_until_when_it_pays(monkeypatch, tmp_path):
-    monkeypatch.setenv("SWEETSPOT_DATA", str(tmp_path))
-    monkeypatch.setenv("SWEETSPOT_HUB_ENDPOINT", "http://127.0.0.1:9")
-    st.cache_resource.clear()
-    app = AppTest.from_file(ROUTER, default_timeout=60)
-    for key, value in (("drafter", "eagle3"), ("drafted", "5"), ("accepted", "50")):
-        app.query_params[key] = value
-    app.run()
+def test_a_link_that_drafts_says_until_when_it_pays(alone):
+    app = linked("drafter=eagle3&drafted=5&accepted=50").run()
     load = app.session_state["asked"].workload
     assert (load.spec_method, load.spec_tokens, load.spec_acceptance) == (2, 5, 0.5)
     assert not app.exception
@@ -42,17 +33,11 @@ def test_a_way_to_draft_that_nobody_knows_is_refused(capsys):
     assert "--spec-method is 'medusa': use one of none, mtp" in capsys.readouterr().err
 
 
-def test_images_and_adapters_reach_the_page_the_command_and_its_figures(monkeypatch, tmp_path, capsys):
+def test_images_and_adapters_reach_the_page_the_command_and_its_figures(alone, tmp_path, capsys):
     """A link that shows two images and serves four adapters; then the same load as a command, with its files."""
-    monkeypatch.setenv("SWEETSPOT_DATA", str(tmp_path))
-    monkeypatch.setenv("SWEETSPOT_HUB_ENDPOINT", "http://127.0.0.1:9")
-    st.cache_resource.clear()
-    app = AppTest.from_file(ROUTER, default_timeout=60)
     link = {"model": "google/gemma-3-27b-it", "gpu": "H100 SXM5 80GB", "images": "2", "image_w": "896", "loras": "4",
             "lora_on": "attention"}
-    for key, value in link.items():
-        app.query_params[key] = value
-    app.run()
+    app = linked(urlencode(link)).run()
     load = app.session_state["asked"].workload
     assert (load.images, load.image_width, load.loras, load.lora_targets) == (2, 896, 4, 2)
     assert not app.exception
