@@ -160,7 +160,7 @@ class Workload:
         "Relative increase of perplexity over the 16-bit model that you accept.", is_target=True, slides_to=0.2,
     ))
     unknown_loss: int = _asks(0, Input(
-        "unknown", COUNT, Bounds(0, 1, whole=True), 1, "Unknown quality loss",
+        "unknown", COUNT, Bounds(0, 1, whole=True), 1, "Unknown loss",
         "Whether formats may be recommended whose loss of quality nobody has published for the model: many GGUF types, "
         "and most caches under 16 bits. Check what they cost on your own prompts.", is_target=True,
         words=("leave out", "accept"),

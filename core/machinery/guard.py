@@ -11,10 +11,10 @@ import threading
 
 
 def main() -> None:
-    """Runs the words, hands on what it is asked to, and ends as they end."""
+    """Runs the words, and ends as they end."""
+    signal.signal(signal.SIGINT, lambda *_: None)       # it goes to the whole group: the program answers it
     threading.Thread(target=_end_with_parent, daemon=True).start()
     child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
-    signal.signal(signal.SIGINT, lambda number, _: child.send_signal(number))
     sys.exit(child.wait() % 256)
 
 

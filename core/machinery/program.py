@@ -81,7 +81,7 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
     """Asks the program to end, waits for it, and kills what is left of its group."""
     assert process.stdin is not None
     if process.poll() is None:
-        process.send_signal(signal.SIGINT)
+        os.killpg(process.pid, signal.SIGINT)
         with suppress(subprocess.TimeoutExpired):
             process.wait(timeout=GRACE_S)
     until = time.monotonic() + GRACE_S

@@ -240,7 +240,8 @@ def app(monkeypatch, tmp_path):
     app = AppTest.from_file(ROUTER, default_timeout=PATIENCE_S)
     app.query_params["model"], app.query_params["seconds"] = SPEC.name, str(int(QUICK_S))
     app.run()
-    yield app.switch_page("probe/probe.py").run()
+    app.switch_page("probe/probe.py").run()
+    yield app.segmented_control(key="way").set_value("Kernels").run()
     st.cache_resource.clear()
 
 

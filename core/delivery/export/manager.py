@@ -22,7 +22,7 @@ def _price(choice: Choice) -> str:
         return "No price of these GPUs is known."
     month = choice.usd_per_hour * HOURS_PER_MONTH
     return (f"Running all the time it costs about ${float(f'{month:.3g}'):,.0f} per month "
-            f"({choice.deployment.gpu.price_source}).")
+            f"({choice.deployment.gpu.price_source.partition(',')[0]}).")       # the rest lists every provider
 
 
 def _quality(choice: Choice) -> str:
