@@ -21,7 +21,7 @@ def alive(number):
     try:
         stat = Path(f"/proc/{number}/stat").read_text(encoding="ascii")
         return stat.rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):        # gone before, or while it is read
         return False
 
 
